@@ -1,0 +1,251 @@
+package protocol
+
+import "time"
+
+// What crosses the daemon's local socket: JSON over HTTP/1.1. Times are RFC 3339 in UTC.
+// Field names are what scripts see under --json; they may be added, never renamed. Nothing here ever holds a secret.
+
+// Health answers GET /v1/health.
+type Health struct {
+	OK       bool                  `json:"ok"`
+	PID      int                   `json:"pid"`
+	Version  string                `json:"version"`
+	Build    string                `json:"build"`
+	Uptime   float64               `json:"uptime"` // seconds
+	Meshes   map[string]MeshHealth `json:"meshes"` // by slug
+	Sessions int                   `json:"sessions"`
+}
+
+// Connection states of a mesh in MeshHealth.
+const (
+	ConnConnecting   = "connecting"   // never been open since the daemon started
+	ConnOpen         = "open"         // hello accepted, and heard from within 75 s
+	ConnReconnecting = "reconnecting" // was open, trying again
+	ConnRefused      = "refused"      // the broker said no; retried slowly
+)
+
+// MeshHealth is what the connection to one mesh's broker is at the moment of asking.
+type MeshHealth struct {
+	State     string    `json:"state"`
+	Since     time.Time `json:"since"`
+	LastError string    `json:"last_error,omitempty"`
+	ErrorCode Code      `json:"error_code,omitempty"`
+	RTTms     float64   `json:"rtt_ms,omitempty"`
+	Queued    int       `json:"queued"` // outbox rows that the broker has not acknowledged
+}
+
+// MeshInfo is one joined mesh, in GET /v1/meshes.
+type MeshInfo struct {
+	Mesh    string `json:"mesh"` // slug, a local label
+	MeshID  string `json:"mesh_id"`
+	Broker  string `json:"broker"`
+	Role    string `json:"role"` // owner, admin, member, invited, removed
+	Name    string `json:"name"`
+	Pubkey  string `json:"pubkey"`
+	State   string `json:"state"`
+	Trust   Trust  `json:"trust"` // of ourselves in the view
+	Default bool   `json:"default,omitempty"`
+	Policy  string `json:"policy"` // strict or legacy
+	Owner   string `json:"owner_pubkey"`
+	Inbound string `json:"inbound,omitempty"` // accept, hold or refuse
+}
+
+// PeerInfo is one session on a mesh, in GET /v1/peers.
+type PeerInfo struct {
+	Mesh         string   `json:"mesh"`
+	Name         string   `json:"name"`
+	Session      string   `json:"session"` // label; empty for a member without a session
+	Pubkey       string   `json:"pubkey"`
+	MemberPubkey string   `json:"member_pubkey"`
+	SessionID    string   `json:"session_id"`
+	Status       string   `json:"status"`
+	Summary      string   `json:"summary"`
+	Groups       []string `json:"groups"`
+	Cwd          string   `json:"cwd"`
+	Hostname     string   `json:"hostname"`
+	Model        string   `json:"model,omitempty"`
+	PeerType     string   `json:"peer_type"`
+	Channel      string   `json:"channel"`
+	ConnectedAt  string   `json:"connected_at"`
+	Trust        Trust    `json:"trust"`
+	InPerson     bool     `json:"in_person,omitempty"`
+	Self         bool     `json:"self"`
+}
+
+// MemberInfo is one member, in GET /v1/members.
+type MemberInfo struct {
+	Mesh     string `json:"mesh"`
+	Name     string `json:"name"`
+	Pubkey   string `json:"pubkey"`
+	Role     string `json:"role"`
+	Trust    Trust  `json:"trust"`
+	InPerson bool   `json:"in_person,omitempty"`
+	Online   bool   `json:"online"`
+	Sessions int    `json:"sessions"`
+	LastSeen string `json:"last_seen,omitempty"`
+	Self     bool   `json:"self"`
+	Note     string `json:"note,omitempty"` // why somebody is not (or no longer) verified
+}
+
+// WhoAmI answers GET /v1/whoami, one entry a mesh.
+type WhoAmI struct {
+	Mesh        string `json:"mesh"`
+	MeshID      string `json:"mesh_id"`
+	Name        string `json:"name"`
+	Role        string `json:"role"`
+	Pubkey      string `json:"pubkey"`
+	Trust       Trust  `json:"trust"`
+	Session     string `json:"session,omitempty"`
+	SessionKey  string `json:"session_pubkey,omitempty"`
+	Fingerprint string `json:"fingerprint"`
+}
+
+// SendRequest is the body of POST /v1/send. The answer comes when the message is sealed and on disk, or, with WaitMS,
+// when every recipient reached WaitFor (default delivered) or the time is over.
+type SendRequest struct {
+	Mesh     string         `json:"mesh,omitempty"`
+	To       string         `json:"to"`
+	Body     string         `json:"body"`
+	Priority string         `json:"priority,omitempty"` // default next
+	ReplyTo  string         `json:"reply_to,omitempty"` // id of an inbox message; To may then be empty
+	Kind     string         `json:"kind,omitempty"`
+	Session  string         `json:"session,omitempty"`   // acts for this session: id, label or key; default see Acting
+	ClientID string         `json:"client_id,omitempty"` // caller's id for idempotency: a repeat answers the first result
+	WaitMS   int            `json:"wait_ms,omitempty"`
+	WaitFor  State          `json:"wait_for,omitempty"`
+	Meta     map[string]any `json:"meta,omitempty"`
+}
+
+// SendResult is the body of the answer, and of GET /v1/messages/{id}.
+type SendResult struct {
+	OK         bool              `json:"ok"`
+	ID         string            `json:"id"`         // client id
+	MessageID  string            `json:"message_id"` // the broker's id; known once it is queued
+	Mesh       string            `json:"mesh"`
+	To         string            `json:"to"`
+	State      State             `json:"state"` // the lowest of the recipients'
+	Priority   string            `json:"priority"`
+	Recipients []RecipientResult `json:"recipients"`
+	AcceptedAt time.Time         `json:"accepted_at"`
+	KeptDays   int               `json:"kept_days,omitempty"`
+	Gaps       int               `json:"gaps,omitempty"`
+}
+
+// RecipientResult is one recipient's state.
+type RecipientResult struct {
+	Name     string    `json:"name"`
+	Session  string    `json:"session,omitempty"`
+	Pubkey   string    `json:"pubkey"`
+	State    State     `json:"state"`
+	Proof    string    `json:"proof"`
+	At       time.Time `json:"at"`
+	Reason   string    `json:"reason,omitempty"`
+	Rung     string    `json:"rung,omitempty"` // how it was shown
+	Online   bool      `json:"online"`
+	LastSeen string    `json:"last_seen,omitempty"`
+}
+
+// From is the sender of a message, as believed when it was opened.
+type From struct {
+	Name         string `json:"name"`
+	Session      string `json:"session,omitempty"`
+	Pubkey       string `json:"pubkey"`
+	MemberPubkey string `json:"member_pubkey"`
+	Trust        Trust  `json:"trust"`
+}
+
+// InboxMessage is one message, in GET /v1/inbox (newest first) and in events.
+type InboxMessage struct {
+	ID         string     `json:"id"`         // client id
+	MessageID  string     `json:"message_id"` // the broker's id
+	Mesh       string     `json:"mesh"`
+	From       From       `json:"from"`
+	To         string     `json:"to"` // key, "*", "@group"
+	ToSession  string     `json:"to_session,omitempty"`
+	Topic      string     `json:"topic,omitempty"`
+	ReplyTo    string     `json:"reply_to,omitempty"`
+	Kind       string     `json:"kind,omitempty"`
+	Priority   string     `json:"priority"`
+	Body       string     `json:"body"`
+	SentAt     time.Time  `json:"sent_at"`
+	ReceivedAt time.Time  `json:"received_at"`
+	ReadAt     *time.Time `json:"read_at,omitempty"`
+	ShownBy    string     `json:"shown_by,omitempty"`
+	Held       string     `json:"held,omitempty"`  // why it is kept out of the model's context
+	Alarm      string     `json:"alarm,omitempty"` // why it was not opened; such a row has no body
+	Flags      []string   `json:"flags,omitempty"` // cloned, again
+}
+
+// InboxQuery selects messages.
+type InboxQuery struct {
+	Mesh    string `json:"mesh,omitempty"`
+	Session string `json:"session,omitempty"` // only what this session may see; empty: all of this member
+	All     bool   `json:"all,omitempty"`     // read ones too
+	Limit   int    `json:"limit,omitempty"`   // default 100
+}
+
+// OutboxRow is one message on its way out, in GET /v1/outbox.
+type OutboxRow struct {
+	ID        string    `json:"id"`
+	MessageID string    `json:"message_id,omitempty"`
+	Mesh      string    `json:"mesh"`
+	To        string    `json:"to"`
+	Name      string    `json:"name"`
+	State     State     `json:"state"`
+	Reason    string    `json:"reason,omitempty"`
+	Attempts  int       `json:"attempts"`
+	Bytes     int       `json:"bytes"`
+	CreatedAt time.Time `json:"created_at"`
+	NextTry   time.Time `json:"next_try,omitzero"`
+}
+
+// InviteRequest is the body of POST /v1/invites. A link for an admin is signed by the command line with the owner key
+// and comes as Signed; any other is signed by the daemon with the member key.
+type InviteRequest struct {
+	Mesh    string `json:"mesh,omitempty"`
+	Role    string `json:"role,omitempty"`
+	Expires int64  `json:"expires"` // Unix s
+	Uses    int    `json:"uses"`
+	Signed  string `json:"signed,omitempty"`
+}
+
+// InviteInfo is one link that this member issued. Link is only in the answer that made it: the seed is not kept.
+type InviteInfo struct {
+	ID      string    `json:"id"`
+	Mesh    string    `json:"mesh"`
+	Link    string    `json:"link,omitempty"`
+	Role    string    `json:"role"`
+	Uses    int       `json:"uses"`
+	Used    int       `json:"used"`
+	Expires time.Time `json:"expires"`
+	State   string    `json:"state"` // open, closed, expired, used_up
+	Admits  []string  `json:"admits,omitempty"`
+}
+
+// Event is one server-sent event of GET /v1/events. Seq is its id for Last-Event-ID.
+type Event struct {
+	Seq     uint64        `json:"seq"`
+	Type    string        `json:"type"` // message, state, peer_joined, peer_left, mesh, notice
+	At      time.Time     `json:"at"`
+	Mesh    string        `json:"mesh,omitempty"`
+	Message *InboxMessage `json:"message,omitempty"`
+	State   *SendResult   `json:"state,omitempty"`
+	Peer    *PeerInfo     `json:"peer,omitempty"`
+	Notice  string        `json:"notice,omitempty"`
+}
+
+// ErrorReply is the body of any answer that is not 2xx.
+type ErrorReply struct {
+	OK    bool      `json:"ok"` // always false
+	Error ErrorBody `json:"error"`
+}
+
+// ErrorBody is an Error as scripts see it.
+type ErrorBody struct {
+	Code       Code     `json:"code"`
+	Message    string   `json:"message"`
+	Hint       string   `json:"hint,omitempty"`
+	Retryable  bool     `json:"retryable,omitempty"`
+	RetryAfter int64    `json:"retry_after_ms,omitempty"`
+	Names      []string `json:"names,omitempty"`
+}

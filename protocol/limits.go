@@ -1,0 +1,41 @@
+package protocol
+
+import "time"
+
+// Limits that both ends know. What only the broker enforces and an operator may change stands in broker.Limits.
+const (
+	Version = 2 // protocolVersion in hello and hello_ack
+
+	MaxFrame       = 2 << 20  // bytes of one WebSocket message, both ways: original clients relay files of 1 MiB in base64
+	MaxPreHello    = 16 << 10 // bytes of a frame before hello was accepted: nobody unknown may make us buffer more
+	MaxBody        = 64 << 10 // bytes of the body of one message, before sealing
+	MaxHeader      = 16 << 10 // bytes of the JSON header inside an envelope
+	MaxStatement   = 64 << 10 // bytes of one statement
+	MaxKeys        = 4096     // wraps in one group send; a mesh has at most as many statements
+	MaxLogMessage  = 48 << 10 // bytes of statements in one sealed log message
+	MaxMeshLog     = 4096     // statements kept for one mesh
+	MaxMeshLogSize = 4 << 20  // bytes of statements kept for one mesh
+	MaxUnresolved  = 1000     // statements whose signer is not known (yet), kept aside for one mesh
+	MaxPlaintext   = 4 + 64 + 4 + MaxHeader + MaxBody
+
+	HelloTimeout    = 15 * time.Second // from accept to hello
+	PingEvery       = 25 * time.Second // both ends ping; silence of 75 s ends the connection
+	SilenceLimit    = 75 * time.Second
+	PresenceLease   = 90 * time.Second // a presence outlives its connection by this, so a blip is invisible
+	SessionLifetime = 12 * time.Hour   // of a session statement; a fresh one is signed at every connect
+	RetentionDays   = 7                // default time a queued message is kept
+	MaxRetention    = 21 * 24 * time.Hour
+	SealedMaxAge    = 29 * 24 * time.Hour // an envelope older than this is refused
+	ReplayMemory    = 30 * 24 * time.Hour // how long a replay row outlives max(received, ts)
+	ClockSkew       = 60 * time.Second
+	SessionGrace    = 5 * time.Minute // ts may lie this far beyond the session statement's expiry
+	GapPatience     = 15 * time.Minute
+	LinkMaxLifetime = 30 * 24 * time.Hour
+	LinkLifetime    = 7 * 24 * time.Hour
+)
+
+// Close codes of our WebSocket connections, as the original uses them (RFC 6455 section 7.4 and its private range).
+const (
+	CloseKicked = 4001 // an admin ended this connection
+	CloseBanned = 4002 // the key is revoked
+)
