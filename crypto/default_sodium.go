@@ -1,0 +1,5 @@
+//go:build cgo && libsodium
+
+package crypto
+
+var active backend = libsodium{}
