@@ -1,0 +1,33 @@
+# make check is what a change must pass; make release-linux builds what is shipped.
+GO ?= go
+
+.PHONY: check test build release-linux cross fuzz deps
+
+check:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) test -race ./...
+
+test:
+	$(GO) test ./...
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -o claudemesh .
+
+# Debian's packages for the libsodium build.
+deps:
+	apt-get install -y --no-install-recommends gcc libc6-dev pkg-config libsodium-dev
+
+release-linux:
+	CGO_ENABLED=1 $(GO) build -trimpath -tags libsodium,netgo,osusergo -ldflags '-s -w -linkmode external -extldflags "-static"' -o dist/claudemesh-linux .
+
+cross:
+	for os in linux darwin windows; do for arch in amd64 arm64; do \
+		echo "$$os/$$arch"; CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch $(GO) build -trimpath -o /dev/null . || exit 1; done; done
+
+# Each fuzz target for a moment: FUZZTIME=10s make fuzz
+FUZZTIME ?= 10s
+fuzz:
+	@for pkg in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg 2>/dev/null | grep '^Fuzz'); do \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; done; done
