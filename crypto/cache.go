@@ -18,7 +18,7 @@ type SharedCache struct {
 
 type sharedEntry struct {
 	peer PublicKey
-	key  *Key
+	key  Key
 }
 
 // NewSharedCache returns a cache of at most max keys (1 or more); the one unused
@@ -52,7 +52,7 @@ func (c *SharedCache) get(peer PublicKey) (Key, bool) {
 		return Key{}, false
 	}
 	c.recent.MoveToFront(e)
-	return *e.Value.(*sharedEntry).key, true
+	return e.Value.(*sharedEntry).key, true
 }
 
 func (c *SharedCache) put(peer PublicKey, k Key) {
@@ -65,5 +65,5 @@ func (c *SharedCache) put(peer PublicKey, k Key) {
 		oldest := c.recent.Remove(c.recent.Back()).(*sharedEntry)
 		delete(c.byPeer, oldest.peer)
 	}
-	c.byPeer[peer] = c.recent.PushFront(&sharedEntry{peer, &k})
+	c.byPeer[peer] = c.recent.PushFront(&sharedEntry{peer, k})
 }

@@ -25,7 +25,7 @@ func Hash(parts ...[]byte) [32]byte {
 // of memory: who reads the numbers from a file bounds them first. Less than one
 // pass or 8 KiB, which Argon2 does not have, counts as that much.
 func DeriveKey(passphrase []byte, salt [16]byte, time, memKiB uint32) Key {
-	return Key(argon2.IDKey(passphrase, salt[:], max(time, 1), memKiB, 1, KeySize))
+	return Key(argon2.IDKey(passphrase, salt[:], max(time, 1), max(memKiB, 8), 1, KeySize))
 }
 
 // RandomBytes returns n bytes from the system's generator, which never fails: the

@@ -19,9 +19,9 @@
 // Diffie-Hellman results that every stranger could compute.
 //
 // Values of secret types redact themselves under the verbs of package fmt, in
-// log/slog and in JSON. What fmt cannot ask is a Key held by value in an
-// unexported field of another package's struct, and %p and %w, which go vet
-// refuses: hold a *Key there. A PrivateKey is safe there too.
+// log/slog, in text and in JSON; a PrivateKey and a SharedCache also where fmt reads
+// them without asking, in unexported fields. A Key does not there, nor under %p and
+// %w (which go vet refuses): a struct that keeps one has its own Format.
 package crypto
 
 import "errors"

@@ -11,10 +11,13 @@ import (
 // and may be used concurrently.
 type PrivateKey struct {
 	redacted
-	// parts is a pointer because fmt shows it as an address even inside a struct
-	// whose fields it may read but not ask.
-	parts *privateParts
+	parts *hiddenParts
 }
+
+// hiddenParts is a second pointer between fmt and the secrets. Inside a struct of
+// another package fmt reads a PrivateKey without asking it, and follows one pointer
+// under a verb that does not suit pointers, such as %s.
+type hiddenParts struct{ *privateParts }
 
 type privateParts struct {
 	signing [SeedSize + KeySize]byte // seed ‖ public, libsodium's secret key
@@ -36,7 +39,7 @@ func KeyFromSeed(seed [SeedSize]byte) *PrivateKey {
 	parts := &privateParts{box: box}
 	copy(parts.signing[:SeedSize], seed[:])
 	copy(parts.signing[SeedSize:], public[:])
-	return &PrivateKey{parts: parts}
+	return &PrivateKey{parts: &hiddenParts{parts}}
 }
 
 // ParsePrivateKey reads lower-case hex: 128 digits of seed ‖ public key, where the
