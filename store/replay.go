@@ -33,11 +33,12 @@ func OpenJournal(dir string, o JournalOptions) (*Journal, error) {
 		}
 		return nil, fmt.Errorf("open journal: %w", mapError(err))
 	}
+	j.lsn = max(j.lsn, o.Floor)
 	go j.commitLoop()
 	return j, nil
 }
 
-// load replays every segment and leaves j ready to begin a new one.
+// load replays every segment.
 func (j *Journal) load(o JournalOptions) error {
 	if err := j.fs.MkdirAll(j.dir); err != nil {
 		return err
@@ -49,7 +50,6 @@ func (j *Journal) load(o JournalOptions) error {
 	if err != nil {
 		return err
 	}
-	defer func() { j.lsn = max(j.lsn, o.Floor) }()
 	for i, base := range bases {
 		if i == len(bases)-1 {
 			if kept, err := j.mend(base); err != nil || !kept {
