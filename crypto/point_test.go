@@ -1,6 +1,7 @@
 package crypto
 
 import (
+	"bytes"
 	"math/big"
 	"testing"
 
@@ -36,6 +37,27 @@ func refusalOf(p PublicKey) string {
 		return "off_subgroup"
 	}
 	return "ok"
+}
+
+func TestCanonicalPoint(t *testing.T) {
+	y := bytes.Repeat([]byte{0xff}, KeySize) // 2^256 - 1, little-endian
+	for _, sign := range []byte{0x7f, 0xff} {
+		y[31] = sign
+		for first := 0xe8; first <= 0xff; first++ { // 2^255 - 24 to 2^255 - 1
+			y[0] = byte(first)
+			if got, want := canonicalPoint(y), first < 0xed; got != want {
+				t.Errorf("%x: got %t, want %t", y, got, want)
+			}
+		}
+		y[0] = 0xff
+		for i := 1; i < KeySize; i++ {
+			y[i] ^= 1
+			if !canonicalPoint(y) {
+				t.Errorf("%x is below p", y)
+			}
+			y[i] ^= 1
+		}
+	}
 }
 
 func TestSmallOrderTableIsComplete(t *testing.T) {

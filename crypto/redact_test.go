@@ -2,6 +2,7 @@ package crypto
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -93,9 +94,27 @@ func logs(value any) []string {
 	return []string{text.String(), lines.String()}
 }
 
+func TestSecretsInLogs(t *testing.T) {
+	for _, value := range []any{NewKey(), GenerateKey()} {
+		for _, log := range logs(value) {
+			if !strings.Contains(log, redaction) {
+				t.Errorf("%T: got %s", value, log)
+			}
+		}
+	}
+}
+
 func TestSecretsDoNotMarshal(t *testing.T) {
 	k := NewKey()
 	private := GenerateKey()
+	for _, value := range []any{k, *private} {
+		if text, err := value.(encoding.TextMarshaler).MarshalText(); err == nil {
+			t.Errorf("text of %T: got %s", value, text)
+		}
+		if text, err := value.(json.Marshaler).MarshalJSON(); err == nil {
+			t.Errorf("json of %T: got %s", value, text)
+		}
+	}
 	for _, value := range []any{
 		k, &k, *private, private, []Key{k}, map[string]any{"k": k}, map[Key]int{k: 1},
 		struct{ K Key }{k}, struct{ K *PrivateKey }{private}, struct{ K PrivateKey }{*private},
