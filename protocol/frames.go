@@ -325,8 +325,8 @@ type RecipientState struct {
 	At     int64  `json:"at,omitempty"`
 }
 
-// Op asks the broker for an administrative act, authorised by the statement (ctx "op") alone.
-type Op struct {
+// OpFrame asks the broker for an administrative act, authorised by the statement (ctx "op") alone.
+type OpFrame struct {
 	Tag
 	Statement string `json:"statement"`
 }
