@@ -4,9 +4,12 @@ import "crypto/ecdh"
 
 // backend is what nacl.go and sodium.go both implement. Callers have checked
 // nothing but the sizes that the types fix, except where a method says more.
-// BLAKE2b, HSalsa20 and Argon2id stay in Go for both: jamesruan/sodium has no
-// HSalsa20 and no raw Argon2id, and keeps the BLAKE2b state, for which libsodium
-// asks 64-byte alignment, in Go memory that does not promise it.
+//
+// Some things are in Go for both. Verify, because libsodium after 1.0.18 multiplies
+// the equation by the cofactor and so accepts what 1.0.18 and Go refuse: members
+// must not disagree about a statement because of a library's version. HSalsa20 and
+// raw Argon2id, which jamesruan/sodium lacks. BLAKE2b, because the binding keeps its
+// state, for which libsodium asks 64-byte alignment, in memory that has less.
 type backend interface {
 	name() string
 
@@ -16,10 +19,6 @@ type backend interface {
 
 	// sign is crypto_sign_detached; secret is seed ‖ public.
 	sign(secret []byte, msg []byte) Signature
-
-	// verify is crypto_sign_verify_detached. The caller has refused key and R of small
-	// order and non-canonical keys, on which the backends would differ.
-	verify(public *PublicKey, msg []byte, sig *Signature) bool
 
 	// convert is crypto_sign_ed25519_pk_to_curve25519. The caller has refused keys of
 	// small order and non-canonical ones; convert refuses those off the curve and

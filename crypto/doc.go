@@ -14,9 +14,9 @@
 //
 // Two backends compute the same bytes and give the same verdicts: nacl.go on the
 // standard library and x/crypto, always compiled, and sodium.go on the system's
-// libsodium, under the build tags cgo and libsodium. Each refuses what the other
-// refuses: keys and signature points of small order or in a second encoding, and
-// Diffie-Hellman results that every stranger could compute.
+// libsodium, under the build tags cgo and libsodium. Both refuse keys and signature
+// points of small order or in a second encoding, and Diffie-Hellman results that
+// every stranger could compute.
 //
 // Values of secret types redact themselves under the verbs of package fmt, in
 // log/slog, in text and in JSON; a PrivateKey and a SharedCache also where fmt reads

@@ -32,10 +32,6 @@ func (nacl) sign(secret []byte, msg []byte) (sig Signature) {
 	return sig
 }
 
-func (nacl) verify(public *PublicKey, msg []byte, sig *Signature) bool {
-	return ed25519.Verify(public[:], msg, sig[:])
-}
-
 // minusOne is the order of the prime subgroup, less one.
 var minusOne = func() *edwards25519.Scalar {
 	one, err := edwards25519.NewScalar().SetCanonicalBytes(append([]byte{1}, make([]byte, 31)...))

@@ -27,11 +27,6 @@ func (libsodium) sign(secret []byte, msg []byte) (sig Signature) {
 	return sig
 }
 
-func (libsodium) verify(public *PublicKey, msg []byte, sig *Signature) bool {
-	return sodium.Bytes(msg).SignVerifyDetached(
-		sodium.Signature{Bytes: sig[:]}, sodium.SignPublicKey{Bytes: public[:]}) == nil
-}
-
 func (libsodium) convert(public *PublicKey) (box BoxPublicKey, ok bool) {
 	copy(box[:], sodium.SignPublicKey{Bytes: public[:]}.ToBox().Bytes)
 	// ToBox drops libsodium's refusal and leaves the result zero, which no key of
