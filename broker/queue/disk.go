@@ -52,8 +52,8 @@ type Disk struct {
 
 	closeOnce sync.Once
 	closeErr  error
-
-	flushMu sync.Mutex // one flush at a time
+	closed    atomic.Bool // the segments are closed
+	flushMu   sync.Mutex  // one flush at a time
 
 	dirtyMu sync.Mutex
 	dirty   []*queue // those that the next flush must visit
@@ -180,6 +180,7 @@ func (d *Disk) Close() error {
 		if err == nil {
 			err = d.journal.ReleaseAll(d.flushed.Load())
 		}
+		d.closed.Store(true)
 		d.closeErr = errors.Join(err, d.journal.Close())
 	})
 	return d.closeErr

@@ -59,8 +59,6 @@ func (d *Disk) Flush() error {
 	if err != nil {
 		err = fmt.Errorf("flush queue: %w", err)
 		d.flushErr.Store(&err)
-	} else {
-		d.flushErr.Store(nil)
 	}
 	signal(d.progress)
 	return err
@@ -80,6 +78,7 @@ func (d *Disk) flush() error {
 		if err := d.flushTo(upTo); err != nil {
 			return err
 		}
+		d.flushErr.Store(nil)
 		if upTo < goal {
 			signal(d.progress)
 			continue

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"math"
 
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -29,7 +30,7 @@ func (d *Disk) Pull(to Recipient, class Class, after uint64, max, maxBytes int) 
 		return nil, nil
 	}
 	if maxBytes <= 0 {
-		maxBytes = int(^uint(0) >> 1)
+		maxBytes = math.MaxInt
 	}
 	left := budget{rows: max, bytes: maxBytes, first: true}
 	var rows []Row
@@ -40,84 +41,83 @@ func (d *Disk) Pull(to Recipient, class Class, after uint64, max, maxBytes int) 
 		}
 		l := &q.lanes[class]
 		if l.disk == 0 || after >= q.flushed {
-			n := len(rows)
+			before, n := left, len(rows)
 			var spills []spill
 			rows, spills = l.ring.read(rows, class, after, &left)
 			q.mu.Unlock()
 			err := d.fetch(rows, spills)
-			if err == nil || !errors.Is(err, store.ErrGone) {
-				return rows, err
+			if errors.Is(err, store.ErrGone) && !d.closed.Load() {
+				// A flush has moved these rows meanwhile: they are in bbolt.
+				rows, left = rows[:n], before
+				continue
 			}
-			// A flush has moved these rows since: they are in bbolt now.
-			for _, r := range rows[n:] {
-				left.rows++
-				left.bytes += r.Size
-			}
-			rows = rows[:n]
-			left.first = n == 0
-			continue
+			return rows, err
 		}
 		upTo, moves := q.flushed, q.moves
 		q.mu.Unlock()
-		found, next, err := d.readDisk(to, class, after, upTo, left)
+
+		page, err := d.readDisk(to, class, after, upTo, left)
 		if err != nil {
 			return nil, err
 		}
 		q.mu.Lock()
-		if q.moves != moves || q.gone {
+		if q.moves != moves {
 			q.mu.Unlock()
-			continue
+			continue // what was skipped and what is on disk has changed
 		}
-		full := false
-		for _, r := range found {
-			if _, gone := q.deletes[r.LSN]; gone {
-				continue
+		n := len(rows)
+		for _, r := range page.rows {
+			if _, deleted := q.deletes[r.LSN]; !deleted {
+				left.take(r.Size)
+				rows = append(rows, r)
 			}
-			if full = !left.take(r.Size); full {
-				break
-			}
-			rows = append(rows, r)
 		}
 		q.mu.Unlock()
-		if full || left.rows <= 0 || left.bytes <= 0 {
+		if page.full && len(rows)-n == len(page.rows) {
 			return rows, nil
 		}
-		after = next // up to F this was all: go on in the ring
+		after = page.upTo // nothing is left up to F: go on in the ring
 	}
 }
 
-// readDisk copies rows from bbolt with after < LSN ≤ upTo, as many as fit, and
-// returns up to where it has looked.
-func (d *Disk) readDisk(to Recipient, class Class, after, upTo uint64, left budget) (rows []Row, next uint64, err error) {
-	next = upTo
-	err = d.db.View(func(tx *store.Tx) error {
+// page is a stretch of a queue in bbolt.
+type page struct {
+	rows []Row
+	upTo uint64 // every row up to it is in rows
+	full bool   // the next row would not fit
+}
+
+// readDisk copies rows from bbolt with after < LSN ≤ upTo, as many as fit.
+func (d *Disk) readDisk(to Recipient, class Class, after, upTo uint64, left budget) (page, error) {
+	p := page{upTo: after}
+	err := d.db.View(func(tx *store.Tx) error {
 		first, start := makeKey(to, class, 0), makeKey(to, class, after)
-		for k, v := range tx.Scan(rowBucket, first[:33], start[:]) {
+		for k, v := range tx.Scan(rowBucket, first[:laneKeySize], start[:]) {
 			_, _, lsn, err := parseKey(k)
 			if err != nil {
 				return err
 			}
 			if lsn > upTo {
-				return nil
+				break
 			}
 			h, err := parseRowHeader(v)
 			if err != nil {
 				return err
 			}
-			if !left.take(h.size()) {
+			if p.full = !left.take(h.size()); p.full {
 				return nil
 			}
 			r, err := readRow(tx, class, lsn, v)
 			if err != nil {
 				return err
 			}
-			rows = append(rows, r)
-			next = lsn
+			p.rows = append(p.rows, r)
+			p.upTo = lsn
 		}
-		next = upTo
+		p.upTo = upTo
 		return nil
 	})
-	return rows, next, err
+	return p, err
 }
 
 // spill is a row of a Pull whose bytes are in the journal.
@@ -125,7 +125,6 @@ type spill struct {
 	index        int // in the rows
 	at           store.Position
 	header, body span
-	own          bool // the body is missing too
 }
 
 // read appends the unacknowledged rows with an LSN above after.

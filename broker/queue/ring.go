@@ -26,9 +26,6 @@ type span struct{ off, len uint32 }
 
 func (r *row) size() int { return int(r.header.len) + int(r.body.len) }
 
-// spilled tells whether the bytes must be read from the journal.
-func (r *row) spilled() bool { return r.data == nil && r.size() > 0 }
-
 // shared is the body of a group message while rows of it are above F.
 type shared struct {
 	body []byte // nil: only in the journal

@@ -20,7 +20,8 @@ const (
 	metaBucket = "qmeta"
 	version    = 1
 
-	keySize       = 32 + 1 + 8
+	laneKeySize   = 32 + 1
+	keySize       = laneKeySize + 8
 	rowHeaderSize = 8 + 4 + 4 + 1
 )
 
