@@ -1,0 +1,152 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// Health tells what the daemon and its connections are at this moment.
+func (c *Client) Health(ctx context.Context) (h protocol.Health, err error) {
+	err = c.get(ctx, "/v1/health", nil, &h)
+	return h, err
+}
+
+// Probe is Health within ProbeTimeout.
+func (c *Client) Probe(ctx context.Context) (protocol.Health, error) {
+	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
+	defer cancel()
+	return c.Health(ctx)
+}
+
+// Meshes lists the joined meshes.
+func (c *Client) Meshes(ctx context.Context) (list []protocol.MeshInfo, err error) {
+	err = c.get(ctx, "/v1/meshes", nil, &list)
+	return list, err
+}
+
+// WhoAmI tells who a session (id, label or key; empty: the member) is on each mesh.
+func (c *Client) WhoAmI(ctx context.Context, session string) (list []protocol.WhoAmI, err error) {
+	err = c.get(ctx, "/v1/whoami", values("session", session), &list)
+	return list, err
+}
+
+// Peers lists the sessions that are online, of one mesh or, with an empty slug, of all.
+func (c *Client) Peers(ctx context.Context, mesh string) (list []protocol.PeerInfo, err error) {
+	err = c.get(ctx, "/v1/peers", values("mesh", mesh), &list)
+	return list, err
+}
+
+// Members lists members, online or not, of one mesh or, with an empty slug, of all.
+func (c *Client) Members(ctx context.Context, mesh string) (list []protocol.MemberInfo, err error) {
+	err = c.get(ctx, "/v1/members", values("mesh", mesh), &list)
+	return list, err
+}
+
+// Send returns when the message is on this machine's disk, or in the state that the request waits for.
+func (c *Client) Send(ctx context.Context, req protocol.SendRequest) (res protocol.SendResult, err error) {
+	err = c.post(ctx, "/v1/send", req, &res)
+	return res, err
+}
+
+// Message tells the state of a message that was sent from here: client id, message id, or a unique prefix of 8 or more.
+func (c *Client) Message(ctx context.Context, mesh, id string) (res protocol.SendResult, err error) {
+	err = c.get(ctx, "/v1/messages/"+url.PathEscape(id), values("mesh", mesh), &res)
+	return res, err
+}
+
+// Inbox lists messages, newest first, and marks nothing.
+func (c *Client) Inbox(ctx context.Context, q protocol.InboxQuery) (list []protocol.InboxMessage, err error) {
+	v := values("mesh", q.Mesh, "session", q.Session)
+	if q.All {
+		v.Set("all", "true")
+	}
+	if q.Limit > 0 {
+		v.Set("limit", strconv.Itoa(q.Limit))
+	}
+	err = c.get(ctx, "/v1/inbox", v, &list)
+	return list, err
+}
+
+// MarkRead marks messages as read and returns how many were not.
+func (c *Client) MarkRead(ctx context.Context, ch protocol.InboxChange) (int, error) {
+	return c.count(ctx, "/v1/inbox/read", ch)
+}
+
+// DeleteMessages deletes messages of the inbox and returns how many.
+func (c *Client) DeleteMessages(ctx context.Context, ch protocol.InboxChange) (int, error) {
+	return c.count(ctx, "/v1/inbox/delete", ch)
+}
+
+// FlushInbox deletes what was received before a time and returns how many.
+func (c *Client) FlushInbox(ctx context.Context, f protocol.InboxFlush) (int, error) {
+	return c.count(ctx, "/v1/inbox/flush", f)
+}
+
+// Presence changes what others see of a session.
+func (c *Client) Presence(ctx context.Context, req protocol.PresenceRequest) error {
+	return c.post(ctx, "/v1/presence", req, new(protocol.OKReply))
+}
+
+// Invites lists the links that this member issued, of one mesh or, with an empty slug, of all.
+func (c *Client) Invites(ctx context.Context, mesh string) (list []protocol.InviteInfo, err error) {
+	err = c.get(ctx, "/v1/invites", values("mesh", mesh), &list)
+	return list, err
+}
+
+// CreateInvite makes a link; the answer is the only place where it ever stands.
+func (c *Client) CreateInvite(ctx context.Context, req protocol.InviteRequest) (info protocol.InviteInfo, err error) {
+	err = c.post(ctx, "/v1/invites", req, &info)
+	return info, err
+}
+
+// CloseInvite closes a link: whoever comes with it from now on is refused.
+func (c *Client) CloseInvite(ctx context.Context, mesh, id string) error {
+	path := "/v1/invites/" + url.PathEscape(id)
+	if q := values("mesh", mesh).Encode(); q != "" {
+		path += "?" + q
+	}
+	return c.do(ctx, http.MethodDelete, path, nil, new(protocol.OKReply))
+}
+
+// Leave revokes our own key on a mesh and forgets the membership.
+func (c *Client) Leave(ctx context.Context, mesh string) (reply protocol.LeaveReply, err error) {
+	err = c.post(ctx, "/v1/leave", protocol.LeaveRequest{Mesh: mesh}, &reply)
+	return reply, err
+}
+
+// Outbox lists messages on their way out, of one mesh or, with an empty slug, of all.
+func (c *Client) Outbox(ctx context.Context, mesh string) (list []protocol.OutboxRow, err error) {
+	err = c.get(ctx, "/v1/outbox", values("mesh", mesh), &list)
+	return list, err
+}
+
+// Requeue gives a dead message another try, with the target and the ciphertext that it had.
+func (c *Client) Requeue(ctx context.Context, mesh, id string) error {
+	return c.post(ctx, "/v1/outbox/requeue", protocol.RequeueRequest{Mesh: mesh, ID: id}, new(protocol.OKReply))
+}
+
+// Shutdown asks the daemon to stop. It answers before it does.
+func (c *Client) Shutdown(ctx context.Context) error {
+	return c.post(ctx, "/v1/shutdown", nil, new(protocol.OKReply))
+}
+
+func (c *Client) count(ctx context.Context, path string, in any) (int, error) {
+	var reply protocol.CountReply
+	err := c.post(ctx, path, in, &reply)
+	return reply.Count, err
+}
+
+// values builds a query of the pairs whose value is not empty.
+func values(pairs ...string) url.Values {
+	v := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			v.Set(pairs[i], pairs[i+1])
+		}
+	}
+	return v
+}
