@@ -1,0 +1,71 @@
+package protocol
+
+// SessionRequest is the body of POST /v1/sessions: a session of this machine registers, or registers again after the daemon came back.
+type SessionRequest struct {
+	ID      string   `json:"id"`             // of the agent's own session
+	PID     int      `json:"pid"`            // the process that the session lives and dies with
+	Cwd     string   `json:"cwd"`            //
+	Name    string   `json:"name,omitempty"` // wanted label; default the base of Cwd
+	Model   string   `json:"model,omitempty"`
+	Title   string   `json:"title,omitempty"`
+	Channel string   `json:"channel,omitempty"` // what kind of program: claude-code, shell
+	Groups  []string `json:"groups,omitempty"`  // nil: as they were
+	Bypass  bool     `json:"bypass,omitempty"`  // runs without permission prompts: new senders are held
+	Rungs   []string `json:"rungs,omitempty"`   // ways of delivery that work there, best first
+}
+
+// SessionInfo is one live session, in GET /v1/sessions and as the answer to SessionRequest.
+type SessionInfo struct {
+	ID      string            `json:"id"`
+	Label   string            `json:"label"`
+	Cwd     string            `json:"cwd"`
+	PID     int               `json:"pid"`
+	Status  string            `json:"status"`
+	Summary string            `json:"summary"`
+	Groups  []string          `json:"groups"`
+	Pubkey  string            `json:"pubkey"`
+	Bypass  bool              `json:"bypass,omitempty"`
+	Unread  int               `json:"unread"`
+	Held    int               `json:"held"`
+	Meshes  map[string]string `json:"meshes"` // connection state by mesh
+}
+
+// The rungs of the delivery ladder: how a message comes in front of a session.
+const (
+	RungSocket  = "socket"  // the session's own inbox socket
+	RungChannel = "channel" // a channel notification
+	RungRewake  = "rewake"  // a background hook that wakes the session
+	RungHook    = "hook"    // context added by a hook
+	RungPull    = "pull"    // check_messages, inbox
+)
+
+// TakeRequest is the body of POST /v1/mail/take: a rung asks for what may be put in front of a session now. Each message is given to one rung, once. The answer
+// waits up to WaitMS for the first one. What was taken and neither pushed nor returned within 30 s, or before a crash, is given again and marked so.
+type TakeRequest struct {
+	Session string `json:"session"`
+	Rung    string `json:"rung"`
+	WaitMS  int    `json:"wait_ms,omitempty"`
+	Max     int    `json:"max,omitempty"` // default 20
+}
+
+// TakeReply answers it.
+type TakeReply struct {
+	Messages []InboxMessage `json:"messages"`
+	Unread   int            `json:"unread"` // of this session, after these
+	Held     int            `json:"held"`   // waiting for the user to accept their senders
+}
+
+// What became of taken messages.
+const (
+	SettlePushed   = "pushed"   // written to a place from which the session reads; unread until shown is proved
+	SettleReturned = "returned" // the rung failed: give them to the next
+	SettleShown    = "shown"    // proved to be in front of the session
+)
+
+// SettleRequest is the body of POST /v1/mail/settle.
+type SettleRequest struct {
+	Session string   `json:"session"`
+	Rung    string   `json:"rung"`
+	State   string   `json:"state"`
+	IDs     []string `json:"ids"`
+}
