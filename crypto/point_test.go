@@ -95,7 +95,7 @@ func TestSmallOrderTableIsComplete(t *testing.T) {
 func TestConvertAgreesWithArithmetic(t *testing.T) {
 	eachBackend(t, func(t *testing.T) {
 		accepted := 0
-		for i := range uint32(200) {
+		for i := range 200 {
 			p := PublicKey(Hash([]byte{byte(i)}))
 			want := refusalOf(p) == "ok"
 			if p.Valid() != want {
