@@ -30,6 +30,7 @@ const (
 	CodeInvalid          Code = "invalid"           // an argument breaks its rule
 	CodeKicked           Code = "kicked"            // an admin ended the connection
 	CodeLegacyOff        Code = "legacy_off"        // the mesh does not allow original clients
+	CodeMeshFull         Code = "mesh_full"         // the mesh has as many statements as it may
 	CodeNoHello          Code = "no_hello"          // a frame before hello
 	CodeNotFound         Code = "not_found"         // no such thing
 	CodeNotMember        Code = "not_member"        // the key belongs to no member of the mesh
@@ -46,6 +47,7 @@ const (
 	CodeUnauthorized     Code = "unauthorized"      // no, or wrong, credentials
 	CodeUnavailable      Code = "unavailable"       // not reachable at the moment
 	CodeUnknownRecipient Code = "unknown_recipient" // nobody of that key in the mesh
+	CodeUnknownSession   Code = "unknown_session"   // the daemon has no such live session
 	CodeUnknownType      Code = "unknown_type"      // a frame type that the broker does not know
 	CodeUsedUp           Code = "link_used_up"      // the link's uses are spent
 )

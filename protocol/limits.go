@@ -18,20 +18,21 @@ const (
 	MaxUnresolved  = 1000     // statements whose signer is not known (yet), kept aside for one mesh
 	MaxPlaintext   = 4 + 64 + 4 + MaxHeader + MaxBody
 
-	HelloTimeout    = 15 * time.Second // from accept to hello
-	PingEvery       = 25 * time.Second // both ends ping; silence of 75 s ends the connection
-	SilenceLimit    = 75 * time.Second
-	PresenceLease   = 90 * time.Second // a presence outlives its connection by this, so a blip is invisible
-	SessionLifetime = 12 * time.Hour   // of a session statement; a fresh one is signed at every connect
-	RetentionDays   = 7                // default time a queued message is kept
-	MaxRetention    = 21 * 24 * time.Hour
-	SealedMaxAge    = 29 * 24 * time.Hour // an envelope older than this is refused
-	ReplayMemory    = 30 * 24 * time.Hour // how long a replay row outlives max(received, ts)
-	ClockSkew       = 60 * time.Second
-	SessionGrace    = 5 * time.Minute // ts may lie this far beyond the session statement's expiry
-	GapPatience     = 15 * time.Minute
-	LinkMaxLifetime = 30 * 24 * time.Hour
-	LinkLifetime    = 7 * 24 * time.Hour
+	HelloTimeout      = 15 * time.Second // from accept to hello
+	PingEvery         = 25 * time.Second // both ends ping; silence of 75 s ends the connection
+	SilenceLimit      = 75 * time.Second
+	PresenceLease     = 90 * time.Second // a presence outlives its connection by this, so a blip is invisible
+	SessionLifetime   = 12 * time.Hour   // of a session statement; a fresh one is signed at every connect
+	RetentionDays     = 7                // default time a queued message is kept
+	MaxRetention      = 21 * 24 * time.Hour
+	SealedMaxAge      = 29 * 24 * time.Hour // an envelope older than this is refused
+	ReplayMemory      = 30 * 24 * time.Hour // how long a replay row outlives max(received, ts)
+	ClockSkew         = 60 * time.Second
+	SessionGrace      = 5 * time.Minute // ts may lie this far beyond the session statement's expiry
+	GapPatience       = 15 * time.Minute
+	LinkMaxLifetime   = 30 * 24 * time.Hour
+	RevokedLinkMemory = 60 * 24 * time.Hour // how long the closing of a link is kept: longer than any link lives
+	LinkLifetime      = 7 * 24 * time.Hour
 )
 
 // Close codes of our WebSocket connections, as the original uses them (RFC 6455 section 7.4 and its private range).

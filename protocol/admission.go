@@ -1,0 +1,120 @@
+package protocol
+
+import (
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+)
+
+// MayIssue reports whether issuer may make links, or certs, of this role now: the owner of any, an admin of RoleMember.
+func (v *View) MayIssue(issuer crypto.PublicKey, role string) bool {
+	if issuer == v.Owner() {
+		return true
+	}
+	_, revoked := v.revoked[issuer]
+	return role == RoleMember && v.IsAdmin(issuer) && !revoked
+}
+
+// LinkClosed reports whether inv's link was closed by its issuer, by the owner, or for RoleMember by an admin.
+func (v *View) LinkClosed(inv *Invite) bool {
+	return slices.ContainsFunc(v.closed[inv.Link], func(s *Statement) bool {
+		by := s.Signer()
+		return by == inv.Issuer || v.ownerSigned(by, s.ID) || inv.Role == RoleMember && v.adminSigned(by, s.ID)
+	})
+}
+
+// CheckInvite reports whether the link of invite is good: of this mesh and of an owner that it has or had, signed by somebody
+// who may, not closed, and not expired at now, which is the reader's own clock. Errors are *Error of CodeForeign,
+// CodeForbidden, CodeClosedLink or CodeExpired.
+func (v *View) CheckInvite(invite *Statement, now time.Time) error {
+	inv, ok := invite.Body.(*Invite)
+	switch {
+	case !ok:
+		return Refuse(CodeInvalid, "a statement of kind %s is not an invite", invite.Kind)
+	case inv.Mesh != v.mesh:
+		return Refuse(CodeForeign, "the link is of another mesh")
+	case !slices.Contains(v.owners, inv.Owner):
+		return Refuse(CodeForeign, "the link names an owner that this mesh never had").WithHint("ask for a new link")
+	case !v.inviteSigned(invite, inv):
+		return Refuse(CodeForbidden, "the link was made by somebody who may not invite a new %s", inv.Role).
+			WithHint("ask an admin of the mesh for a new link")
+	case v.LinkClosed(inv):
+		return Refuse(CodeClosedLink, "the link was closed").WithHint("ask for a new link")
+	case now.Unix() >= inv.Expires:
+		return Refuse(CodeExpired, "the link expired at %s", time.Unix(inv.Expires, 0).UTC().Format(time.DateTime+" MST")).
+			WithHint("ask for a new link")
+	}
+	return nil
+}
+
+// inviteSigned reports whether invite has the authority to give its role. What a keep list names outlives its issuer.
+func (v *View) inviteSigned(invite *Statement, inv *Invite) bool {
+	if v.MayIssue(inv.Issuer, inv.Role) || contains(v.kept[inv.Issuer], invite.ID) {
+		return true
+	}
+	return inv.Role == RoleMember && !v.IsAdmin(inv.Issuer) && v.adminSigned(inv.Issuer, invite.ID)
+}
+
+// Invited returns nil when invite and enrol make enrol's key invited at now: somebody who holds a good link. Beyond the errors
+// of CheckInvite there are CodeInvalid for two that do not belong together and CodeRevoked for a revoked key.
+func (v *View) Invited(invite, enrol *Statement, now time.Time) error {
+	if err := v.CheckInvite(invite, now); err != nil {
+		return err
+	}
+	e, ok := enrol.Body.(*Enrol)
+	switch {
+	case !ok:
+		return Refuse(CodeInvalid, "a statement of kind %s is not an enrolment", enrol.Kind)
+	case e.Mesh != v.mesh:
+		return Refuse(CodeForeign, "the enrolment is of another mesh")
+	case e.Link != invite.Body.(*Invite).Link:
+		return Refuse(CodeInvalid, "the enrolment is with another link")
+	}
+	return v.checkKeys(e.Member, e.Member)
+}
+
+// CheckSession returns nil when s, a session or apikey statement, certifies its key at now, the reader's own clock. invited
+// tells whether its member is invited (see Invited): the view knows only the verified. Errors are *Error of CodeInvalid,
+// CodeForeign, CodeRevoked, CodeNotMember, CodeTimestamp or CodeExpired.
+func (v *View) CheckSession(s *Statement, invited bool, now time.Time) error {
+	var own ownKey
+	var issued, expires int64
+	switch b := s.Body.(type) {
+	case *Session:
+		own, issued, expires = ownKey{b.Member, b.Session}, b.Issued, b.Expires
+	case *APIKey:
+		own, issued, expires = ownKey{b.Member, b.Key}, b.Issued, b.Expires
+		if expires == 0 {
+			expires = maxNumber
+		}
+	default:
+		return Refuse(CodeInvalid, "a statement of kind %s certifies no session", s.Kind)
+	}
+	if s.mesh != v.mesh {
+		return Refuse(CodeForeign, "the session is of another mesh")
+	}
+	if err := v.checkKeys(own.member, own.key); err != nil {
+		return err
+	}
+	switch ms := now.UnixMilli(); {
+	case !invited && !v.Verified(own.member):
+		return Refuse(CodeNotMember, "the session's member %s is not a member of this mesh", own.member.Short())
+	case issued > ms+ClockSkew.Milliseconds():
+		return Refuse(CodeTimestamp, "the session was signed in the future; one of the two clocks is off")
+	case ms > expires:
+		return Refuse(CodeExpired, "the session's statement has expired")
+	}
+	return nil
+}
+
+func (v *View) checkKeys(member, key crypto.PublicKey) error {
+	r, revoked := v.RevokedOf(member, key)
+	switch {
+	case !revoked:
+		return nil
+	case r.Reason == "":
+		return Refuse(CodeRevoked, "the key %s is revoked", key.Short())
+	}
+	return Refuse(CodeRevoked, "the key %s is revoked: %s", key.Short(), r.Reason)
+}
