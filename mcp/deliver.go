@@ -1,0 +1,119 @@
+package mcp
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// takeWait is how long one request for mail stays open at the daemon. Long, so that an idle session costs nothing.
+const takeWait = 25 * time.Second
+
+// deliver brings the session's mail by the best rung that works here, until ctx ends. A rung that fails gives the message back for the next one;
+// when none is left the messages wait for check_messages.
+func (s *server) deliver(ctx context.Context, channel *channelTransport) {
+	select {
+	case <-s.initialized: // a client takes no notifications before it is ready
+	case <-ctx.Done():
+		return
+	}
+	rungs := s.rungs(channel)
+	backoff := time.Second
+	for ctx.Err() == nil {
+		if len(rungs) == 0 {
+			s.keepRegistered(ctx)
+			return
+		}
+		ok, err := s.deliverOnce(ctx, rungs[0])
+		switch {
+		case err != nil: // the daemon is away: come back, not all at once
+			s.Logger.Debug("no mail from the daemon", "error", err)
+			if !sleep(ctx, time.Duration(float64(backoff)*(0.5+rand.Float64()/2))) {
+				return
+			}
+			backoff = min(2*backoff, 8*time.Second)
+			continue
+		case !ok:
+			s.Logger.Warn("a way of delivery failed, falling to the next", "rung", rungs[0].name)
+			rungs = rungs[1:]
+		}
+		backoff = time.Second
+	}
+}
+
+type rung struct {
+	name string
+	post func(context.Context, protocol.InboxMessage) error
+}
+
+func (s *server) rungs(channel *channelTransport) []rung {
+	var all []rung
+	if s.Inbox.Path != "" && s.Inbox.Token != "" {
+		all = append(all, rung{protocol.RungSocket, func(ctx context.Context, m protocol.InboxMessage) error { return s.Inbox.post(ctx, s.Session.ID, m) }})
+	}
+	if s.Channel {
+		all = append(all, rung{protocol.RungChannel, channel.push})
+	}
+	return all
+}
+
+// deliverOnce waits for mail and posts it. False: this rung does not work here.
+func (s *server) deliverOnce(ctx context.Context, r rung) (bool, error) {
+	var mail protocol.TakeReply
+	err := s.withSession(ctx, func() (err error) {
+		mail, err = s.Mesh.Take(ctx, protocol.TakeRequest{Session: s.Session.ID, Rung: r.name, WaitMS: int(takeWait.Milliseconds())})
+		return err
+	})
+	if err != nil {
+		return true, err
+	}
+	for i, m := range mail.Messages {
+		if err := r.post(ctx, m); err != nil {
+			s.Logger.Warn("mail not posted", "rung", r.name, "msg", m.ID, "error", err)
+			s.settle(ctx, r.name, protocol.SettleReturned, mail.Messages[i:])
+			return false, nil
+		}
+		s.settle(ctx, r.name, protocol.SettlePushed, mail.Messages[i:i+1])
+	}
+	return true, nil
+}
+
+// settle tells the daemon, in a context of its own: a session that is being closed still says what it did.
+func (s *server) settle(ctx context.Context, rung, state string, messages []protocol.InboxMessage) {
+	ids := make([]string, len(messages))
+	for i, m := range messages {
+		ids[i] = m.ID
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := s.Mesh.Settle(ctx, protocol.SettleRequest{Session: s.Session.ID, Rung: rung, State: state, IDs: ids}); err != nil {
+		s.Logger.Warn("mail not settled: the daemon will give it again", "state", state, "error", err)
+	}
+}
+
+// keepRegistered holds the session on the mesh when it has no rung but the pull.
+func (s *server) keepRegistered(ctx context.Context) {
+	for {
+		s.forget()
+		if err := s.register(ctx); err != nil {
+			s.Logger.Debug("not registered", "error", err)
+		}
+		if !sleep(ctx, 10*time.Second) {
+			return
+		}
+	}
+}
+
+// sleep waits, and reports false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

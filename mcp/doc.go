@@ -1,0 +1,10 @@
+// Package mcp is the Model Context Protocol server that an agent starts: the mesh as five tools, and mail brought in front of the model.
+//
+//	Claude Code ──stdio──► claudemesh mcp ──► Mesh (the daemon, over its socket)
+//	     ▲                      │
+//	     └── inbox socket ◄─────┘ mail, wrapped and labelled
+//
+// The server answers initialize at once, whether the daemon is up or not, and outlives it: every call asks the daemon anew, and a session that the
+// daemon forgot registers again. Everything that a peer wrote is data: it is neutralised and put in a wrapper that it cannot close, and the label
+// comes from certificates. Nothing here needs a socket or a disk to be tested: the daemon is the small interface Mesh.
+package mcp

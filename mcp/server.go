@@ -1,0 +1,140 @@
+package mcp
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// Mesh is what the server needs of the daemon. Every method may fail with a *protocol.Error; CodeUnavailable means that no daemon answers.
+type Mesh interface {
+	Register(ctx context.Context, r protocol.SessionRequest) (protocol.SessionInfo, error)
+	Peers(ctx context.Context, mesh string) ([]protocol.PeerInfo, error)
+	Members(ctx context.Context, mesh string) ([]protocol.MemberInfo, error)
+	Send(ctx context.Context, r protocol.SendRequest) (protocol.SendResult, error)
+	Take(ctx context.Context, r protocol.TakeRequest) (protocol.TakeReply, error)
+	Settle(ctx context.Context, r protocol.SettleRequest) error
+	Presence(ctx context.Context, r protocol.PresenceRequest) error
+}
+
+// Config is a server's surroundings.
+type Config struct {
+	Mesh    Mesh
+	Version string
+	Session protocol.SessionRequest // who this child belongs to; ID empty: a client that names no session
+	Inbox   Inbox                   // the session's own inbox socket; the zero value: there is none
+	Channel bool                    // offer channel notifications as a second rung
+	Logger  *slog.Logger            // never to stdout: that carries the protocol
+}
+
+// revisions of the protocol that we speak. Claude Code takes no channel from a server that answers a newer one.
+var revisions = []string{"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}
+
+// Serve speaks MCP on in and out until in ends or ctx does. It returns nil when the client hung up.
+func Serve(ctx context.Context, c Config, in io.ReadCloser, out io.WriteCloser) error {
+	return serve(ctx, c, &sdk.IOTransport{Reader: in, Writer: out})
+}
+
+func serve(ctx context.Context, c Config, transport sdk.Transport) error {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &server{Config: c, initialized: make(chan struct{})}
+	channel := &channelTransport{Transport: transport}
+	srv := s.build()
+
+	var mail sync.WaitGroup
+	if c.Session.ID != "" {
+		mail.Go(func() { s.deliver(ctx, channel) })
+	}
+	err := srv.Run(ctx, channel)
+	cancel()
+	mail.Wait()
+	if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// server is one running server.
+type server struct {
+	Config
+	initialized chan struct{} // closed when the client is ready for notifications
+	once        sync.Once
+
+	mu         sync.Mutex
+	registered bool // by this child, with a daemon that has not been away since
+}
+
+func (s *server) build() *sdk.Server {
+	caps := &sdk.ServerCapabilities{}
+	if s.Channel {
+		caps.Experimental = map[string]any{"claude/channel": map[string]any{}}
+	}
+	srv := sdk.NewServer(&sdk.Implementation{Name: "claudemesh", Title: "claudemesh", Version: cmp.Or(s.Version, "dev")}, &sdk.ServerOptions{
+		Instructions:              instructions,
+		Capabilities:              caps,
+		SupportedProtocolVersions: revisions,
+		InitializedHandler: func(context.Context, *sdk.InitializedRequest) {
+			s.once.Do(func() { close(s.initialized) })
+		},
+	})
+	s.addTools(srv)
+	return srv
+}
+
+// register makes sure that the daemon knows the session. It is cheap when it does.
+func (s *server) register(ctx context.Context) error {
+	if s.Session.ID == "" {
+		return nil
+	}
+	s.mu.Lock()
+	known := s.registered
+	s.mu.Unlock()
+	if known {
+		return nil
+	}
+	if _, err := s.Mesh.Register(ctx, s.Session); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.registered = true
+	s.mu.Unlock()
+	return nil
+}
+
+// forget notes that the daemon went away or does not know the session: register again before the next call.
+func (s *server) forget() {
+	s.mu.Lock()
+	s.registered = false
+	s.mu.Unlock()
+}
+
+// withSession runs call for the registered session, once more if the daemon had forgotten it.
+func (s *server) withSession(ctx context.Context, call func() error) error {
+	for attempt := 0; ; attempt++ {
+		if err := s.register(ctx); err != nil {
+			return err
+		}
+		err := call()
+		switch protocol.CodeOf(err) {
+		case protocol.CodeUnavailable:
+			s.forget()
+			return err
+		case protocol.CodeUnknownSession:
+			s.forget()
+			if attempt == 0 {
+				continue
+			}
+		}
+		return err
+	}
+}
