@@ -29,7 +29,6 @@ type queue struct {
 
 	messages int   // waiting, and Put but not committed
 	bytes    int64 // of them
-	pending  int   // Puts that are not committed
 	expires  int64 // no row expires before; MaxInt64: none ever
 
 	woken uint64 // owned by the committer: the last batch that woke subs
@@ -94,7 +93,7 @@ func (d *Disk) prune(q *queue) {
 // idleLocked tells whether the queue can be forgotten. A dirty one is visited
 // by the next flush, which prunes it.
 func (q *queue) idleLocked() bool {
-	return q.messages == 0 && q.pending == 0 && !q.dirty && len(q.subs) == 0
+	return q.messages == 0 && !q.dirty && len(q.subs) == 0
 }
 
 func (q *queue) addLocked(messages int, bytes int64) {

@@ -35,7 +35,6 @@ func (d *Disk) Put(m Message, done func(lsn uint64, err error)) {
 	for i := range p.targets {
 		t := &p.targets[i]
 		t.q = d.lock(m.To[i])
-		t.q.pending++
 		t.q.addLocked(1, int64(t.row.size()))
 		t.q.mu.Unlock()
 	}
@@ -109,7 +108,6 @@ func (p *putRecord) publish(lsn uint64, at store.Position) {
 		t := &p.targets[i]
 		t.row.lsn, t.row.at = lsn, at
 		t.q.mu.Lock()
-		t.q.pending--
 		t.q.pushLocked(p.m.Class, t.row)
 		if t.q.woken != p.d.batchNumber {
 			t.q.woken = p.d.batchNumber
@@ -125,7 +123,6 @@ func (p *putRecord) fail() {
 		t := &p.targets[i]
 		p.d.memory.Add(-t.row.forget())
 		t.q.mu.Lock()
-		t.q.pending--
 		t.q.addLocked(-1, -int64(t.row.size()))
 		idle := t.q.idleLocked()
 		t.q.mu.Unlock()
