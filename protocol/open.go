@@ -295,20 +295,20 @@ func (s *opening) attest() error {
 	if h.Att == "" {
 		return failure("no attestation of the session")
 	}
-	att, err := ParseText(h.Att)
+	att, err := ParseTextIn(s.Mesh, h.Att)
 	if err != nil {
 		return failure("the attestation of the session: " + err.Error())
 	}
 	var issued, expires int64
 	switch b := att.Body.(type) {
 	case *Session:
-		if b.Mesh != h.Mesh || b.Member != h.Member || b.Session != h.From {
-			return failure("the attestation is for another session, member or mesh")
+		if b.Member != h.Member || b.Session != h.From {
+			return failure("the attestation is for another session or member")
 		}
 		issued, expires, s.msg.label = b.Issued, b.Expires, b.Label
 	case *APIKey:
-		if b.Mesh != h.Mesh || b.Member != h.Member || b.Key != h.From {
-			return failure("the attestation is for another API key, member or mesh")
+		if b.Member != h.Member || b.Key != h.From {
+			return failure("the attestation is for another API key or member")
 		}
 		if !slices.Contains(b.Caps, "send") {
 			return failure("the API key may not send")
@@ -329,10 +329,8 @@ func (s *opening) attest() error {
 // believe shows that the mesh stands behind the member, now.
 func (s *opening) believe() error {
 	h := s.msg.header
-	for _, k := range [...]crypto.PublicKey{h.From, h.Member} {
-		if _, ok := s.View.Revoked(k); ok {
-			return failure("its sender was removed from the mesh")
-		}
+	if _, ok := s.View.RevokedOf(h.Member, h.From); ok {
+		return failure("its sender was removed from the mesh")
 	}
 	if m, ok := s.View.Member(h.Member); ok {
 		s.msg.trust, s.msg.name = TrustVerified, m.Name
