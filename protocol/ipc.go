@@ -14,6 +14,7 @@ type Health struct {
 	Uptime   float64               `json:"uptime"` // seconds
 	Meshes   map[string]MeshHealth `json:"meshes"` // by slug
 	Sessions int                   `json:"sessions"`
+	Error    string                `json:"error,omitempty"` // why it is not ok: config.json cannot be read, the disk is full
 }
 
 // Connection states of a mesh in MeshHealth.
@@ -225,7 +226,7 @@ type InviteInfo struct {
 // Event is one server-sent event of GET /v1/events. Seq is its id for Last-Event-ID.
 type Event struct {
 	Seq     uint64        `json:"seq"`
-	Type    string        `json:"type"` // message, state, peer_joined, peer_left, mesh, notice
+	Type    string        `json:"type"` // ready (first in a stream), message, state, peer_joined, peer_left, mesh, notice
 	At      time.Time     `json:"at"`
 	Mesh    string        `json:"mesh,omitempty"`
 	Message *InboxMessage `json:"message,omitempty"`

@@ -27,6 +27,19 @@ type PresenceRequest struct {
 	Leave   []string `json:"leave,omitempty"`
 }
 
+// PublishRequest is the body of POST /v1/publish: statements (base64url) that the command line signed with the owner key.
+type PublishRequest struct {
+	Mesh       string   `json:"mesh,omitempty"`
+	Statements []string `json:"statements"`
+}
+
+// BanRequest is the body of POST /v1/members/ban: the daemon revokes a member's key with its own, an admin's.
+type BanRequest struct {
+	Mesh   string `json:"mesh,omitempty"`
+	Pubkey string `json:"pubkey"`
+	Reason string `json:"reason,omitempty"`
+}
+
 // LeaveRequest is the body of POST /v1/leave.
 type LeaveRequest struct {
 	Mesh string `json:"mesh"`

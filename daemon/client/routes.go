@@ -112,6 +112,16 @@ func (c *Client) CloseInvite(ctx context.Context, mesh, id string) error {
 	return c.do(ctx, http.MethodDelete, path, nil, new(protocol.OKReply))
 }
 
+// Publish hands in statements (base64url) that were signed with the owner key.
+func (c *Client) Publish(ctx context.Context, mesh string, statements ...string) error {
+	return c.post(ctx, "/v1/publish", protocol.PublishRequest{Mesh: mesh, Statements: statements}, new(protocol.OKReply))
+}
+
+// Ban revokes a member's key for ever. This member must be an admin.
+func (c *Client) Ban(ctx context.Context, req protocol.BanRequest) error {
+	return c.post(ctx, "/v1/members/ban", req, new(protocol.OKReply))
+}
+
 // Leave revokes our own key on a mesh and forgets the membership.
 func (c *Client) Leave(ctx context.Context, mesh string) (reply protocol.LeaveReply, err error) {
 	err = c.post(ctx, "/v1/leave", protocol.LeaveRequest{Mesh: mesh}, &reply)
