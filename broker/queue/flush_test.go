@@ -19,7 +19,7 @@ func lsns(rows []Row) (out []uint64) {
 
 func wantPull(t *testing.T, q *Disk, to Recipient, want ...uint64) {
 	t.Helper()
-	rows, err := q.Pull(to, Now, 0, 100, 0)
+	rows, err := q.Pull(to, Now, 0, len(want)+1, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
