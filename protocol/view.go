@@ -316,8 +316,7 @@ func (v *View) weighRevoke(s *Statement, b *Revoke) (force, logged bool) {
 // mayDisown reports whether b may well be a member's revoke of his own session or API key. The statement that would prove it
 // is kept elsewhere; but the key of the owner or of another member is none of his.
 func (v *View) mayDisown(b *Revoke) bool {
-	return v.Verified(b.Issuer) && !v.Verified(b.Target) && !v.appointed[b.Target] &&
-		b.Target != v.Owner() && b.Target != v.recovery
+	return v.Verified(b.Issuer) && !v.certified[b.Target] && b.Target != v.Owner() && b.Target != v.recovery
 }
 
 // Mesh returns the id of the mesh.
