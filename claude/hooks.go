@@ -1,0 +1,90 @@
+package claude
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"strings"
+)
+
+// events are the hook events that we listen to.
+var events = []string{"SessionStart", "UserPromptSubmit", "PostToolUse", "Stop", "SessionEnd"}
+
+type hook struct {
+	event string
+	verb  string
+	entry map[string]any
+}
+
+// hooks lists our entries in settings.json. Timeouts are in seconds: ours answer within 100 ms and never hold up a turn. The waiter is a background hook
+// that holds a long poll open at the daemon and wakes the session with exit code 2; one per session, a newer one replaces the older.
+func hooks(command string) []hook {
+	plain := func(event, verb string, timeout int) hook {
+		return hook{event, verb, map[string]any{"hooks": []any{map[string]any{"type": "command", "command": quote(command) + " hook " + verb, "timeout": timeout}}}}
+	}
+	waiter := func(event string) hook {
+		return hook{event, "wait", map[string]any{"hooks": []any{map[string]any{"type": "command", "command": quote(command) + " hook wait", "timeout": 3600, "asyncRewake": true}}}}
+	}
+	return []hook{
+		plain("SessionStart", "session-start", 5), waiter("SessionStart"),
+		plain("UserPromptSubmit", "user-prompt-submit", 5),
+		plain("PostToolUse", "post-tool-use", 5),
+		plain("Stop", "stop", 5), waiter("Stop"),
+		plain("SessionEnd", "session-end", 1),
+	}
+}
+
+func statusLine(command string) map[string]any {
+	return map[string]any{"type": "command", "command": quote(command) + " statusline", "refreshInterval": 5}
+}
+
+// quote makes a path one word for the shell that runs hooks.
+func quote(command string) string {
+	if strings.ContainsAny(command, " '\"\\$&();|<>*?`") {
+		return "'" + strings.ReplaceAll(command, "'", `'\''`) + "'"
+	}
+	return command
+}
+
+// isOurs recognises an entry of ours under any path of the binary.
+func isOurs(item json.RawMessage) bool {
+	var e struct {
+		Hooks []struct{ Command string }
+	}
+	if json.Unmarshal(item, &e) != nil || len(e.Hooks) == 0 {
+		return false
+	}
+	for _, h := range e.Hooks {
+		if !ownCommand(h.Command) {
+			return false
+		}
+	}
+	return true
+}
+
+// ownCommand says whether a shell command starts our binary as a hook or status line.
+func ownCommand(command string) bool {
+	program, rest, ok := strings.Cut(command, " hook ")
+	if !ok {
+		program, ok = strings.CutSuffix(command, " statusline")
+		rest = "x"
+	}
+	base := strings.TrimSuffix(filepath.Base(strings.Trim(filepath.ToSlash(program), "'")), ".exe")
+	return ok && base == "claudemesh" && rest != ""
+}
+
+func sameVerb(item json.RawMessage, verb string) bool {
+	return strings.Contains(string(item), " hook "+verb+`"`)
+}
+
+func has(d *document, path []string, entry map[string]any) bool {
+	v, ok := d.find(path)
+	if !ok || d.text[v.start] != '[' {
+		return false
+	}
+	for _, it := range items(d.text, v) {
+		if sameJSON(d.text[it.start:it.end], entry) {
+			return true
+		}
+	}
+	return false
+}
