@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // ServerName is the name under which Claude Code knows us; our tools appear as mcp__claudemesh__….
