@@ -1,0 +1,244 @@
+package broker
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// conn is one WebSocket connection. Two goroutines serve it: readLoop reads frames and answers them, writeLoop writes the
+// answers and whatever the queues hold for it.
+type conn struct {
+	// fixed at construction
+	srv    *Server
+	ws     *websocket.Conn
+	net    *coalescer
+	addr   string   // of the peer, for the log and the limit
+	hosts  []string // what a hello may name as the broker
+	opened time.Time
+
+	// set by an accepted hello under mu, before anything is pushed; fixed from then on
+	mesh     *mesh
+	member   *member
+	key      crypto.PublicKey // session key, or the member key of a control connection
+	control  bool
+	instance [8]byte
+	presence string // id told in hello_ack
+	log      *slog.Logger
+
+	// owned by readLoop
+	nonce     *[32]byte // of the last challenge, until it is used
+	lastHeard time.Time // when the read deadline was last moved
+
+	// owned by writeLoop
+	sending outbox // swapped with out
+
+	mu       sync.Mutex
+	out      outbox // replies that wait
+	room     bool   // readLoop waits for out to empty
+	ended    bool
+	ending   ending
+	pushes   pushState
+	pongs    []string // pings of the peer that wait for their pong, the last few
+	dirty    map[crypto.PublicKey]struct{}
+	people   map[crypto.PublicKey]struct{} // members whose item changed
+	logSent  uint64                        // newest statement that the peer was told of
+	cardNext time.Time                     // when the next card is allowed
+
+	wake    chan struct{} // one slot: something for writeLoop
+	drained chan struct{} // one slot: out is empty again, for readLoop
+	quit    chan struct{} // closed by end
+	written chan struct{} // closed when writeLoop has ended
+}
+
+// ending is how a connection ends: what the peer hears, and the reason in the log.
+type ending struct {
+	code   int // WebSocket close code; 0: the peer is gone, nothing to say
+	text   string
+	reason string
+	clean  bool // closed by the peer in order
+}
+
+func newConn(s *Server, ws *websocket.Conn, nc *coalescer, addr string, hosts []string) *conn {
+	return &conn{
+		srv: s, ws: ws, net: nc, addr: addr, hosts: hosts, opened: time.Now(),
+		log:     s.log.With("addr", addr),
+		wake:    make(chan struct{}, 1),
+		drained: make(chan struct{}, 1),
+		quit:    make(chan struct{}),
+		written: make(chan struct{}),
+	}
+}
+
+// serve runs the connection and returns when both loops have ended and it is out of every table.
+func (c *conn) serve() {
+	c.ws.SetPingHandler(c.handlePing)
+	c.ws.SetPongHandler(func(string) error { c.heard(); return nil })
+	c.ws.SetCloseHandler(func(int, string) error { return nil }) // writeLoop answers it
+	c.ws.SetReadLimit(c.srv.limits.PreHello)
+	c.ws.SetReadDeadline(c.opened.Add(c.srv.limits.HelloTimeout))
+	go c.writeLoop()
+	c.end(c.readLoop())
+	<-c.written
+	c.net.Close()
+	c.leave()
+}
+
+// end begins the end of the connection. The first caller decides how; writeLoop does it.
+func (c *conn) end(e ending) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	c.ended, c.ending = true, e
+	close(c.quit)
+	c.nudge()
+}
+
+// nudge wakes writeLoop.
+func (c *conn) nudge() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
+
+// readLoop handles frames one after the other until the connection ends, and returns why.
+func (c *conn) readLoop() ending {
+	for {
+		_, r, err := c.ws.NextReader()
+		if err != nil {
+			return c.endOf(err)
+		}
+		buf := readBuffers.Get().(*[]byte)
+		*buf, err = readAll((*buf)[:0], r)
+		if err == nil {
+			c.heard()
+			c.handle(*buf)
+		}
+		if cap(*buf) <= keepAtMax {
+			readBuffers.Put(buf)
+		}
+		if err != nil {
+			return c.endOf(err)
+		}
+		c.waitForRoom()
+	}
+}
+
+// readAll is io.ReadAll into a buffer of the caller's.
+func readAll(b []byte, r io.Reader) ([]byte, error) {
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		if err != nil {
+			if err == io.EOF {
+				err = nil
+			}
+			return b, err
+		}
+	}
+}
+
+// endOf names the end that a read error stands for.
+func (c *conn) endOf(err error) ending {
+	if ce, ok := errors.AsType[*websocket.CloseError](err); ok {
+		switch ce.Code {
+		case websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived:
+			return ending{code: websocket.CloseNormalClosure, reason: endClient, clean: true}
+		case websocket.CloseAbnormalClosure:
+			return ending{reason: endLost}
+		}
+		return ending{code: websocket.CloseNormalClosure, reason: endClient}
+	}
+	switch {
+	case errors.Is(err, websocket.ErrReadLimit):
+		return ending{code: websocket.CloseMessageTooBig, text: string(protocol.CodePayloadTooLarge), reason: endTooLarge}
+	case errors.Is(err, os.ErrDeadlineExceeded) && c.mesh == nil:
+		return ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeTimeout), reason: endHelloTimeout}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return ending{code: websocket.CloseGoingAway, text: string(protocol.CodeTimeout), reason: endSilent}
+	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrUnexpectedEOF):
+		return ending{reason: endLost}
+	}
+	if _, ok := errors.AsType[net.Error](err); ok {
+		return ending{reason: endLost}
+	}
+	return ending{code: websocket.CloseProtocolError, reason: endBadFrame}
+}
+
+// heard moves the read deadline after an accepted hello, at most once a second: it costs as much as a small frame.
+func (c *conn) heard() {
+	now := time.Now()
+	if c.mesh == nil || now.Sub(c.lastHeard) < time.Second {
+		return
+	}
+	c.lastHeard = now
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended { // the end has set a deadline of its own
+		c.ws.SetReadDeadline(now.Add(c.srv.limits.Silence))
+	}
+}
+
+const maxPongs = 4 // a peer that pings faster than it reads gets fewer pongs
+
+func (c *conn) handlePing(data string) error {
+	c.heard()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.pongs) < maxPongs {
+		c.pongs = append(c.pongs, data)
+	}
+	c.nudge()
+	return nil
+}
+
+// waitForRoom holds the reader back while the peer does not read its answers.
+func (c *conn) waitForRoom() {
+	for {
+		c.mu.Lock()
+		full := len(c.out.bytes) > c.srv.limits.ReplyBytes && !c.ended
+		c.room = full
+		c.mu.Unlock()
+		if !full {
+			return
+		}
+		select {
+		case <-c.drained:
+		case <-c.quit:
+		}
+	}
+}
+
+// leave takes the ended connection out of the tables of its mesh and of the server.
+func (c *conn) leave() {
+	c.mu.Lock()
+	e := c.ending
+	for _, f := range c.pushes.feeds {
+		f.stop()
+	}
+	c.pushes = pushState{}
+	c.mu.Unlock()
+	if c.mesh != nil {
+		c.mesh.left(c, e)
+	}
+	c.srv.forget(c)
+	c.srv.metrics.closes.WithLabelValues(e.reason).Inc()
+	c.log.Info("connection ended", "reason", e.reason, "text", e.text, "lasted", time.Since(c.opened).Round(time.Millisecond))
+}

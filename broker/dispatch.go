@@ -1,0 +1,136 @@
+package broker
+
+import (
+	"encoding/json"
+	"errors"
+
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// handle answers one frame. Only readLoop calls it.
+func (c *conn) handle(frame []byte) {
+	select {
+	case <-c.quit: // what comes after our close is not read any more
+		return
+	default:
+	}
+	typ, err := protocol.FrameType(frame)
+	switch {
+	case err != nil:
+		c.refuse(tagOf(frame, ""), err)
+	case c.mesh == nil:
+		c.handleBeforeHello(typ, frame)
+	case typ == protocol.TypeSend:
+		c.handleSend(frame)
+	case typ == protocol.TypeClientAck:
+		c.handleClientAck(frame)
+	default:
+		c.handleRequest(typ, frame)
+	}
+}
+
+func (c *conn) handleBeforeHello(typ string, frame []byte) {
+	tag := tagOf(frame, typ)
+	switch typ {
+	case protocol.TypeHelloChallenge:
+		c.handleChallenge(tag)
+	case protocol.TypeHello, protocol.TypeSessionHello:
+		c.handleHello(tag, frame)
+	default:
+		c.refuse(tag, protocol.Refuse(protocol.CodeNoHello, "say hello first"))
+	}
+}
+
+// handleRequest answers the requests that are not frequent. Each takes one of the member's tokens.
+func (c *conn) handleRequest(typ string, frame []byte) {
+	tag := tagOf(frame, typ)
+	err := c.takeToken()
+	if err == nil {
+		err = c.request(tag, frame)
+	}
+	if err != nil {
+		c.refuse(tag, err)
+	}
+}
+
+func (c *conn) request(tag protocol.Tag, frame []byte) error {
+	switch tag.Type {
+	case protocol.TypeHelloChallenge:
+		c.handleChallenge(tag)
+		return nil
+	case protocol.TypeHello, protocol.TypeSessionHello:
+		return protocol.Refuse(protocol.CodeInvalid, "this connection said hello already")
+	case protocol.TypePublish:
+		return c.handlePublish(tag, frame)
+	case protocol.TypeLog:
+		return c.handleLog(tag, frame)
+	case protocol.TypeListMembers:
+		return c.handleListMembers(tag)
+	case protocol.TypeListPeers:
+		return c.handleListPeers(tag)
+	case protocol.TypeReceipt:
+		return c.handleReceipt(tag, frame)
+	case protocol.TypeSetStatus:
+		return c.handleSetStatus(tag, frame)
+	case protocol.TypeSetCard:
+		return c.handleSetCard(tag, frame)
+	case protocol.TypeMessageStatus:
+		return c.handleMessageStatus(tag, frame)
+	case protocol.TypeOp:
+		return c.handleOp(tag, frame)
+	}
+	return protocol.Refuse(protocol.CodeUnknownType, "this broker does not know requests of type %s", tag.Type)
+}
+
+// tagOf reads the request id of a frame whose type is known; one without a readable id gets an answer without one.
+func tagOf(frame []byte, typ string) protocol.Tag {
+	var t struct {
+		ReqID string `json:"_reqId"`
+	}
+	if json.Unmarshal(frame, &t) != nil || len(t.ReqID) > maxReqID {
+		t.ReqID = ""
+	}
+	return protocol.Tag{Type: typ, ReqID: t.ReqID}
+}
+
+const maxReqID = 128 // characters, as the splitter has it
+
+// ok answers a request that has nothing to return. One that did not ask for an answer gets none.
+func (c *conn) ok(tag protocol.Tag) {
+	if tag.ReqID != "" {
+		c.reply(protocol.OK{Tag: protocol.Tag{Type: protocol.TypeOK, ReqID: tag.ReqID}})
+	}
+}
+
+func errShape(tag protocol.Tag) error {
+	return protocol.Refuse(protocol.CodeBadFrame, "%s is not of its shape", tag.Type)
+}
+
+func errDraining() *protocol.Error {
+	return protocol.Refuse(protocol.CodeDraining, "this broker is shutting down").RetryAfter(drainRetry)
+}
+
+// refusal is what the peer hears of err: refusals as they are, anything else as internal, with the truth in the log. It
+// counts it.
+func (s *Server) refusal(err error) *protocol.Error {
+	e, ok := errors.AsType[*protocol.Error](err)
+	if !ok {
+		s.log.Error("internal error", "err", err)
+		e = protocol.Refuse(protocol.CodeInternal, "internal error").RetryAfter(0)
+	}
+	s.metrics.refusals.WithLabelValues(string(e.Code)).Inc()
+	return e
+}
+
+// storeError turns a refusal of the disk into one for the peer: nothing was kept, he may try again.
+func (s *Server) storeError(what string, err error) error {
+	if _, ok := errors.AsType[*protocol.Error](err); ok {
+		return err
+	}
+	s.log.Error(what, "err", err)
+	if errors.Is(err, store.ErrFull) {
+		return protocol.Refuse(protocol.CodeStoreFull, "the broker's disk is full").RetryAfter(storeRetry)
+	}
+	return protocol.Refuse(protocol.CodeStoreFailed, "the broker's disk refused").RetryAfter(storeRetry)
+}

@@ -1,0 +1,153 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"github.com/claudemesh/claudemesh/broker/queue"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// sweepEvery is how late a message may expire, and how old the last seen of a member may be after a crash. Messages live for
+// days.
+const sweepEvery = time.Minute
+
+// sweep does what time asks for, until the context ends.
+func (s *Server) sweep(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		s.visits.sweep()
+		if _, err := s.queue.Expire(ctx, s.expired); err != nil && ctx.Err() == nil {
+			s.log.Error("expire messages", "err", err)
+		}
+		for _, m := range s.allMeshes() {
+			if err := m.sweep(); err != nil {
+				s.log.Error("sweep mesh", "mesh", m.id, "err", err)
+			}
+		}
+	}
+}
+
+// sweep ends the connections of those whose link is over, forgets their enrolments, and saves who is here.
+func (m *mesh) sweep() error {
+	now := m.srv.now()
+	m.publishing.Lock() // no enrolment comes between the look and the commit
+	defer m.publishing.Unlock()
+	var seen, over []*member
+	m.mu.Lock()
+	m.expelLocked()
+	for _, p := range m.members {
+		switch {
+		case len(p.conns) > 0:
+			p.lastSeen = now.UnixMilli()
+			seen = append(seen, p)
+		case p.enrol != nil && m.standingLocked(p, now) == stranger:
+			over = append(over, p)
+		}
+	}
+	m.mu.Unlock()
+	if len(seen)+len(over) == 0 {
+		return nil
+	}
+	err := m.srv.db.Commit(func(tx *store.Tx) error {
+		for _, p := range seen {
+			if err := putSeen(tx, m.id, p.key, now.UnixMilli()); err != nil {
+				return err
+			}
+		}
+		for _, p := range over {
+			if err := m.deletePerson(tx, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range over {
+		for k := range p.sessions {
+			delete(m.addresses, k)
+		}
+		delete(m.addresses, p.key)
+		delete(m.members, p.key)
+	}
+	return nil
+}
+
+// deletePerson removes the rows of somebody whose link expired before he was admitted.
+func (m *mesh) deletePerson(tx *store.Tx, p *member) error {
+	for k := range p.sessions {
+		if err := tx.Delete(bucketSessions, memberKey(m.id, k)); err != nil {
+			return err
+		}
+	}
+	if err := tx.Delete(bucketEnrols, memberKey(m.id, p.key)); err != nil {
+		return err
+	}
+	return tx.Delete(bucketSeen, memberKey(m.id, p.key))
+}
+
+// expired tells the sender of a message that its time was over.
+func (s *Server) expired(to queue.Recipient, r queue.Row) {
+	s.metrics.expired.Inc()
+	if len(r.Header) == 0 || r.Header[0] != rowMessage {
+		return
+	}
+	row, err := parseMessageRow(r.Header)
+	if err != nil || row.noReceipt {
+		return
+	}
+	m, a := s.findQueue(row, to)
+	if m == nil {
+		return
+	}
+	at := s.now().UnixMilli()
+	m.noteState(row.member, row.clientID, a.key, stateExpired, at)
+	m.queueReceipt(row.sender, receiptRow{protocol.ReceiptView{
+		MessageID: row.messageID, ClientMessageID: row.clientID, Recipient: []byte(a.key.String()), State: []byte(stateExpired),
+		Reason: []byte("not fetched in time"), At: at,
+	}}, nil)
+}
+
+// stateExpired is the broker's word for a message that nobody fetched in its time.
+const stateExpired protocol.State = "expired"
+
+// findQueue returns whose queue that is. Messages expire seldom enough to look everywhere.
+func (s *Server) findQueue(row messageRow, to queue.Recipient) (*mesh, *address) {
+	for _, m := range s.allMeshes() {
+		m.mu.Lock()
+		for _, a := range m.addresses {
+			if a.mail == to {
+				m.mu.Unlock()
+				return m, a
+			}
+		}
+		m.mu.Unlock()
+	}
+	s.log.Debug("a message expired for somebody who is gone", "sender", row.sender.Short())
+	return nil, nil
+}
+
+// watchQueue puts the queue's own numbers into the metrics.
+func (s *Server) watchQueue() {
+	stat := func(f func(queue.Stats) float64) func() float64 { return func() float64 { return f(s.queue.Stats()) } }
+	m := s.metrics
+	m.gauge("queue_messages", "Messages and receipts that wait.", stat(func(q queue.Stats) float64 { return float64(q.Messages) }))
+	m.gauge("queue_bytes", "Bytes of them.", stat(func(q queue.Stats) float64 { return float64(q.Bytes) }))
+	m.gauge("queue_memory_bytes", "Bytes of them that are held in memory.", stat(func(q queue.Stats) float64 { return float64(q.Memory) }))
+	m.gauge("journal_bytes", "Bytes of journal segments.", stat(func(q queue.Stats) float64 { return float64(q.JournalBytes) }))
+	m.gauge("flush_lag_seconds", "Age of the oldest commit that is only in the journal.", stat(func(q queue.Stats) float64 { return q.FlushLag.Seconds() }))
+	m.count("commits_total", "Commits of the journal.", stat(func(q queue.Stats) float64 { return float64(q.Commits) }))
+	m.count("committed_total", "Messages and receipts in them.", stat(func(q queue.Stats) float64 { return float64(q.Accepted) }))
+	m.gauge("meshes", "Meshes that this broker carries.", func() float64 { return float64(len(s.allMeshes())) })
+}

@@ -1,0 +1,137 @@
+package broker
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// handleJoin takes somebody in who holds a link: as invited, until the link's issuer certifies him. The same request again
+// changes nothing.
+func (s *Server) handleJoin(r *http.Request) (int, any, error) {
+	var req protocol.JoinRequest
+	if err := readBody(r, &req); err != nil {
+		return 0, nil, err
+	}
+	invite, err := protocol.ParseText(req.Invite)
+	if err != nil {
+		return 0, nil, err
+	}
+	m := s.mesh(invite.Mesh())
+	if m == nil {
+		return 0, nil, protocol.Refuse(protocol.CodeNotFound, "this broker does not carry the mesh of that link")
+	}
+	enrol, err := protocol.ParseTextIn(m.id, req.Enrol)
+	if err != nil {
+		return 0, nil, err
+	}
+	key, err := m.enrol(invite, enrol)
+	if err != nil {
+		return 0, nil, err
+	}
+	wait := min(time.Duration(req.WaitMS)*time.Millisecond, s.limits.JoinWait)
+	m.waitVerified(r.Context(), key, wait)
+	return http.StatusOK, m.joinReply(key), nil
+}
+
+// enrol keeps who uses the link, unless he may not.
+func (m *mesh) enrol(invite, enrol *protocol.Statement) (crypto.PublicKey, error) {
+	m.publishing.Lock()
+	defer m.publishing.Unlock()
+	m.mu.Lock()
+	fresh, err := m.mayEnrolLocked(invite, enrol)
+	m.mu.Unlock()
+	if err != nil {
+		return crypto.PublicKey{}, err
+	}
+	key := enrol.Body.(*protocol.Enrol).Member
+	if !fresh {
+		return key, nil
+	}
+	err = m.srv.db.Commit(func(tx *store.Tx) error { return putEnrol(tx, m.id, key, invite, enrol) })
+	if err != nil {
+		return key, m.srv.storeError("save enrolment", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.memberLocked(key)
+	p.invite, p.enrol = invite, enrol
+	m.personChangedLocked(key)
+	m.srv.log.Info("enrolled", "mesh", m.id, "member", key.Short(), "link", invite.Body.(*protocol.Invite).Link.Short())
+	return key, nil
+}
+
+// mayEnrolLocked tells why not, or whether the enrolment is new.
+func (m *mesh) mayEnrolLocked(invite, enrol *protocol.Statement) (fresh bool, err error) {
+	e, ok := enrol.Body.(*protocol.Enrol)
+	if !ok {
+		return false, protocol.Refuse(protocol.CodeInvalid, "not an enrolment")
+	}
+	p := m.members[e.Member]
+	if p != nil && m.view.Verified(e.Member) {
+		return false, nil // admitted already: he gets the log again
+	}
+	if err := m.view.Invited(invite, enrol, m.srv.now()); err != nil {
+		return false, err
+	}
+	if a := m.addresses[e.Member]; a != nil && a.member.key != e.Member {
+		return false, protocol.Refuse(protocol.CodeInvalid, "a session key cannot enrol")
+	}
+	if p != nil && p.enrol != nil {
+		return false, nil // the first enrolment of a key stays
+	}
+	inv := invite.Body.(*protocol.Invite)
+	if n := m.enrolsLocked(inv.Link); n >= int(inv.Uses)+m.srv.limits.EnrolSlack {
+		return false, protocol.Refuse(protocol.CodeUsedUp, "the link was used %d times, its issuer allows %d", n, inv.Uses).
+			WithHint("ask for a new link")
+	}
+	return true, nil
+}
+
+// enrolsLocked counts who came by that link.
+func (m *mesh) enrolsLocked(link crypto.PublicKey) int {
+	n := 0
+	for _, p := range m.members {
+		if p.invite != nil && p.invite.Body.(*protocol.Invite).Link == link {
+			n++
+		}
+	}
+	return n
+}
+
+// waitVerified returns when key is certified, or when the time is over.
+func (m *mesh) waitVerified(ctx context.Context, key crypto.PublicKey, wait time.Duration) {
+	if wait <= 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		m.mu.Lock()
+		done, changed := m.view.Verified(key), m.joins
+		m.mu.Unlock()
+		if done || m.srv.draining.Load() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// joinReply is the charter and the log, which the joiner checks against his link.
+func (m *mesh) joinReply(key crypto.PublicKey) protocol.JoinReply {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	reply := protocol.JoinReply{OK: true, MemberID: m.members[key].id, Statements: make([]string, len(m.log))}
+	for i, st := range m.log {
+		reply.Statements[i] = st.Text()
+	}
+	return reply
+}

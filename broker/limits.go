@@ -1,0 +1,97 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// The defaults of Limits, each with its reason.
+const (
+	defaultBurst          = 1000     // a daemon that was offline drains its outbox without waiting
+	defaultRate           = 200      // messages a second: far above what people and agents write, far below what hurts
+	defaultQueueMessages  = 10_000   // a week of a busy peer
+	defaultQueueBytes     = 64 << 20 // 500 of the largest messages
+	defaultWindow         = 256      // unacknowledged pushes: enough for a full pipe at 100 ms and 2,000 messages a second
+	defaultWindowBytes    = 1 << 20  // what a slow connection may hold of our memory and of the kernel's
+	defaultConnsAddress   = 512      // an office behind one address; loopback, where proxies live, is exempt
+	defaultConnsMesh      = 4096     // as many as a mesh may have members
+	defaultReplyBytes     = 256 << 10
+	defaultWriteTimeout   = 10 * time.Second
+	defaultCardEvery      = 10 * time.Second // a card is wrapped for every member: it must not be chatter
+	defaultEnrolSlack     = 32               // enrolments of a link beyond its uses: the issuer decides, we only bound the disk
+	defaultMaxSessions    = 1024             // session keys of one member that can be written to
+	defaultHTTPBody       = 1 << 20          // a charter, certificates and a policy are far below
+	defaultJoinWait       = 10 * time.Second
+	defaultDrain          = 2 * time.Second // over which a drain spreads the closes, so that not all return at once
+	defaultDedupe         = 4096            // client ids a member: a sender has at most 1,024 unacknowledged
+	defaultHTTPPerAddress = 30              // joins and creations a minute from one address: each costs four signature checks
+)
+
+// Limits are what one client, address or mesh may use. A refusal names the limit; none ever loses what was acknowledged.
+type Limits struct {
+	PreHello     int64         // bytes of a frame before hello
+	HelloTimeout time.Duration // from accept to an accepted hello
+	PingEvery    time.Duration
+	Silence      time.Duration // without a frame, ping or pong until the connection counts as dead
+	WriteTimeout time.Duration // for one flush to a peer that does not read
+	ReplyBytes   int           // replies waiting for a peer; above it we stop reading from him
+
+	Burst         int     // requests that one member may make at once, over all his connections
+	Rate          float64 // requests a second to refill it
+	QueueMessages int     // of one recipient, then the sender hears queue_full
+	QueueBytes    int64
+	Window        int // frames pushed and not acknowledged, per connection
+	WindowBytes   int
+	Dedupe        int // client ids remembered per sender member
+
+	ConnsPerAddress int
+	ConnsPerMesh    int
+	HTTPPerAddress  int           // joins and creations a minute
+	HTTPBody        int64         // bytes of a request body
+	JoinWait        time.Duration // longest hold of an answer to /join
+	EnrolSlack      int           // enrolments kept per link beyond its uses
+	MaxSessions     int           // session keys kept per member; the oldest gives way
+
+	Lease     time.Duration // by which a presence outlives its connection
+	CardEvery time.Duration // between two cards of one connection
+	Retention time.Duration // of a queued message, at most protocol.MaxRetention
+	Drain     time.Duration // over which Close spreads the ends of connections
+}
+
+// orDefault sets *v to d where it is zero.
+func orDefault[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+func (l Limits) withDefaults() Limits {
+	orDefault(&l.PreHello, protocol.MaxPreHello)
+	orDefault(&l.HelloTimeout, protocol.HelloTimeout)
+	orDefault(&l.PingEvery, protocol.PingEvery)
+	orDefault(&l.Silence, protocol.SilenceLimit)
+	orDefault(&l.WriteTimeout, defaultWriteTimeout)
+	orDefault(&l.ReplyBytes, defaultReplyBytes)
+	orDefault(&l.Burst, defaultBurst)
+	orDefault(&l.Rate, defaultRate)
+	orDefault(&l.QueueMessages, defaultQueueMessages)
+	orDefault(&l.QueueBytes, defaultQueueBytes)
+	orDefault(&l.Window, defaultWindow)
+	orDefault(&l.WindowBytes, defaultWindowBytes)
+	orDefault(&l.Dedupe, defaultDedupe)
+	orDefault(&l.ConnsPerAddress, defaultConnsAddress)
+	orDefault(&l.ConnsPerMesh, defaultConnsMesh)
+	orDefault(&l.HTTPPerAddress, defaultHTTPPerAddress)
+	orDefault(&l.HTTPBody, defaultHTTPBody)
+	orDefault(&l.JoinWait, defaultJoinWait)
+	orDefault(&l.EnrolSlack, defaultEnrolSlack)
+	orDefault(&l.MaxSessions, defaultMaxSessions)
+	orDefault(&l.Lease, protocol.PresenceLease)
+	orDefault(&l.CardEvery, defaultCardEvery)
+	orDefault(&l.Retention, protocol.RetentionDays*24*time.Hour)
+	orDefault(&l.Drain, defaultDrain)
+	l.Retention = min(l.Retention, protocol.MaxRetention)
+	return l
+}

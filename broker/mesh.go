@@ -1,0 +1,225 @@
+package broker
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/claudemesh/claudemesh/broker/queue"
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// mesh is what the broker knows of one mesh: its statements, who came by a link, the keys that can be written to, and who is
+// connected.
+type mesh struct {
+	id      protocol.MeshID
+	idBytes []byte
+	srv     *Server
+
+	// publishing makes the publications of a mesh serial. It is taken before mu and held across their commit, so that the
+	// log's numbers become visible in their order.
+	publishing sync.Mutex
+	set        *protocol.Set // guarded by publishing
+
+	mu        sync.Mutex
+	view      *protocol.View
+	log       []*protocol.Statement // number n of the log is log[n-1]
+	members   map[crypto.PublicKey]*member
+	addresses map[crypto.PublicKey]*address // every key that can be written to, if its member may
+	conns     map[*conn]struct{}
+	presences map[crypto.PublicKey]*presence
+	joins     chan struct{} // closed and made anew when the view changes: wakes the joins that wait
+}
+
+// member is a key that a certificate or an enrolment names. It is guarded by the mesh's mutex.
+type member struct {
+	key      crypto.PublicKey
+	id       string // for original clients and hello_ack
+	address  *address
+	invite   *protocol.Statement
+	enrol    *protocol.Statement                      // with invite: how he came
+	sessions map[crypto.PublicKey]*protocol.Statement // newest session statement per key, the member key's own included
+	lastSeen int64                                    // Unix ms
+	conns    map[crypto.PublicKey]*conn               // live, by the key they connected with
+	requests *rate.Limiter
+	recent   *recent
+}
+
+// address is a key that can be written to, and its two queues: mail, and beside it receipts and the other control messages,
+// which are not counted against the mail.
+type address struct {
+	key    crypto.PublicKey
+	member *member
+	mail   queue.Recipient
+	side   queue.Recipient
+}
+
+// The queues of one key in two meshes must not mix, so a queue is named by mesh and key.
+func newAddress(id protocol.MeshID, m *member, key crypto.PublicKey) *address {
+	return &address{
+		key: key, member: m,
+		mail: crypto.Hash([]byte(id), key[:]),
+		side: crypto.Hash([]byte(id), key[:], []byte("side")),
+	}
+}
+
+// newMesh makes the mesh of a log, the charter first.
+func newMesh(s *Server, log []*protocol.Statement) (*mesh, error) {
+	id, set := log[0].Mesh(), protocol.NewSet(log[0], protocol.Pins{})
+	if _, err := set.Add(log[1:]...); err != nil {
+		return nil, err
+	}
+	m := &mesh{
+		id: id, idBytes: []byte(id), srv: s, set: set, log: log,
+		members:   make(map[crypto.PublicKey]*member),
+		addresses: make(map[crypto.PublicKey]*address),
+		conns:     make(map[*conn]struct{}),
+		presences: make(map[crypto.PublicKey]*presence),
+		joins:     make(chan struct{}),
+	}
+	m.refreshLocked()
+	return m, nil
+}
+
+// refreshLocked takes the view of the set, and gives every certified key its member.
+func (m *mesh) refreshLocked() {
+	m.view = m.set.View()
+	for _, v := range m.view.Members() {
+		m.memberLocked(v.Key)
+	}
+	close(m.joins)
+	m.joins = make(chan struct{})
+}
+
+// memberLocked returns the member of that key, made if necessary. Whether he may do anything is another question.
+func (m *mesh) memberLocked(key crypto.PublicKey) *member {
+	if p, ok := m.members[key]; ok {
+		return p
+	}
+	p := &member{
+		key: key, id: protocol.MemberID(m.id, key),
+		sessions: make(map[crypto.PublicKey]*protocol.Statement),
+		conns:    make(map[crypto.PublicKey]*conn),
+		requests: rate.NewLimiter(rate.Limit(m.srv.limits.Rate), m.srv.limits.Burst),
+		recent:   newRecent(m.srv.limits.Dedupe),
+	}
+	p.address = newAddress(m.id, p, key)
+	m.members[key] = p
+	m.addresses[key] = p.address
+	return p
+}
+
+// standing is what a key may do.
+type standing int
+
+const (
+	stranger standing = iota // neither certified nor holding an open link
+	invited                  // holds a link: direct messages only
+	verified                 // certified
+	revoked                  // for ever
+)
+
+// standingLocked tells what p may do now.
+func (m *mesh) standingLocked(p *member, now time.Time) standing {
+	if m.view.Verified(p.key) {
+		return verified
+	}
+	if _, gone := m.view.RevokedOf(p.key, p.key); gone {
+		return revoked
+	}
+	if p.enrol != nil && m.view.Invited(p.invite, p.enrol, now) == nil {
+		return invited
+	}
+	return stranger
+}
+
+// reachableLocked tells whether messages to a are taken: its member is in, and the key itself not revoked.
+func (m *mesh) reachableLocked(a *address, now time.Time) bool {
+	switch m.standingLocked(a.member, now) {
+	case verified, invited:
+	default:
+		return false
+	}
+	_, gone := m.view.RevokedOf(a.member.key, a.key)
+	return !gone
+}
+
+// nameLocked is the name that goes beside the keys of p; what recipients believe is in their own view.
+func (m *mesh) nameLocked(p *member) string {
+	if v, ok := m.view.Member(p.key); ok {
+		return v.Name
+	}
+	if p.enrol != nil {
+		if e, ok := p.enrol.Body.(*protocol.Enrol); ok {
+			return e.Name
+		}
+	}
+	return ""
+}
+
+// noteSessionLocked keeps st if it is the newest of its key, and makes the key an address. It reports whether it is news.
+func (m *mesh) noteSessionLocked(st *protocol.Statement) bool {
+	s := st.Body.(*protocol.Session)
+	p := m.memberLocked(s.Member)
+	if old, ok := p.sessions[s.Session]; ok && old.Body.(*protocol.Session).Issued >= s.Issued {
+		return false
+	}
+	p.sessions[s.Session] = st
+	if m.addresses[s.Session] == nil {
+		m.addresses[s.Session] = newAddress(m.id, p, s.Session)
+	}
+	return true
+}
+
+// ownsLocked tells whether key is free or p's own: a session key belongs to the first member who proved it.
+func (m *mesh) ownsLocked(p *member, key crypto.PublicKey) bool {
+	a, taken := m.addresses[key]
+	return !taken || a.member == p
+}
+
+// forgetSessionsLocked drops the oldest session keys of p above the limit, but none with a connection, and returns them.
+func (m *mesh) forgetSessionsLocked(p *member) []crypto.PublicKey {
+	var gone []crypto.PublicKey
+	for len(p.sessions) > m.srv.limits.MaxSessions {
+		var oldest crypto.PublicKey
+		at := int64(-1)
+		for k, st := range p.sessions {
+			if issued := st.Body.(*protocol.Session).Issued; p.conns[k] == nil && k != p.key && (at < 0 || issued < at) {
+				oldest, at = k, issued
+			}
+		}
+		if at < 0 {
+			break
+		}
+		delete(p.sessions, oldest)
+		delete(m.addresses, oldest)
+		gone = append(gone, oldest)
+	}
+	return gone
+}
+
+// feedsLocked lists the keys whose queues c drains: its own, and for a control connection those of the member's sessions that
+// have no connection of their own.
+func (m *mesh) feedsLocked(c *conn) []*address {
+	feeds := []*address{m.addresses[c.key]}
+	if !c.control {
+		return feeds
+	}
+	for k := range c.member.sessions {
+		if k != c.key && c.member.conns[k] == nil {
+			feeds = append(feeds, m.addresses[k])
+		}
+	}
+	return feeds
+}
+
+// controlsLocked calls f for every control connection.
+func (m *mesh) controlsLocked(f func(c *conn)) {
+	for c := range m.conns {
+		if c.control {
+			f(c)
+		}
+	}
+}

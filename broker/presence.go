@@ -1,0 +1,298 @@
+package broker
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// presence is one connection as others see it. It outlives the connection by the lease, so that a blip is invisible; it is
+// guarded by the mesh's mutex.
+type presence struct {
+	item   protocol.PeerItem // without card
+	card   *protocol.SetCard
+	cardBy crypto.PublicKey // key that sealed it
+	conn   *conn            // nil while the lease runs
+	until  *time.Timer      // ends the lease
+}
+
+// appearLocked makes or renews the presence of a connection that was just admitted. Others hear of it only if it is new or
+// changed.
+func (m *mesh) appearLocked(c *conn, h protocol.Hello, session *protocol.Statement) {
+	p, back := m.presences[c.key]
+	if !back {
+		p = &presence{}
+		m.presences[c.key] = p
+	}
+	if p.until != nil {
+		p.until.Stop()
+		p.until = nil
+	}
+	item := m.itemLocked(c, h, session)
+	if back {
+		item.ConnectedAt = p.item.ConnectedAt
+	}
+	changed := !back || !sameItem(p.item, item)
+	p.item, p.conn = item, c
+	if changed {
+		m.presenceChangedLocked(c.key)
+	}
+	if !back {
+		m.personChangedLocked(c.member.key)
+	}
+}
+
+// itemLocked describes a connection. What the session statement says is taken from there.
+func (m *mesh) itemLocked(c *conn, h protocol.Hello, session *protocol.Statement) protocol.PeerItem {
+	item := protocol.PeerItem{
+		Pubkey: c.key.String(), MemberPubkey: c.member.key.String(), DisplayName: m.nameLocked(c.member),
+		Status: statusOr(h.Status), SessionID: h.SessionID, PeerRole: protocol.RoleSession,
+		ConnectedAt: m.srv.now().UTC().Format("2006-01-02T15:04:05.000Z"),
+		PeerType:    h.PeerType, Channel: h.Channel, Visible: true, Session: session.Text(), Groups: []protocol.Group{},
+	}
+	if c.control {
+		item.PeerRole = protocol.RoleControl
+	}
+	for _, g := range session.Body.(*protocol.Session).Groups {
+		item.Groups = append(item.Groups, protocol.Group{Name: g})
+	}
+	return item
+}
+
+// sameItem tells whether others would see no difference. A session statement is signed anew at every connect and says the same.
+func sameItem(a, b protocol.PeerItem) bool {
+	return a.DisplayName == b.DisplayName && a.Status == b.Status && a.SessionID == b.SessionID && a.PeerRole == b.PeerRole &&
+		a.PeerType == b.PeerType && a.Channel == b.Channel && slices.Equal(a.Groups, b.Groups)
+}
+
+func statusOr(s string) string {
+	switch s {
+	case protocol.StatusWorking, protocol.StatusDND:
+		return s
+	}
+	return protocol.StatusIdle
+}
+
+// disappearLocked begins the lease of a connection that ended, or ends its presence: a session that said goodbye is gone,
+// and so is whoever was sent away for good.
+func (m *mesh) disappearLocked(c *conn, e ending) {
+	p := m.presences[c.key]
+	if p == nil || p.conn != c {
+		return
+	}
+	p.conn = nil
+	final := e.clean && !c.control
+	switch e.reason {
+	case endRevoked, endKicked, endNotMember:
+		final = true
+	}
+	if final {
+		m.vanishLocked(c.key)
+		return
+	}
+	p.until = time.AfterFunc(m.srv.limits.Lease, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.presences[c.key] == p && p.conn == nil {
+			m.vanishLocked(c.key)
+		}
+	})
+}
+
+func (m *mesh) vanishLocked(key crypto.PublicKey) {
+	delete(m.presences, key)
+	m.presenceChangedLocked(key)
+	if a := m.addresses[key]; a != nil {
+		m.personChangedLocked(a.member.key)
+	}
+}
+
+// presenceChangedLocked has every control connection look at that key again. However often it changes until then, it costs
+// one entry of one frame.
+func (m *mesh) presenceChangedLocked(key crypto.PublicKey) {
+	m.controlsLocked(func(c *conn) { c.markPresence(key) })
+}
+
+// personChangedLocked is presenceChangedLocked for the member's item in the list of members.
+func (m *mesh) personChangedLocked(key crypto.PublicKey) {
+	m.controlsLocked(func(c *conn) { c.markPerson(key) })
+}
+
+func (c *conn) markPresence(key crypto.PublicKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dirty == nil {
+		c.dirty = make(map[crypto.PublicKey]struct{})
+	}
+	c.dirty[key] = struct{}{}
+	c.nudge()
+}
+
+func (c *conn) markPerson(key crypto.PublicKey) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.people == nil {
+		c.people = make(map[crypto.PublicKey]struct{})
+	}
+	c.people[key] = struct{}{}
+	c.nudge()
+}
+
+// writeNews writes what changed in the mesh since the last time: statements, members, presence.
+func (c *conn) writeNews() (int, error) {
+	c.mu.Lock()
+	if !c.pushes.started || !c.control {
+		c.mu.Unlock()
+		return 0, nil
+	}
+	dirty, people, logSent := c.dirty, c.people, c.logSent
+	c.dirty, c.people = nil, nil
+	c.mu.Unlock()
+
+	n := 0
+	write := func(v any) error {
+		n++
+		frame, err := json.Marshal(v)
+		if err != nil {
+			panic("broker: frame that has no JSON: " + err.Error())
+		}
+		return c.writeFrame(frame)
+	}
+	if log, ok := c.mesh.logAfter(logSent); ok {
+		c.mu.Lock()
+		c.logSent = log.Cursor
+		c.mu.Unlock()
+		if err := write(log); err != nil {
+			return n, err
+		}
+	}
+	for page := range slices.Chunk(slices.Collect(maps.Keys(people)), membersPerFrame) {
+		if err := write(protocol.Membership{Tag: protocol.Tag{Type: protocol.TypeMembership}, Members: c.mesh.memberItems(page)}); err != nil {
+			return n, err
+		}
+	}
+	for page := range slices.Chunk(slices.Collect(maps.Keys(dirty)), peersPerFrame) {
+		if err := write(c.mesh.presenceOf(c, page)); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// Pages keep frames far below the frame limit: a member has up to a few KiB of statements, a peer a card of 8 KiB.
+const (
+	membersPerFrame = 64
+	peersPerFrame   = 64
+)
+
+func (m *mesh) presenceOf(c *conn, keys []crypto.PublicKey) protocol.Presence {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f := protocol.Presence{Tag: protocol.Tag{Type: protocol.TypePresence}}
+	for _, k := range keys {
+		if p, ok := m.presences[k]; ok {
+			f.Peers = append(f.Peers, p.itemFor(c.member.key))
+		} else {
+			f.Left = append(f.Left, k.String())
+		}
+	}
+	return f
+}
+
+// itemFor is the item as reader sees it: with the card if it was wrapped for him.
+func (p *presence) itemFor(reader crypto.PublicKey) protocol.PeerItem {
+	item := p.item
+	if p.card == nil {
+		return item
+	}
+	if wrap, ok := p.card.Keys[reader.String()]; ok {
+		item.Card = &protocol.Sealed{Sender: p.cardBy.String(), Nonce: p.card.Nonce, Ciphertext: p.card.Ciphertext, Key: wrap}
+	}
+	return item
+}
+
+// handleListPeers answers with all presences, leases included.
+func (c *conn) handleListPeers(tag protocol.Tag) error {
+	m := c.mesh
+	m.mu.Lock()
+	peers := make([]protocol.PeerItem, 0, len(m.presences))
+	for _, p := range m.presences {
+		peers = append(peers, p.itemFor(c.member.key))
+	}
+	m.mu.Unlock()
+	slices.SortFunc(peers, func(a, b protocol.PeerItem) int { return compare(a.ConnectedAt+a.Pubkey, b.ConnectedAt+b.Pubkey) })
+	c.reply(protocol.PeersList{Tag: protocol.Tag{Type: protocol.TypePeersList, ReqID: tag.ReqID}, Peers: peers})
+	return nil
+}
+
+func compare(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// handleSetStatus changes the status that others see of this connection.
+func (c *conn) handleSetStatus(tag protocol.Tag, frame []byte) error {
+	var f protocol.SetStatus
+	if err := json.Unmarshal(frame, &f); err != nil {
+		return errShape(tag)
+	}
+	switch f.Status {
+	case protocol.StatusIdle, protocol.StatusWorking, protocol.StatusDND:
+	default:
+		return protocol.Refuse(protocol.CodeInvalid, "status is idle, working or dnd")
+	}
+	c.changePresence(func(p *presence) bool {
+		changed := p.item.Status != f.Status
+		p.item.Status = f.Status
+		return changed
+	})
+	c.ok(tag)
+	return nil
+}
+
+// maxCardCiphertext holds a card of 4 KiB with its header and signature, in base64.
+const maxCardCiphertext = 32 << 10
+
+// handleSetCard replaces the sealed card of this connection.
+func (c *conn) handleSetCard(tag protocol.Tag, frame []byte) error {
+	var f protocol.SetCard
+	if err := json.Unmarshal(frame, &f); err != nil {
+		return errShape(tag)
+	}
+	if !validNonce([]byte(f.Nonce)) || len(f.Ciphertext) > maxCardCiphertext || len(f.Keys) > protocol.MaxKeys {
+		return protocol.Refuse(protocol.CodeInvalid, "a card is a group envelope of at most %d bytes", maxCardCiphertext)
+	}
+	for _, wrap := range f.Keys {
+		if len(wrap) != wrapSize {
+			return protocol.Refuse(protocol.CodeInvalid, "a wrap has %d characters", wrapSize)
+		}
+	}
+	now := time.Now()
+	if wait := c.cardNext.Sub(now); wait > 0 {
+		return protocol.Refuse(protocol.CodeRateLimit, "one card in %s", c.srv.limits.CardEvery).RetryAfter(wait)
+	}
+	c.cardNext = now.Add(c.srv.limits.CardEvery)
+	f.Tag = protocol.Tag{}
+	c.changePresence(func(p *presence) bool { p.card, p.cardBy = &f, c.key; return true })
+	c.ok(tag)
+	return nil
+}
+
+// changePresence changes the presence of this connection and tells the others if change says so.
+func (c *conn) changePresence(change func(p *presence) bool) {
+	m := c.mesh
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.presences[c.key]; p != nil && p.conn == c && change(p) {
+		m.presenceChangedLocked(c.key)
+	}
+}

@@ -1,0 +1,263 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/claudemesh/claudemesh/broker/queue"
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// errQueueRead wraps what went wrong when the queue was read.
+var errQueueRead = errors.New("the queue cannot be read")
+
+// pullRows is how many rows are taken at once: so few that a message of priority now does not wait long behind others.
+const pullRows = 32
+
+// feed is one queue that a connection drains.
+type feed struct {
+	to    queue.Recipient
+	owner crypto.PublicKey // the key that the queue is for
+	stop  func()           // ends the subscription
+	ready atomic.Bool      // set by a commit, taken by writeLoop
+
+	// owned by writeLoop
+	more  bool      // there may be rows behind the cursors
+	after [3]uint64 // cursor of each class: what was pushed on this connection
+}
+
+// pushState is the flow of pushes on one connection, guarded by conn.mu except where feed says otherwise.
+type pushState struct {
+	started bool
+	stale   bool    // feeds must be made anew
+	feeds   []*feed // replaced, never changed
+	out     map[string]pushed
+	bytes   int  // of out
+	full    bool // writeLoop waits for an acknowledgement
+}
+
+// pushed is a row that the peer has not acknowledged.
+type pushed struct {
+	to    queue.Recipient
+	owner crypto.PublicKey
+	class queue.Class
+	lsn   uint64
+	size  int
+	row   []byte // its header
+}
+
+// startPushes lets writeLoop push, from now on.
+func (c *conn) startPushes() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pushes.started, c.pushes.stale = true, true
+	c.nudge()
+}
+
+// restale has writeLoop look again at which queues it drains.
+func (c *conn) restale() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pushes.stale = true
+	c.nudge()
+}
+
+// refreshFeeds subscribes to the queues that c is to drain now, keeps the cursors of those that stay and leaves the others.
+func (c *conn) refreshFeeds() []*feed {
+	c.mu.Lock()
+	p := &c.pushes
+	old, fresh := p.feeds, p.started && !p.stale
+	p.stale = false
+	started := p.started
+	c.mu.Unlock()
+	if !started || fresh {
+		return old
+	}
+	c.mesh.mu.Lock()
+	addresses := c.mesh.feedsLocked(c)
+	c.mesh.mu.Unlock()
+
+	feeds := make([]*feed, 0, 2*len(addresses))
+	for _, a := range addresses {
+		feeds = append(feeds, c.feed(old, a.key, a.side), c.feed(old, a.key, a.mail))
+	}
+	for _, f := range old {
+		if !slices.Contains(feeds, f) {
+			f.stop()
+		}
+	}
+	c.mu.Lock()
+	c.pushes.feeds = feeds
+	c.mu.Unlock()
+	return feeds
+}
+
+// feed returns the feed of that queue among old, or a new one.
+func (c *conn) feed(old []*feed, owner crypto.PublicKey, to queue.Recipient) *feed {
+	for _, f := range old {
+		if f.to == to {
+			return f
+		}
+	}
+	f := &feed{to: to, owner: owner, more: true}
+	f.stop = c.srv.queue.Subscribe(to, func() {
+		f.ready.Store(true)
+		c.nudge()
+	})
+	return f
+}
+
+// writePushes writes a round of pushes, now before next before low, and returns how many.
+func (c *conn) writePushes() (int, error) {
+	feeds := c.refreshFeeds()
+	waiting := false
+	for _, f := range feeds {
+		f.more = f.ready.Swap(false) || f.more
+		waiting = waiting || f.more
+	}
+	if !waiting {
+		return 0, nil
+	}
+	n := 0
+	drained := make([]bool, len(feeds))
+	for i := range drained {
+		drained[i] = true
+	}
+	for class := queue.Now; class <= queue.Low; class++ {
+		for i, f := range feeds {
+			if !f.more {
+				continue
+			}
+			k, all, err := c.pushFrom(f, class)
+			n += k
+			drained[i] = drained[i] && all
+			if err != nil {
+				return n, err
+			}
+		}
+		if n > 0 {
+			break // look for higher classes before going on
+		}
+	}
+	if n == 0 {
+		for i, f := range feeds {
+			f.more = f.more && !drained[i]
+		}
+	}
+	return n, nil
+}
+
+// pushFrom writes the next rows of one class, as many as the window takes, and reports whether that was all.
+func (c *conn) pushFrom(f *feed, class queue.Class) (n int, all bool, err error) {
+	room, bytes := c.window()
+	if room == 0 {
+		return 0, false, nil
+	}
+	room = min(room, pullRows)
+	rows, err := c.srv.queue.Pull(f.to, class, f.after[class], room, bytes)
+	if err != nil {
+		return 0, false, fmt.Errorf("%w: %w", errQueueRead, err)
+	}
+	for _, r := range rows {
+		f.after[class] = r.LSN
+		if err := c.pushRow(f, r); err != nil {
+			return n, false, err
+		}
+		n++
+	}
+	return n, len(rows) == 0, nil
+}
+
+// window returns how many frames and bytes may be pushed now, and notes when there is no room.
+func (c *conn) window() (frames, bytes int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	frames = c.srv.limits.Window - len(c.pushes.out)
+	bytes = c.srv.limits.WindowBytes - c.pushes.bytes
+	if frames <= 0 || bytes <= 0 {
+		c.pushes.full = true
+		return 0, 0
+	}
+	return frames, bytes
+}
+
+// pushRow writes one row and remembers it until it is acknowledged.
+func (c *conn) pushRow(f *feed, r queue.Row) error {
+	buf := readBuffers.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= keepAtMax {
+			readBuffers.Put(buf)
+		}
+	}()
+	id, frame, err := c.frameOf((*buf)[:0], r)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errQueueRead, err)
+	}
+	*buf = frame
+	c.mu.Lock()
+	if c.pushes.out == nil {
+		c.pushes.out = make(map[string]pushed)
+	}
+	if _, again := c.pushes.out[id]; !again {
+		c.pushes.bytes += r.Size
+	}
+	c.pushes.out[id] = pushed{to: f.to, owner: f.owner, class: r.Class, lsn: r.LSN, size: r.Size, row: r.Header}
+	c.mu.Unlock()
+	c.srv.metrics.pushed.Inc()
+	return c.writeFrame(frame)
+}
+
+// frameOf appends the frame of a row to b, and returns the id that its acknowledgement bears.
+func (c *conn) frameOf(b []byte, r queue.Row) (id string, frame []byte, err error) {
+	if len(r.Header) > 0 && r.Header[0] == rowReceipt {
+		row, err := parseReceiptRow(r.Header)
+		if err != nil {
+			return "", nil, err
+		}
+		row.ReceiptID = strconv.AppendUint([]byte("r"), r.LSN, 10)
+		return string(row.ReceiptID), protocol.AppendReceipt(b, &row.ReceiptView), nil
+	}
+	row, err := parseMessageRow(r.Header)
+	if err != nil {
+		return "", nil, err
+	}
+	if len(r.Body) < nonceSize {
+		return "", nil, errRow(r.Body)
+	}
+	var sender, member [64]byte
+	v := protocol.PushView{
+		MessageID: row.messageID, MeshID: c.mesh.idBytes, SenderPubkey: hexOf(&sender, row.sender), SenderMemberPubkey: hexOf(&member, row.member),
+		SenderName: row.name, TargetSpec: row.target, Priority: priorityBytes[row.class],
+		Nonce: r.Body[:nonceSize], Ciphertext: r.Body[nonceSize:], Key: row.wrap, CreatedAt: row.created, ClientMessageID: row.clientID,
+	}
+	if !row.noReceipt {
+		c.srv.metrics.pushTime.Observe(time.Since(time.UnixMilli(row.created)).Seconds())
+	}
+	return string(row.messageID), protocol.AppendPush(b, &v), nil
+}
+
+// takePushed forgets a push that was acknowledged, and lets writeLoop go on if it waited for that.
+func (c *conn) takePushed(id []byte) (pushed, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := &c.pushes
+	row, ok := p.out[string(id)]
+	if !ok {
+		return row, false
+	}
+	delete(p.out, string(id))
+	p.bytes -= row.size
+	if p.full {
+		p.full = false
+		c.nudge()
+	}
+	if len(p.out) == 0 && p.bytes != 0 {
+		panic("broker: bytes of pushes that are not out")
+	}
+	return row, true
+}

@@ -1,0 +1,51 @@
+package broker
+
+import (
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// Kinds of connections in metrics and logs.
+const (
+	kindHello   = "hello" // not yet accepted
+	kindControl = "control"
+	kindSession = "session"
+)
+
+// Why a connection ended: the word in the log and in /metrics. The peer hears the close code and its text only.
+const (
+	endClient       = "client"        // the peer closed it in order
+	endLost         = "lost"          // the connection broke without a close
+	endSilent       = "silent"        // nothing heard for Limits.Silence
+	endSlow         = "slow"          // did not read for Limits.WriteTimeout
+	endTooLarge     = "too_large"     // a frame above the limit
+	endBadFrame     = "bad_frame"     // not WebSocket, or not text
+	endHelloTimeout = "hello_timeout" // no accepted hello in time
+	endHelloRefused = "hello_refused"
+	endReplaced     = "replaced" // a newer connection of the same key and instance
+	endRevoked      = "revoked"
+	endKicked       = "kicked"
+	endNotMember    = "not_member" // the link that admitted the key is over
+	endDraining     = "draining"
+	endStoreFailed  = "store_failed" // reading the queue failed
+)
+
+var closeReasons = []string{endClient, endLost, endSilent, endSlow, endTooLarge, endBadFrame, endHelloTimeout, endHelloRefused,
+	endReplaced, endRevoked, endKicked, endNotMember, endDraining, endStoreFailed}
+
+// refusalCodes are the codes that this broker answers with.
+func refusalCodes() []string {
+	codes := []protocol.Code{
+		protocol.CodeBadFrame, protocol.CodeBadSignature, protocol.CodeBadStatement, protocol.CodeCapacity, protocol.CodeCloned,
+		protocol.CodeClosedLink, protocol.CodeDraining, protocol.CodeExists, protocol.CodeExpired, protocol.CodeForbidden,
+		protocol.CodeForeign, protocol.CodeInternal, protocol.CodeInvalid, protocol.CodeLegacyOff, protocol.CodeNoHello,
+		protocol.CodeNotFound, protocol.CodeNotMember, protocol.CodePayloadTooLarge, protocol.CodeQueueFull,
+		protocol.CodeRateLimit, protocol.CodeRevoked, protocol.CodeStoreFailed, protocol.CodeStoreFull,
+		protocol.CodeTimestamp, protocol.CodeUnauthorized, protocol.CodeUnknownRecipient, protocol.CodeUnknownType,
+		protocol.CodeUsedUp,
+	}
+	out := make([]string, len(codes))
+	for i, c := range codes {
+		out[i] = string(c)
+	}
+	return out
+}

@@ -1,0 +1,318 @@
+package broker
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/broker/queue"
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// maxCiphertext is the base64 of the largest plaintext that an envelope has, with its box.
+const maxCiphertext = (protocol.MaxPlaintext + crypto.Overhead + 2) / 3 * 4
+
+// outgoing is one send on its way through the broker.
+type outgoing struct {
+	conn   *conn
+	member *member
+	row    messageRow
+	to     []*address
+	wraps  []string // beside to, group messages only
+	side   bool     // of a kind that goes to the side queues and has no receipt of its own
+	entry  *sent
+	start  time.Time
+	reqID  string
+}
+
+var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
+
+// handleSend queues one message: decode, repeat?, may he, limits, commit, ack, wake. The ack comes when the message is on disk.
+func (c *conn) handleSend(frame []byte) {
+	v, err := protocol.SplitSend(frame)
+	if err == nil {
+		err = checkSend(&v)
+	}
+	if err == nil {
+		err = c.send(&v)
+	}
+	if err != nil {
+		c.ackRefused(string(v.ReqID), string(v.ID), err)
+	}
+}
+
+// checkSend refuses what no broker state can make right.
+func checkSend(v *protocol.SendView) error {
+	switch {
+	case !protocol.ValidClientID(string(v.ID)):
+		return protocol.Refuse(protocol.CodeInvalid, "id is not 16 to 64 of 0-9, A-Z, a-z, _ and -")
+	case len(v.Nonce) != nonceSize:
+		return protocol.Refuse(protocol.CodeInvalid, "nonce is not 24 bytes")
+	case len(v.Ciphertext) > maxCiphertext:
+		return protocol.Refuse(protocol.CodePayloadTooLarge, "the sealed message is longer than %d bytes", maxCiphertext)
+	case len(v.Ciphertext) == 0:
+		return protocol.Refuse(protocol.CodeInvalid, "the sealed message is empty")
+	}
+	return nil
+}
+
+// send returns an error for a message that was not taken; otherwise the commit answers.
+func (c *conn) send(v *protocol.SendView) error {
+	m := c.mesh
+	now := m.srv.now()
+	m.mu.Lock()
+	if s, ok := c.member.recent.get(v.ID); ok {
+		c.repeatLocked(s, string(v.ReqID))
+		m.mu.Unlock()
+		return nil
+	}
+	o, err := c.acceptLocked(v, now)
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	o.put(v, now)
+	return nil
+}
+
+// repeatLocked answers a message that was accepted before as that was answered, now or when it is committed.
+func (c *conn) repeatLocked(s *sent, reqID string) {
+	c.srv.metrics.repeats.Inc()
+	answer := func(err error) {
+		if err != nil {
+			c.ackRefused(reqID, s.clientID, c.srv.storeError("queue message", err))
+			return
+		}
+		c.ack(reqID, s.clientID, s.messageID)
+	}
+	if s.committed {
+		answer(nil)
+		return
+	}
+	s.waiting = append(s.waiting, answer)
+}
+
+// acceptLocked checks who sends, to whom, and how much, and remembers the client id.
+func (c *conn) acceptLocked(v *protocol.SendView, now time.Time) (*outgoing, error) {
+	m, p := c.mesh, c.member
+	if m.srv.draining.Load() {
+		return nil, errDraining()
+	}
+	sender, err := c.senderLocked(v)
+	if err != nil {
+		return nil, err
+	}
+	o := outgoings.Get().(*outgoing)
+	o.conn, o.member, o.start, o.reqID = c, p, time.Now(), string(v.ReqID)
+	o.side = string(v.Kind) == protocol.KindReceipt || string(v.Kind) == protocol.KindLog
+	if v.NumWraps() > 0 || v.TargetSpec[0] == '*' || v.TargetSpec[0] == '@' {
+		err = o.groupLocked(m, v, now)
+	} else {
+		err = o.directLocked(m, v, now)
+	}
+	if err == nil {
+		err = c.takeToken()
+	}
+	if err == nil {
+		err = o.roomFor(m.srv, len(v.Ciphertext))
+	}
+	if err != nil {
+		o.recycle()
+		return nil, err
+	}
+	o.remember(m, v)
+	o.row = messageRow{
+		class: classOf(v.Priority), noReceipt: o.side, created: now.UnixMilli(), sender: sender, member: p.key,
+		messageID: append(o.row.messageID[:0], o.entry.messageID...), clientID: v.ID, target: v.TargetSpec,
+		name: append(o.row.name[:0], m.nameLocked(p)...),
+	}
+	return o, nil
+}
+
+// remember enters the message into the sender's memory, for repeats and message_status.
+func (o *outgoing) remember(m *mesh, v *protocol.SendView) {
+	id := string(v.ID)
+	o.entry = &sent{
+		clientID: id, messageID: protocol.MessageID(m.id, o.member.key, id), target: string(v.TargetSpec),
+		recipients: make([]recipientState, len(o.to)),
+	}
+	for i, a := range o.to {
+		o.entry.recipients[i].key = a.key
+	}
+	o.member.recent.add(o.entry)
+}
+
+// senderLocked is the key that the message is from: the connection's, or that of an ended session of the same member.
+func (c *conn) senderLocked(v *protocol.SendView) (crypto.PublicKey, error) {
+	if v.Sender == nil {
+		return c.key, nil
+	}
+	var key crypto.PublicKey
+	if _, err := hex.Decode(key[:], v.Sender); err != nil {
+		return key, protocol.Refuse(protocol.CodeInvalid, "sender is not a key")
+	}
+	if key == c.key {
+		return key, nil
+	}
+	if !c.control || c.member.sessions[key] == nil {
+		return key, protocol.Refuse(protocol.CodeForbidden, "sender is no session of this member")
+	}
+	if _, gone := c.mesh.view.RevokedOf(c.member.key, key); gone {
+		return key, protocol.Refuse(protocol.CodeRevoked, "the session key was revoked")
+	}
+	return key, nil
+}
+
+// directLocked finds the one recipient.
+func (o *outgoing) directLocked(m *mesh, v *protocol.SendView, now time.Time) error {
+	switch m.standingLocked(o.member, now) {
+	case verified, invited:
+	default:
+		return protocol.Refuse(protocol.CodeNotMember, "this key is no member any more")
+	}
+	var key crypto.PublicKey
+	if len(v.TargetSpec) != hex.EncodedLen(len(key)) {
+		return protocol.Refuse(protocol.CodeInvalid, "a target is a key, * or @group")
+	}
+	if _, err := hex.Decode(key[:], v.TargetSpec); err != nil {
+		return protocol.Refuse(protocol.CodeInvalid, "a target is a key, * or @group")
+	}
+	a := m.addresses[key]
+	if a == nil || !m.reachableLocked(a, now) {
+		return protocol.Refuse(protocol.CodeUnknownRecipient, "nobody of the key %s is in this mesh", key.Short())
+	}
+	o.to = append(o.to, a)
+	return nil
+}
+
+// groupLocked takes the wraps of verified members. Those for keys that were revoked since are left out.
+func (o *outgoing) groupLocked(m *mesh, v *protocol.SendView, now time.Time) error {
+	if m.standingLocked(o.member, now) != verified {
+		return protocol.Refuse(protocol.CodeForbidden, "who was only invited may not write to groups")
+	}
+	if !validGroupTarget(string(v.TargetSpec)) {
+		return protocol.Refuse(protocol.CodeInvalid, "a group target is * or @ and the name of a group")
+	}
+	if v.NumWraps() == 0 {
+		return protocol.Refuse(protocol.CodeInvalid, "a group message needs a wrap for each recipient")
+	}
+	var key crypto.PublicKey
+	for name, wrap := range v.Wraps() {
+		if _, err := hex.Decode(key[:], name); err != nil || !m.view.Verified(key) {
+			continue
+		}
+		o.to = append(o.to, m.members[key].address)
+		o.wraps = append(o.wraps, string(wrap))
+	}
+	if len(o.to) == 0 {
+		return protocol.Refuse(protocol.CodeUnknownRecipient, "none of the recipients is a member of this mesh")
+	}
+	return nil
+}
+
+func validGroupTarget(target string) bool {
+	name, group := strings.CutPrefix(target, "@")
+	return target == "*" || group && protocol.ValidGroup(name)
+}
+
+// roomFor tells whether every recipient's queue takes another message. A group message is refused as a whole: its sender
+// would not know whom to send it to again.
+func (o *outgoing) roomFor(s *Server, bytes int) error {
+	for _, a := range o.to {
+		n, size := s.queue.Depth(o.queueOf(a))
+		if n >= s.limits.QueueMessages || size+int64(bytes) > s.limits.QueueBytes {
+			return protocol.Refuse(protocol.CodeQueueFull, "the queue of %s is full: %d messages, %d MiB",
+				a.key.Short(), n, size>>20).RetryAfter(queueFullRetry)
+		}
+	}
+	return nil
+}
+
+// queueFullRetry is long enough that a sender's retries do not matter, and short enough that he notices room.
+const queueFullRetry = 30 * time.Second
+
+func (o *outgoing) queueOf(a *address) queue.Recipient {
+	if o.side {
+		return a.side
+	}
+	return a.mail
+}
+
+// put hands the message to the queue.
+func (o *outgoing) put(v *protocol.SendView, now time.Time) {
+	s := o.conn.srv
+	n := 0
+	for range o.to {
+		n += o.row.size() + wrapSize
+	}
+	buf := make([]byte, 0, n+nonceSize+len(v.Ciphertext))
+	msg := queue.Message{
+		To: make([]queue.Recipient, len(o.to)), Headers: make([][]byte, len(o.to)),
+		Class: o.row.class, Expires: now.Add(s.limits.Retention).UnixMilli(),
+	}
+	for i, a := range o.to {
+		if o.wraps != nil {
+			o.row.wrap = append(o.row.wrap[:0], o.wraps[i]...)
+		}
+		start := len(buf)
+		buf = o.row.appendTo(buf)
+		msg.To[i], msg.Headers[i] = o.queueOf(a), buf[start:len(buf):len(buf)]
+	}
+	start := len(buf)
+	buf = append(append(buf, v.Nonce...), v.Ciphertext...)
+	msg.Body = buf[start:]
+	s.queue.Put(msg, o.committed)
+}
+
+// committed is called on the queue's committer when the message is on disk, or is not.
+func (o *outgoing) committed(_ uint64, err error) {
+	c, m := o.conn, o.conn.mesh
+	m.mu.Lock()
+	waiting := o.member.recent.settle(o.entry, err)
+	m.mu.Unlock()
+	if err != nil {
+		c.ackRefused(o.reqID, o.entry.clientID, c.srv.storeError("queue message", err))
+	} else {
+		c.ack(o.reqID, o.entry.clientID, o.entry.messageID)
+		c.srv.metrics.accepted.WithLabelValues(priorities[o.row.class]).Inc()
+		c.srv.metrics.putTime.Observe(time.Since(o.start).Seconds())
+	}
+	for _, answer := range waiting {
+		answer(err)
+	}
+	o.recycle()
+}
+
+func (o *outgoing) recycle() {
+	clear(o.to)
+	clear(o.wraps)
+	*o = outgoing{to: o.to[:0], wraps: o.wraps[:0]}
+	outgoings.Put(o)
+}
+
+func (c *conn) ack(reqID, id, messageID string) {
+	c.enqueue(func(dst []byte) []byte { return protocol.AppendAck(dst, []byte(reqID), []byte(id), []byte(messageID)) })
+}
+
+// ackRefused answers a send that was not taken.
+func (c *conn) ackRefused(reqID, id string, err error) {
+	e := c.srv.refusal(err)
+	c.reply(protocol.Ack{
+		Tag: protocol.Tag{Type: protocol.TypeAck, ReqID: reqID}, ID: id, Error: fmt.Sprintf("%s: %s", e.Code, e.Message), Code: e.Code,
+		Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(),
+	})
+}
+
+// takeToken takes one request of the member's.
+func (c *conn) takeToken() error {
+	l := c.member.requests
+	if l.Allow() {
+		return nil
+	}
+	wait := time.Duration((1 - l.Tokens()) / float64(l.Limit()) * float64(time.Second))
+	return protocol.Refuse(protocol.CodeRateLimit, "more than %d requests at once and %.0f a second", l.Burst(), float64(l.Limit())).
+		RetryAfter(max(wait, time.Millisecond))
+}

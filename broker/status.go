@@ -1,0 +1,96 @@
+package broker
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// minIDPrefix is the shortest prefix by which a message is found.
+const minIDPrefix = 8
+
+// handleMessageStatus tells how far a message of this member's is. The broker remembers the last messages of each sender
+// only: what it has forgotten, the receipts have told.
+func (c *conn) handleMessageStatus(tag protocol.Tag, frame []byte) error {
+	var f protocol.MessageStatus
+	if err := json.Unmarshal(frame, &f); err != nil {
+		return errShape(tag)
+	}
+	if len(f.MessageID) < minIDPrefix {
+		return protocol.Refuse(protocol.CodeInvalid, "a message is named by its id, or by the first %d or more of it", minIDPrefix)
+	}
+	m := c.mesh
+	m.mu.Lock()
+	s, err := c.member.recent.find(f.MessageID)
+	answer := protocol.MessageState{Tag: protocol.Tag{Type: protocol.TypeMessageState, ReqID: tag.ReqID}}
+	if err == nil {
+		answer.MessageID, answer.TargetSpec = s.messageID, s.target
+		answer.Delivered = true
+		for _, r := range s.recipients {
+			state := protocol.RecipientState{Pubkey: r.key.String(), Status: string(protocol.StateQueued), At: r.at}
+			if r.state != "" {
+				state.Status = string(r.state)
+			}
+			answer.Delivered = answer.Delivered && r.state == protocol.StateDelivered
+			if a := m.addresses[r.key]; a != nil {
+				state.Name = m.nameLocked(a.member)
+			}
+			answer.Recipients = append(answer.Recipients, state)
+		}
+	}
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	c.reply(answer)
+	return nil
+}
+
+// recipientState is what became of a message for one recipient.
+type recipientState struct {
+	key   crypto.PublicKey
+	state protocol.State // "" while it is queued
+	at    int64          // Unix ms
+}
+
+// find returns the message of that message or client id, or of a unique prefix.
+func (r *recent) find(id string) (*sent, error) {
+	var found *sent
+	for _, s := range r.ring {
+		if !s.committed || !strings.HasPrefix(s.messageID, id) && !strings.HasPrefix(s.clientID, id) {
+			continue
+		}
+		if s.messageID == id || s.clientID == id {
+			return s, nil
+		}
+		if found != nil && found != s {
+			return nil, protocol.Refuse(protocol.CodeAmbiguous, "more than one message begins with %s", id)
+		}
+		found = s
+	}
+	if found == nil {
+		return nil, protocol.Refuse(protocol.CodeNotFound, "no message %s that this broker remembers", id)
+	}
+	return found, nil
+}
+
+// noteState remembers what became of a message of the member with that key.
+func (m *mesh) noteState(sender crypto.PublicKey, clientID []byte, recipient crypto.PublicKey, state protocol.State, at int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.members[sender]
+	if p == nil {
+		return
+	}
+	s, ok := p.recent.get(clientID)
+	if !ok {
+		return
+	}
+	for i := range s.recipients {
+		if s.recipients[i].key == recipient {
+			s.recipients[i].state, s.recipients[i].at = state, at
+		}
+	}
+}

@@ -1,0 +1,181 @@
+package broker
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// closeGrace is how long an ended connection waits for the peer's own close, so that a reset does not eat what we said last.
+const closeGrace = 2 * time.Second
+
+// outbox is a run of frames in one buffer.
+type outbox struct {
+	bytes []byte
+	ends  []int // where each frame ends
+}
+
+func (o *outbox) add(f func([]byte) []byte) {
+	o.bytes = f(o.bytes)
+	o.ends = append(o.ends, len(o.bytes))
+}
+
+// reset empties o; a large buffer goes, so that an idle connection is small.
+func (o *outbox) reset() {
+	if cap(o.bytes) > 4<<10 {
+		*o = outbox{}
+		return
+	}
+	o.bytes, o.ends = o.bytes[:0], o.ends[:0]
+}
+
+// enqueue hands writeLoop the frame that f appends. Any goroutine may call it; after the end it does nothing.
+func (c *conn) enqueue(f func(dst []byte) []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		return
+	}
+	c.out.add(f)
+	c.nudge()
+}
+
+// reply sends v as one frame.
+func (c *conn) reply(v any) {
+	frame, err := json.Marshal(v)
+	if err != nil {
+		panic("broker: frame that has no JSON: " + err.Error())
+	}
+	c.enqueue(func(dst []byte) []byte { return append(dst, frame...) })
+}
+
+// refuse answers a request with an error frame and counts it.
+func (c *conn) refuse(tag protocol.Tag, err error) {
+	e := c.srv.refusal(err)
+	c.log.Debug("refused", "request", tag.Type, "reason", e.Code, "text", e.Message)
+	c.reply(protocol.ErrorFrame{
+		Tag: protocol.Tag{Type: protocol.TypeError, ReqID: tag.ReqID}, Code: e.Code, Message: e.Message,
+		Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(),
+	})
+}
+
+// writeLoop writes until the connection ends, then says goodbye.
+func (c *conn) writeLoop() {
+	defer close(c.written)
+	ping := time.NewTicker(c.srv.limits.PingEvery)
+	defer ping.Stop()
+	for {
+		var err error
+		select {
+		case <-c.wake:
+			err = c.writeWaiting()
+		case <-ping.C:
+			c.ws.WriteControl(websocket.PingMessage, nil, time.Time{})
+			err = c.net.Flush()
+		}
+		if err != nil {
+			c.end(ending{reason: writeFailure(err)})
+			c.net.Close()
+			return
+		}
+		select {
+		case <-c.quit:
+			c.sayGoodbye()
+			return
+		default:
+		}
+	}
+}
+
+// writeFailure names the end that a write error stands for.
+func writeFailure(err error) string {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return endSlow
+	case errors.Is(err, errQueueRead):
+		return endStoreFailed
+	}
+	return endLost
+}
+
+// writeWaiting writes all that waits, answers first, and flushes once.
+func (c *conn) writeWaiting() error {
+	for {
+		n, err := c.writeReplies()
+		if err != nil {
+			return err
+		}
+		m, err := c.writeNews()
+		if err != nil {
+			return err
+		}
+		k, err := c.writePushes()
+		if err != nil {
+			return err
+		}
+		if n+m+k == 0 {
+			return c.net.Flush()
+		}
+	}
+}
+
+func (c *conn) writeReplies() (int, error) {
+	c.mu.Lock()
+	c.sending, c.out = c.out, c.sending
+	pongs := c.pongs
+	c.pongs = nil
+	if c.room {
+		c.room = false
+		select {
+		case c.drained <- struct{}{}:
+		default:
+		}
+	}
+	c.mu.Unlock()
+	for _, data := range pongs {
+		c.ws.WriteControl(websocket.PongMessage, []byte(data), time.Time{})
+	}
+	from, n := 0, len(c.sending.ends)
+	for _, end := range c.sending.ends {
+		if err := c.writeFrame(c.sending.bytes[from:end]); err != nil {
+			return 0, err
+		}
+		from = end
+	}
+	c.sending.reset()
+	return n + len(pongs), nil
+}
+
+// writeFrame writes one frame; it reaches the peer with the next flush.
+func (c *conn) writeFrame(frame []byte) error {
+	if err := c.ws.WriteMessage(websocket.TextMessage, frame); err != nil {
+		return err
+	}
+	if c.net.waiting() < flushAt {
+		return nil
+	}
+	return c.net.Flush()
+}
+
+// sayGoodbye writes the last answers and the close frame, then gives the peer closeGrace for its own.
+func (c *conn) sayGoodbye() {
+	c.mu.Lock()
+	e := c.ending
+	c.mu.Unlock()
+	if e.code == 0 {
+		c.net.Close()
+		return
+	}
+	c.writeReplies()
+	c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(e.code, e.text), time.Time{})
+	if err := c.net.Flush(); err != nil {
+		c.net.Close()
+		return
+	}
+	c.ws.SetReadDeadline(time.Now().Add(closeGrace))
+}

@@ -1,0 +1,119 @@
+package broker
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// upgrader makes connections that cost 7 KiB when idle: small buffers, those for writing borrowed. Compression gains nothing
+// on ciphertext. The origin does not matter: a hello is signed, there are no cookies.
+var upgrader = websocket.Upgrader{
+	ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10, WriteBufferPool: new(sync.Pool),
+	CheckOrigin: func(*http.Request) bool { return true },
+}
+
+func (s *Server) handleWebSocket(w http.ResponseWriter, r *http.Request) {
+	addr := clientAddr(r)
+	if err := s.claim(addr); err != nil {
+		writeError(w, s.refusal(err))
+		return
+	}
+	h := &hijacker{ResponseWriter: w, timeout: s.limits.WriteTimeout}
+	ws, err := upgrader.Upgrade(h, r, nil)
+	if err != nil {
+		s.release(addr)
+		s.log.Debug("upgrade refused", "addr", addr, "err", err)
+		return
+	}
+	h.conn.gatherWrites()
+	hosts := []string{strings.ToLower(r.Host)}
+	if h := s.cfg.publicHost(); h != "" {
+		hosts = append(hosts, h)
+	}
+	c := newConn(s, ws, h.conn, addr, hosts)
+	if !s.register(c) {
+		ws.Close()
+		s.release(addr)
+		return
+	}
+	// In a goroutine of its own: the request and its stack are 10 KiB that nobody needs any more.
+	go func() {
+		defer s.running.Done()
+		c.serve()
+	}()
+}
+
+// clientAddr is the address that limits count by: the peer's, or, from a proxy on this machine, the one that it names last.
+func clientAddr(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		host = r.RemoteAddr
+	}
+	if !isLoopback(host) {
+		return host
+	}
+	hops := strings.Split(r.Header.Get("X-Forwarded-For"), ",")
+	if a, err := netip.ParseAddr(strings.TrimSpace(hops[len(hops)-1])); err == nil {
+		return a.String()
+	}
+	return host
+}
+
+func isLoopback(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.Unmap().IsLoopback()
+}
+
+// claim counts a connection from addr, or refuses it.
+func (s *Server) claim(addr string) error {
+	if s.draining.Load() {
+		return errDraining()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.perAddress[addr] >= s.limits.ConnsPerAddress && !isLoopback(addr) {
+		return protocol.Refuse(protocol.CodeCapacity, "%d connections from one address, the most that this broker allows",
+			s.limits.ConnsPerAddress).RetryAfter(capacityRetry)
+	}
+	s.perAddress[addr]++
+	return nil
+}
+
+func (s *Server) release(addr string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.perAddress[addr]--; s.perAddress[addr] == 0 {
+		delete(s.perAddress, addr)
+	}
+}
+
+// register counts c among those that Close waits for. It reports false when the server closes.
+func (s *Server) register(c *conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.running.Add(1)
+	s.metrics.conns.WithLabelValues(kindHello).Inc()
+	return true
+}
+
+// forget takes an ended connection out of the server's tables.
+func (s *Server) forget(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	s.release(c.addr)
+	if c.mesh == nil {
+		s.metrics.conns.WithLabelValues(kindHello).Dec()
+	}
+}
