@@ -23,6 +23,7 @@ var arrows = map[string][]string{
 	"daemon":        {"daemon/config", "protocol", "crypto", "store", "registry"},
 	"daemon/config": {"protocol", "crypto"},
 	"daemon/client": {"daemon/config", "protocol"},
+	"daemon/probe":  {"protocol"},
 	"mcp":           {"protocol"},
 	"claude":        {"protocol"},
 	"registry":      {},
