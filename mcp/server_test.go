@@ -340,7 +340,7 @@ func TestMailWakesTheSessionThroughItsInbox(t *testing.T) {
 	if strings.ContainsAny(body, "\u202e\u202c\x1b\x07") {
 		t.Errorf("control or bidi characters came through: %q", body)
 	}
-	if !strings.HasPrefix(body, "<cross-session-message from-name=\"bob/api\">\n[claudemesh: from bob/api on mesh acme, verified sender") {
+	if !strings.HasPrefix(body, "<cross-session-message from-name=\"bob/api\">\n[claudemesh: bob/api on acme, verified; reply_to \"m1\"]") {
 		t.Errorf("label:\n%s", body)
 	}
 	if s := want(t, f.settled, "settled"); s.State != protocol.SettlePushed || s.IDs[0] != "m1" {
