@@ -42,7 +42,8 @@ type BanRequest struct {
 
 // LeaveRequest is the body of POST /v1/leave.
 type LeaveRequest struct {
-	Mesh string `json:"mesh"`
+	Mesh  string `json:"mesh"`
+	Force bool   `json:"force,omitempty"` // forget the key even if nobody can be told
 }
 
 // RequeueRequest is the body of POST /v1/outbox/requeue.

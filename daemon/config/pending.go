@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
 )
@@ -67,6 +68,24 @@ func (h Home) LoadPending(link crypto.PublicKey) (*Pending, error) {
 func (h Home) DropPending(link crypto.PublicKey) error {
 	if err := os.Remove(h.pendingPath(link)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("end a join under way: %w", err)
+	}
+	return nil
+}
+
+// SweepPending forgets keys of joins that nobody took up since before: their links have expired.
+func (h Home) SweepPending(before time.Time) error {
+	paths, err := filepath.Glob(filepath.Join(h.dir, "join-*.pending"))
+	if err != nil {
+		return fmt.Errorf("sweep joins under way: %w", err)
+	}
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if err == nil && info.ModTime().Before(before) {
+			err = os.Remove(path)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("sweep joins under way: %w", err)
+		}
 	}
 	return nil
 }
