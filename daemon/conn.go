@@ -1,0 +1,306 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// conn is one WebSocket connection of an uplink. readLoop sorts what comes into answers and the rest, writeLoop writes and
+// pings; a worker does everything else.
+type conn struct {
+	// fixed at construction
+	ws     *websocket.Conn
+	u      *uplink
+	out    chan outgoing
+	ready  chan struct{} // one slot: frames wait for the worker
+	room   chan struct{} // one slot: the worker took them
+	gone   chan struct{} // closed at the end of the connection
+	ended  sync.Once
+	finish sync.WaitGroup
+
+	mu      sync.Mutex
+	frames  [][]byte
+	size    int // bytes in frames
+	waiting map[string]chan []byte
+	lastID  uint64
+	err     error // why it ended
+}
+
+// outgoing is a frame for writeLoop; last closes the connection after it.
+type outgoing struct {
+	frame []byte
+	last  bool
+}
+
+// maxWaiting is how many bytes of frames may wait for the worker before the reader stops reading: more than the broker's
+// window of pushes, and a bound for a broker that keeps none.
+const maxWaiting = 16 << 20
+
+// dialBroker connects, without hello.
+func dialBroker(ctx context.Context, u *uplink) (*conn, error) {
+	d := websocket.Dialer{NetDialContext: u.m.env.dial, HandshakeTimeout: dialTimeout}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	ws, resp, err := d.DialContext(ctx, u.m.cfg.BrokerURL, nil)
+	if err != nil {
+		if resp != nil {
+			err = fmt.Errorf("%w (HTTP %d)", err, resp.StatusCode)
+		}
+		return nil, protocol.Refuse(protocol.CodeUnavailable, "connect to %s: %v", protocol.BrokerHost(u.m.cfg.BrokerURL), err)
+	}
+	c := &conn{
+		ws: ws, u: u, out: make(chan outgoing, 64), ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		gone: make(chan struct{}), waiting: make(map[string]chan []byte),
+	}
+	ws.SetReadLimit(protocol.MaxFrame)
+	ws.SetPongHandler(c.handlePong)
+	c.heard()
+	c.finish.Go(c.readLoop)
+	c.finish.Go(c.writeLoop)
+	return c, nil
+}
+
+// end records why the connection is over and lets everybody go. The first reason stays.
+func (c *conn) end(err error) {
+	c.ended.Do(func() {
+		c.mu.Lock()
+		c.err = err
+		c.mu.Unlock()
+		close(c.gone)
+		c.ws.Close()
+	})
+}
+
+// close ends the connection and waits for its goroutines.
+func (c *conn) close() {
+	c.end(errors.New("closed"))
+	c.finish.Wait()
+}
+
+// goodbye asks writeLoop to close in order: others see the session leave at once instead of after the lease.
+func (c *conn) goodbye() {
+	select {
+	case c.out <- outgoing{last: true}:
+	case <-c.gone:
+		return
+	}
+	select {
+	case <-c.gone:
+	case <-time.After(writeTimeout):
+	}
+}
+
+// reason is why the connection ended.
+func (c *conn) reason() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// heard moves the end of patience: a peer that is silent for so long is gone, whatever TCP thinks.
+func (c *conn) heard() { c.ws.SetReadDeadline(time.Now().Add(protocol.SilenceLimit)) }
+
+func (c *conn) handlePong(sent string) error {
+	c.heard()
+	if at, err := strconv.ParseInt(sent, 10, 64); err == nil {
+		rtt := time.Since(time.Unix(0, at))
+		c.u.mu.Lock()
+		c.u.rtt = rtt
+		c.u.mu.Unlock()
+	}
+	return nil
+}
+
+func (c *conn) readLoop() {
+	for {
+		kind, frame, err := c.ws.ReadMessage()
+		if err != nil {
+			c.end(closeReason(err))
+			return
+		}
+		c.heard()
+		if kind != websocket.TextMessage && kind != websocket.BinaryMessage {
+			continue
+		}
+		if !c.take(frame) {
+			return
+		}
+	}
+}
+
+// take gives an answer to who waits for it and keeps everything else for the worker.
+func (c *conn) take(frame []byte) bool {
+	var tag protocol.Tag
+	if err := json.Unmarshal(frame, &tag); err != nil {
+		c.u.m.log.Warn("a frame that is no frame", "err", err)
+		return true
+	}
+	c.mu.Lock()
+	if tag.ReqID != "" {
+		if w, ok := c.waiting[tag.ReqID]; ok {
+			delete(c.waiting, tag.ReqID)
+			c.mu.Unlock()
+			w <- frame
+			return true
+		}
+	}
+	c.frames = append(c.frames, frame)
+	c.size += len(frame)
+	c.mu.Unlock()
+	c.signal(c.ready)
+	for {
+		c.mu.Lock()
+		full := c.size > maxWaiting
+		c.mu.Unlock()
+		if !full {
+			return true
+		}
+		select {
+		case <-c.room:
+		case <-c.gone:
+			return false
+		}
+	}
+}
+
+func (c *conn) signal(slot chan struct{}) {
+	select {
+	case slot <- struct{}{}:
+	default:
+	}
+}
+
+// takeFrames returns what waits for the worker.
+func (c *conn) takeFrames() [][]byte {
+	c.mu.Lock()
+	frames := c.frames
+	c.frames, c.size = nil, 0
+	c.mu.Unlock()
+	c.signal(c.room)
+	return frames
+}
+
+func (c *conn) writeLoop() {
+	ping := time.NewTicker(protocol.PingEvery)
+	defer ping.Stop()
+	for {
+		select {
+		case <-c.gone:
+			return
+		case <-ping.C:
+			stamp := strconv.FormatInt(time.Now().UnixNano(), 10)
+			if err := c.ws.WriteControl(websocket.PingMessage, []byte(stamp), time.Now().Add(writeTimeout)); err != nil {
+				c.end(fmt.Errorf("ping the broker: %w", err))
+				return
+			}
+		case o := <-c.out:
+			if o.last {
+				c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(writeTimeout))
+				c.end(errors.New("closed by us"))
+				return
+			}
+			c.ws.SetWriteDeadline(time.Now().Add(writeTimeout))
+			if err := c.ws.WriteMessage(websocket.TextMessage, o.frame); err != nil {
+				c.end(fmt.Errorf("write to the broker: %w", err))
+				return
+			}
+		}
+	}
+}
+
+// write hands a frame to writeLoop. It returns when there is room, not when the frame is on the wire.
+func (c *conn) write(frame any) error {
+	b, err := json.Marshal(frame)
+	if err != nil {
+		return fmt.Errorf("encode a frame: %w", err)
+	}
+	select {
+	case c.out <- outgoing{frame: b}:
+		return nil
+	case <-c.gone:
+		return c.reason()
+	}
+}
+
+// start sends a request; the channel gets the one answer. tag is the frame's own.
+func (c *conn) start(frame any, tag *protocol.Tag) (<-chan []byte, error) {
+	answer := make(chan []byte, 1)
+	c.mu.Lock()
+	c.lastID++
+	tag.ReqID = strconv.FormatUint(c.lastID, 36)
+	c.waiting[tag.ReqID] = answer
+	c.mu.Unlock()
+	return answer, c.write(frame)
+}
+
+// wait returns the answer of type want, decoded into reply, or the refusal.
+func (c *conn) wait(answer <-chan []byte, want string, reply any) error {
+	timeout := time.NewTimer(answerTimeout)
+	defer timeout.Stop()
+	var frame []byte
+	select {
+	case frame = <-answer:
+	case <-c.gone:
+		return c.reason()
+	case <-timeout.C:
+		return protocol.Refuse(protocol.CodeTimeout, "the broker did not answer in %s", answerTimeout)
+	}
+	var tag protocol.Tag
+	if err := json.Unmarshal(frame, &tag); err != nil {
+		return fmt.Errorf("decode an answer: %w", err)
+	}
+	if tag.Type == protocol.TypeError {
+		return refusalOf(frame)
+	}
+	if tag.Type != want {
+		return protocol.Refuse(protocol.CodeBadFrame, "the broker answered %q instead of %q", tag.Type, want)
+	}
+	if err := json.Unmarshal(frame, reply); err != nil {
+		return fmt.Errorf("decode the broker's %s: %w", want, err)
+	}
+	return nil
+}
+
+// call sends a request and waits for its answer.
+func (c *conn) call(frame any, tag *protocol.Tag, want string, reply any) error {
+	answer, err := c.start(frame, tag)
+	if err != nil {
+		return err
+	}
+	return c.wait(answer, want, reply)
+}
+
+// refusalOf reads an error frame.
+func refusalOf(frame []byte) error {
+	var e protocol.ErrorFrame
+	if err := json.Unmarshal(frame, &e); err != nil {
+		return fmt.Errorf("decode a refusal: %w", err)
+	}
+	return &protocol.Error{
+		Code: e.Code, Message: protocol.Neutralize(e.Message), Retryable: e.Retryable, After: time.Duration(e.RetryAfter) * time.Millisecond,
+	}
+}
+
+// closeReason names the end of a connection that the broker closed for a reason of its own.
+func closeReason(err error) error {
+	ce, ok := errors.AsType[*websocket.CloseError](err)
+	if !ok {
+		return fmt.Errorf("read from the broker: %w", err)
+	}
+	switch ce.Code {
+	case protocol.CloseBanned:
+		return protocol.Refuse(protocol.CodeRevoked, "the broker says that this key was removed from the mesh")
+	case protocol.CloseKicked:
+		return protocol.Refuse(protocol.CodeKicked, "an admin ended this connection")
+	}
+	return fmt.Errorf("the broker closed the connection: %w", err)
+}

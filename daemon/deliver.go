@@ -1,0 +1,279 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// arrival is a push: a message, or what passed for one.
+type arrival struct {
+	m        *mesh
+	push     protocol.Push
+	raw      []byte            // the frame, for one that is held
+	heldRow  []byte            // key in bucketHeld, for one that was held before
+	msg      *protocol.Message // proved; nil for all others
+	alarm    *protocol.AlarmError
+	expired  *protocol.ExpiredError
+	held     *protocol.HeldError
+	inbound  string // accept, hold or refuse
+	repeated bool   // set by apply
+	full     bool   // set by apply: held, and no more room for that
+}
+
+// opener returns what opens messages for this member now.
+func (m *mesh) opener() *protocol.Opener {
+	keys := m.ring.keys()
+	return &protocol.Opener{
+		Mesh: m.meshID, View: m.trust.current(), Now: m.env.now(), Member: keys[0], Sessions: keys[1:],
+		Shared: m.ring.shared,
+		Invited: func(member crypto.PublicKey) (string, bool) {
+			return m.trust.nameOf(member), m.trust.isInvited(member)
+		},
+	}
+}
+
+// readPush opens a message: checks 1 to 8. nil, nil for a frame that is no push.
+func (w *worker) readPush(frame []byte) (incoming, error) {
+	a := &arrival{m: w.m, raw: frame, inbound: w.m.cfg.Inbound}
+	if err := json.Unmarshal(frame, &a.push); err != nil {
+		return nil, nil
+	}
+	return a, a.open()
+}
+
+// open sorts the message by what the checks say. The error is one of ours, which says nothing of the message.
+func (a *arrival) open() error {
+	var err error
+	a.msg, err = a.m.opener().Open(a.push.Incoming())
+	switch {
+	case err == nil:
+	case errors.As(err, &a.alarm), errors.As(err, &a.expired), errors.As(err, &a.held):
+	default:
+		return fmt.Errorf("open a message: %w", err)
+	}
+	return nil
+}
+
+// apply stores the arrival: checks 9 and 10.
+func (a *arrival) apply(tx *store.Tx) error {
+	a.repeated, a.full = false, false
+	switch {
+	case a.alarm != nil:
+		return a.storeAlarm(tx)
+	case a.expired != nil:
+		return nil
+	case a.held != nil:
+		return a.hold(tx)
+	}
+	if a.msg.Kind() == protocol.KindReceipt {
+		return a.m.applyReceipts(tx, a.msg)
+	}
+	if a.refused() {
+		return nil
+	}
+	h := a.msg.Header()
+	var err error
+	if a.repeated, err = a.m.rememberID(tx, a.msg.Opened(), a.msg.Member(), h.ID, h.TS); err != nil || a.repeated {
+		return err
+	}
+	cloned, err := a.m.noteNumber(tx, a.msg)
+	if err != nil {
+		return err
+	}
+	if a.msg.Kind() == protocol.KindLog || a.msg.Kind() == protocol.KindCard {
+		return nil
+	}
+	return a.storeMessage(tx, cloned)
+}
+
+// refused reports whether the user takes no messages in this mesh.
+func (a *arrival) refused() bool {
+	return a.inbound == "refuse" && a.msg.Kind() != protocol.KindLog
+}
+
+// storeMessage makes the inbox row and its event.
+func (a *arrival) storeMessage(tx *store.Tx, cloned bool) error {
+	stored, err := a.msg.MarshalBinary()
+	if err != nil {
+		return err
+	}
+	row := &inRow{
+		Mesh: a.m.meshID, Own: a.msg.Opened(), Member: a.msg.Opened() == a.m.self, From: a.msg.From(),
+		Name: a.m.callName(a.msg.Member()), ID: a.msg.ID(), MessageID: a.push.MessageID, Message: stored,
+		Received: a.m.env.now().UnixMilli(),
+	}
+	if cloned {
+		row.Flags = append(row.Flags, "cloned")
+	}
+	switch {
+	case a.msg.Trust() == protocol.TrustInvited:
+		row.Held = "the sender holds a link and is not admitted yet"
+	case a.inbound == "hold":
+		row.Held = "messages of this mesh are held"
+	}
+	return a.m.storeRow(tx, row)
+}
+
+// storeRow puts a row into the inbox and tells of it. A session's mail is told to that session alone.
+func (m *mesh) storeRow(tx *store.Tx, row *inRow) error {
+	if s, _ := m.ring.session(row.Own); s != nil && !row.Member {
+		row.ToSession = s.Label
+	}
+	n, err := m.env.mail.add(tx, row)
+	if err != nil {
+		return err
+	}
+	o := eventOptions{Inbox: n}
+	if s, _ := m.ring.session(row.Own); s != nil && !row.Member {
+		o.Session = s.ID
+	}
+	return m.env.events.put(tx, protocol.Event{Type: eventMessage, Mesh: m.slug()}, o)
+}
+
+// done acknowledges: the message is on disk, or is nothing that a repetition would make better.
+func (a *arrival) done(w *worker) error {
+	if a.full {
+		return nil // the broker keeps it
+	}
+	ack := protocol.ClientAck{Tag: protocol.Tag{Type: protocol.TypeClientAck}, BrokerMessageID: a.push.MessageID, ClientMessageID: a.push.ClientMessageID}
+	var err error
+	switch {
+	case a.alarm != nil:
+		w.m.log.Warn("alarm", "msg", a.push.MessageID, "check", a.alarm.Check, "reason", a.alarm.Reason, "peer", a.alarm.Sender.Short())
+	case a.held != nil:
+		w.askMembers()
+	case a.expired != nil:
+		ack.State = string(protocol.StateRefused)
+		ack.Proof, err = w.m.proof(a.expired.Header, protocol.ReceiptBody{State: protocol.StateRefused, Reason: "sealed too long ago"})
+	case a.refused():
+		h := a.msg.Header()
+		ack.State = string(protocol.StateRefused)
+		ack.Proof, err = w.m.proof(&h, protocol.ReceiptBody{State: protocol.StateRefused, Reason: "takes no messages in this mesh"})
+	case a.msg.Kind() != protocol.KindReceipt && a.msg.Kind() != protocol.KindLog:
+		h := a.msg.Header()
+		ack.Proof, err = w.m.proof(&h, protocol.ReceiptBody{State: protocol.StateDelivered})
+	}
+	if err != nil {
+		w.m.log.Warn("a receipt was not sealed", "msg", a.push.MessageID, "err", err)
+	}
+	if a.heldRow != nil {
+		return w.settleHeld(a, ack)
+	}
+	if err := w.c.write(&ack); err != nil {
+		return err
+	}
+	return w.followUp(a)
+}
+
+// followUp is what a proved message has to say beyond itself: statements, and which log its sender knows.
+func (w *worker) followUp(a *arrival) error {
+	if a.msg == nil || a.repeated || a.refused() {
+		return nil
+	}
+	if a.msg.Kind() == protocol.KindLog {
+		statements, err := a.msg.LogStatements()
+		if err != nil {
+			w.m.log.Warn("a log that is none", "peer", a.msg.Member().Short(), "err", err)
+			return nil
+		}
+		if err := w.m.learnStatements(statements); err != nil {
+			return err
+		}
+	}
+	if a.msg.Trust() == protocol.TrustVerified {
+		w.m.compareLogs(a.msg)
+	}
+	return nil
+}
+
+// proof seals a receipt of the member for the message of header h to the key that sent it.
+func (m *mesh) proof(h *protocol.Header, r protocol.ReceiptBody) (*protocol.Sealed, error) {
+	now := m.env.now().UnixMilli()
+	r.ID = h.ID
+	if r.At == 0 {
+		r.At = now
+	}
+	body, err := protocol.EncodeReceipts([]protocol.ReceiptBody{r})
+	if err != nil {
+		return nil, err
+	}
+	shared, err := m.ring.shared(m.self, h.From)
+	if err != nil {
+		return nil, err
+	}
+	nonce, ciphertext, err := protocol.SealDirect(&protocol.Header{
+		ID: protocol.NewClientID(), Mesh: m.meshID, From: m.self, Member: m.self, To: h.From.String(), Prio: protocol.PriorityNext,
+		TS: now, Ep: noEpoch, Log: m.trust.current().Digest(), Kind: protocol.KindReceipt,
+	}, body, m.key, &shared)
+	if err != nil {
+		return nil, err
+	}
+	return &protocol.Sealed{Sender: m.self.String(), Nonce: base64Text(nonce), Ciphertext: base64Text(ciphertext)}, nil
+}
+
+// noEpoch is the epoch of envelopes that bear no number.
+const noEpoch = "0000000000000000"
+
+// alarmsPerHour is how many alarms of one claimed sender are kept in an hour: what else could fill the disk is not even a
+// member.
+const alarmsPerHour = 100
+
+// storeAlarm makes the row that says that something was wrong. It has no body.
+func (a *arrival) storeAlarm(tx *store.Tx) error {
+	now := a.m.env.now()
+	if !a.m.alarms.allow(a.alarm.Sender, a.push.MessageID, now) {
+		return nil
+	}
+	own, err := crypto.ParsePublicKey(a.push.TargetSpec)
+	if err != nil || a.m.ring.private(own) == nil {
+		own = a.m.self
+	}
+	return a.m.storeRow(tx, &inRow{
+		Mesh: a.m.meshID, Own: own, Member: own == a.m.self, From: a.alarm.Sender, Name: a.m.claimedName(a.alarm.Sender),
+		MessageID: a.push.MessageID, Received: now.UnixMilli(), Alarm: a.alarm.Reason,
+	})
+}
+
+// claimedName is how an alarm calls who it claims to be from.
+func (m *mesh) claimedName(key crypto.PublicKey) string {
+	if s := m.trust.session(key); s != nil {
+		key = s.Body.(*protocol.Session).Member
+	}
+	if key.IsZero() {
+		return "unknown"
+	}
+	return m.callName(key)
+}
+
+// alarmLimit counts alarms by claimed sender and hour.
+type alarmLimit struct {
+	hour int64
+	seen map[crypto.PublicKey]map[string]bool
+}
+
+// allow reports whether the alarm of this message may be stored. It is called from transactions, which run one at a time;
+// asking twice for one message is answered alike.
+func (l *alarmLimit) allow(sender crypto.PublicKey, message string, now time.Time) bool {
+	if hour := now.Unix() / 3600; hour != l.hour || l.seen == nil {
+		l.hour, l.seen = hour, make(map[crypto.PublicKey]map[string]bool)
+	}
+	of := l.seen[sender]
+	if of == nil {
+		of = make(map[string]bool)
+		l.seen[sender] = of
+	}
+	if of[message] {
+		return true
+	}
+	if len(of) >= alarmsPerHour {
+		return false
+	}
+	of[message] = true
+	return true
+}

@@ -1,0 +1,99 @@
+package daemon
+
+import (
+	"encoding/hex"
+	"slices"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// hello opens the connection:
+//
+//	hello_challenge {meshId}                    →
+//	                                            ←  challenge {nonce, capabilities}
+//	hello or session_hello {auth, session}      →  auth answers the nonce, session is signed afresh
+//	                                            ←  hello_ack
+func (w *worker) hello() error {
+	challenge := protocol.HelloChallenge{Tag: protocol.Tag{Type: protocol.TypeHelloChallenge}, MeshID: string(w.m.meshID)}
+	var nonce protocol.Challenge
+	err := w.c.call(&challenge, &challenge.Tag, protocol.TypeChallenge, &nonce)
+	if protocol.CodeOf(err) == protocol.CodeNoHello {
+		return errDowngrade("it knows no signed hello")
+	}
+	if err != nil {
+		return err
+	}
+	if err := checkCapabilities(nonce.Capabilities); err != nil {
+		return err
+	}
+	frame, err := w.helloFrame(nonce.Nonce)
+	if err != nil {
+		return err
+	}
+	var ack protocol.HelloAck
+	if err := w.c.call(frame, &frame.Tag, protocol.TypeHelloAck, &ack); err != nil {
+		return err
+	}
+	w.brokerCursor = ack.LogCursor
+	if ack.RetentionDays > 0 {
+		w.m.mu.Lock()
+		w.m.kept = ack.RetentionDays
+		w.m.mu.Unlock()
+	}
+	return nil
+}
+
+// checkCapabilities refuses a broker that would leave us with less than what a mesh with a charter needs.
+func checkCapabilities(offered []string) error {
+	for _, need := range []string{protocol.CapTrust, protocol.CapEnvelope2} {
+		if !slices.Contains(offered, need) {
+			return errDowngrade("it lacks " + need)
+		}
+	}
+	return nil
+}
+
+func errDowngrade(why string) error {
+	return protocol.Refuse(protocol.CodeDowngrade, "this broker cannot serve the mesh safely: %s", why).
+		WithHint("update the broker; nothing was sent to it")
+}
+
+// helloFrame signs the hello for a nonce. The session statement is a new one at every connect, so a session never drops
+// because it is old.
+func (w *worker) helloFrame(nonce string) (*protocol.Hello, error) {
+	u, m := w.u, w.m
+	raw, err := hex.DecodeString(nonce)
+	if err != nil || len(raw) != 32 {
+		return nil, protocol.Refuse(protocol.CodeBadFrame, "the broker's challenge is not 32 bytes")
+	}
+	statement, err := m.ring.statement(u.key, true)
+	if err != nil {
+		return nil, err
+	}
+	auth := &protocol.HelloAuth{
+		Mesh: m.meshID, Member: m.self, Host: protocol.BrokerHost(m.cfg.BrokerURL), Nonce: [32]byte(raw),
+		At: m.env.now().UnixMilli(), Features: protocol.Capabilities(), Instance: m.inst,
+	}
+	if !u.control {
+		auth.Session = u.key
+	}
+	signed, err := protocol.Sign(auth, m.ring.private(u.key))
+	if err != nil {
+		return nil, err
+	}
+	s, _ := m.ring.session(u.key)
+	frame := &protocol.Hello{
+		Tag: protocol.Tag{Type: protocol.TypeHello}, MeshID: string(m.meshID), Pubkey: m.self.String(), DisplayName: m.label(),
+		SessionID: s.ID, PID: s.PID, PeerType: s.PeerType, Channel: s.Channel, Status: s.Status,
+		ProtocolVersion: protocol.Version, Capabilities: protocol.Capabilities(),
+		Auth: signed.Text(), Session: statement.Text(),
+	}
+	for _, g := range s.Groups {
+		frame.Groups = append(frame.Groups, protocol.Group{Name: g})
+	}
+	if !u.control {
+		frame.Type = protocol.TypeSessionHello
+		frame.Pubkey, frame.ParentMemberPubkey, frame.SessionPubkey = "", m.self.String(), u.key.String()
+	}
+	return frame, nil
+}

@@ -1,0 +1,258 @@
+package daemon
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// logState is what the control connection knows of the broker's log.
+type logState struct {
+	cursor uint64               // newest number that we have
+	has    map[protocol.ID]bool // statements that the broker has, or refused: not offered again
+	read   map[string]bool      // session statements that were looked at, by their text
+}
+
+// chores are what others leave for the control connection. They are guarded by mesh.mu.
+type chores struct {
+	log     bool                          // fetch the log
+	members bool                          // ask for the members
+	duties  bool                          // the view or the members changed
+	differ  map[crypto.PublicKey][32]byte // members whose log is another one, and its digest
+}
+
+// chore adds to the chores and wakes the control connection.
+func (m *mesh) chore(add func(*chores)) {
+	m.mu.Lock()
+	add(&m.todo)
+	m.mu.Unlock()
+	m.control.wakeUp()
+}
+
+// syncAll brings a fresh control connection up to date, both ways.
+func (w *worker) syncAll() error {
+	w.log = logState{has: make(map[protocol.ID]bool), read: make(map[string]bool)}
+	if err := w.fetchLog(); err != nil {
+		return err
+	}
+	if err := w.listMembers(); err != nil {
+		return err
+	}
+	if err := w.listPeers(); err != nil {
+		return err
+	}
+	return w.duties()
+}
+
+// keepLog does the chores that others left.
+func (w *worker) keepLog() error {
+	w.m.mu.Lock()
+	todo := w.m.todo
+	w.m.todo = chores{}
+	w.m.mu.Unlock()
+	if todo.log {
+		if err := w.fetchLog(); err != nil {
+			return err
+		}
+	}
+	if todo.members {
+		if err := w.listMembers(); err != nil {
+			return err
+		}
+	}
+	if todo.duties || todo.log || todo.members {
+		if err := w.duties(); err != nil {
+			return err
+		}
+	}
+	for member, digest := range todo.differ {
+		if digest == w.m.trust.current().Digest() {
+			continue
+		}
+		if err := w.m.sendLog(member); err != nil {
+			w.m.log.Warn("the log was not sent", "peer", member.Short(), "err", err)
+		}
+	}
+	return nil
+}
+
+// fetchLog takes from the broker the statements that are new.
+func (w *worker) fetchLog() error {
+	for {
+		ask := protocol.Log{Tag: protocol.Tag{Type: protocol.TypeLog}, After: w.log.cursor}
+		var got protocol.Log
+		if err := w.c.call(&ask, &ask.Tag, protocol.TypeLog, &got); err != nil {
+			return err
+		}
+		before := w.log.cursor
+		if err := w.takeLog(&got); err != nil {
+			return err
+		}
+		if !got.More || w.log.cursor <= before {
+			return nil
+		}
+	}
+}
+
+// takeLog merges a piece of the broker's log.
+func (w *worker) takeLog(f *protocol.Log) error {
+	var statements []*protocol.Statement
+	for _, text := range f.Statements {
+		s, err := protocol.ParseTextIn(w.m.meshID, text)
+		if err != nil {
+			w.m.log.Warn("a statement of the broker's log", "err", err)
+			continue
+		}
+		w.log.has[s.ID] = true
+		statements = append(statements, s)
+	}
+	w.log.cursor = max(w.log.cursor, f.Cursor)
+	return w.m.learnStatements(statements)
+}
+
+// handleLog takes a log that the broker pushed.
+func (w *worker) handleLog(frame []byte) error {
+	var f protocol.Log
+	if err := json.Unmarshal(frame, &f); err != nil || !w.u.control {
+		return nil
+	}
+	if f.More {
+		w.m.chore(func(c *chores) { c.log = true })
+	}
+	return w.takeLog(&f)
+}
+
+// learnStatements merges statements, and sets in motion what follows from them.
+func (m *mesh) learnStatements(statements []*protocol.Statement) error {
+	if len(statements) == 0 {
+		return nil
+	}
+	c, err := m.trust.merge(statements...)
+	if err != nil {
+		return err
+	}
+	m.follow(c)
+	return nil
+}
+
+// follow acts on what a merge changed.
+func (m *mesh) follow(c change) {
+	for _, alarm := range c.alarms {
+		m.notice("alarm in " + m.slug() + ": " + alarm)
+	}
+	for _, name := range c.moved {
+		m.notice("the name " + name + " in " + m.slug() + " belongs to another key now: compare safety numbers again")
+	}
+	if len(c.added) > 0 {
+		m.chore(func(t *chores) { t.duties = true })
+	}
+	if !c.members {
+		return
+	}
+	for _, key := range c.revoked {
+		if key == m.self {
+			m.notice("this machine's key was removed from " + m.slug())
+		}
+	}
+	m.env.events.emit(protocol.Event{Type: eventMesh, Mesh: m.slug(), Notice: "members changed"}, eventOptions{})
+	m.control.readersChanged()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, u := range m.uplinks {
+		u.readersChanged()
+	}
+}
+
+func (m *mesh) notice(text string) {
+	m.env.events.emit(protocol.Event{Type: eventNotice, Mesh: m.slug(), Notice: text}, eventOptions{})
+}
+
+// publishChunk is how many statements go into one publish frame: of the largest that are common, a megabyte.
+const publishChunk = 200
+
+// offer publishes statements and returns the broker's refusals.
+func (w *worker) offer(statements []*protocol.Statement) ([]protocol.RefusedStatement, error) {
+	var refused []protocol.RefusedStatement
+	for len(statements) > 0 {
+		n := min(len(statements), publishChunk)
+		got, err := offerTo(w.c, statements[:n])
+		if err != nil {
+			return refused, err
+		}
+		refused = append(refused, got.Refused...)
+		statements = statements[n:]
+	}
+	for _, r := range refused {
+		w.m.log.Warn("the broker did not take a statement", "id", r.ID, "reason", r.Code, "text", protocol.Neutralize(r.Message))
+	}
+	return refused, nil
+}
+
+// offerTo publishes statements on a connection, whoever's turn it is.
+func offerTo(c *conn, statements []*protocol.Statement) (*protocol.Published, error) {
+	frame := protocol.Publish{Tag: protocol.Tag{Type: protocol.TypePublish}}
+	for _, s := range statements {
+		frame.Statements = append(frame.Statements, s.Text())
+	}
+	got := new(protocol.Published)
+	err := c.call(&frame, &frame.Tag, protocol.TypePublished, got)
+	return got, err
+}
+
+// offerMissing publishes what is in force here and the broker has not.
+func (w *worker) offerMissing() error {
+	var missing []*protocol.Statement
+	for _, s := range w.m.trust.current().Statements() {
+		if !w.log.has[s.ID] {
+			missing = append(missing, s)
+			w.log.has[s.ID] = true
+		}
+	}
+	_, err := w.offer(missing)
+	return err
+}
+
+// compareLogs notes that the sender of a message knows another log than we do. The control connection asks the broker
+// first; if that does not settle it, the two logs are exchanged sealed, past the broker.
+func (m *mesh) compareLogs(msg *protocol.Message) {
+	digest := msg.Header().Log
+	if digest == m.trust.current().Digest() {
+		return
+	}
+	m.chore(func(c *chores) {
+		c.log = true
+		if c.differ == nil {
+			c.differ = make(map[crypto.PublicKey][32]byte)
+		}
+		c.differ[msg.Member()] = digest
+	})
+}
+
+// logEvery is how often one peer is sent our log: digests that go on differing must not become a conversation.
+const logEvery = 10 * time.Minute
+
+// sendLog seals all statements in force to a member.
+func (m *mesh) sendLog(member crypto.PublicKey) error {
+	now := m.env.now()
+	m.mu.Lock()
+	again := now.Sub(m.told[member]) < logEvery
+	if !again {
+		m.told[member] = now
+	}
+	m.mu.Unlock()
+	if again || member == m.self {
+		return nil
+	}
+	for _, body := range protocol.EncodeLog(m.trust.current().Statements()) {
+		_, err := m.accept(&draft{
+			id: protocol.NewClientID(), from: m.key, to: member.String(), name: m.callName(member), priority: protocol.PriorityLow,
+			kind: protocol.KindLog, body: body, people: []outRecipient{{Key: member, Member: member, Name: m.callName(member)}},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

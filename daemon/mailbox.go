@@ -1,0 +1,216 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// inRow is one received message, or an alarm, on disk. Rows are kept in the order of their arrival, over all meshes.
+type inRow struct {
+	Mesh      protocol.MeshID  `json:"mesh"`
+	Own       crypto.PublicKey `json:"own"`    // our key that it is for
+	Member    bool             `json:"member"` // Own is the member key: every session may see it but the one that sent it
+	ToSession string           `json:"to_session,omitempty"`
+	From      crypto.PublicKey `json:"from"` // of an alarm: what it claims
+	Name      string           `json:"name"` // the sender's, as we called him when it came
+	ID        string           `json:"id"`
+	MessageID string           `json:"message_id"`
+	Message   []byte           `json:"message,omitempty"` // protocol.Message; none in an alarm
+	Received  int64            `json:"received"`          // Unix ms, like the following
+	Read      int64            `json:"read,omitempty"`
+	Shown     int64            `json:"shown,omitempty"`
+	ShownBy   string           `json:"shown_by,omitempty"`
+	Held      string           `json:"held,omitempty"`
+	Alarm     string           `json:"alarm,omitempty"`
+	Flags     []string         `json:"flags,omitempty"`
+}
+
+// mailbox is what this machine has received, over all meshes.
+type mailbox struct {
+	db  *store.DB
+	now func() time.Time
+
+	mu    sync.Mutex
+	slugs map[protocol.MeshID]string
+}
+
+func newMailbox(db *store.DB, now func() time.Time) *mailbox {
+	return &mailbox{db: db, now: now, slugs: make(map[protocol.MeshID]string)}
+}
+
+// called says under which slug a mesh is shown.
+func (b *mailbox) called(mesh protocol.MeshID, slug string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.slugs[mesh] = slug
+}
+
+// slug is the label of a mesh; of one that was left, its id.
+func (b *mailbox) slug(mesh protocol.MeshID) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s, ok := b.slugs[mesh]; ok {
+		return s
+	}
+	return string(mesh)
+}
+
+// add stores a row in the caller's transaction and returns its number.
+func (b *mailbox) add(tx *store.Tx, row *inRow) (uint64, error) {
+	seq, err := tx.NextSequence(bucketInbox)
+	if err != nil {
+		return 0, err
+	}
+	if err := putJSON(tx, bucketInbox, u64(seq), row); err != nil {
+		return 0, err
+	}
+	for _, id := range row.ids() {
+		if err := tx.Put(bucketInIDs, indexKey(id, seq), []byte{}); err != nil {
+			return 0, err
+		}
+	}
+	return seq, nil
+}
+
+// row reads a row by its number; nil when it was deleted.
+func (b *mailbox) row(tx *store.Tx, n uint64) (*protocol.InboxMessage, error) {
+	var row inRow
+	ok, err := getJSON(tx, bucketInbox, u64(n), &row)
+	if !ok || err != nil {
+		return nil, err
+	}
+	msg, err := b.show(&row)
+	return &msg, err
+}
+
+// ids are what the row can be asked for by.
+func (r *inRow) ids() []string {
+	if r.ID == "" {
+		return []string{r.MessageID}
+	}
+	return []string{r.ID, r.MessageID}
+}
+
+func indexKey(id string, seq uint64) []byte { return append([]byte(id+"\x00"), u64(seq)...) }
+
+// visible reports whether acting, nil for the member, may see the row.
+func (r *inRow) visible(acting *localSession) bool {
+	if acting == nil {
+		return true
+	}
+	key := acting.public()
+	return r.Own == key || r.Member && r.From != key
+}
+
+// show makes of a row what people and scripts see.
+func (b *mailbox) show(r *inRow) (protocol.InboxMessage, error) {
+	out := protocol.InboxMessage{
+		ID: r.ID, MessageID: r.MessageID, Mesh: b.slug(r.Mesh), To: r.Own.String(), ToSession: r.ToSession,
+		From:       protocol.From{Name: r.Name, Pubkey: r.From.String(), Trust: protocol.TrustAlarm},
+		ReceivedAt: time.UnixMilli(r.Received).UTC(), ShownBy: r.ShownBy, Held: r.Held, Alarm: r.Alarm, Flags: r.Flags,
+	}
+	if r.Read != 0 {
+		at := time.UnixMilli(r.Read).UTC()
+		out.ReadAt = &at
+	}
+	if r.Alarm != "" {
+		return out, nil
+	}
+	var msg protocol.Message
+	if err := msg.UnmarshalBinary(r.Message); err != nil {
+		return out, fmt.Errorf("read message %s: %w", r.ID, err)
+	}
+	h := msg.Header()
+	out.Body, out.From.Trust = msg.Text()
+	out.From.Session, out.From.MemberPubkey = msg.Label(), msg.Member().String()
+	out.To, out.Topic, out.ReplyTo, out.Kind, out.Priority = h.To, h.Topic, h.ReplyTo, h.Kind, h.Prio
+	out.SentAt = msg.SealedAt().UTC()
+	return out, nil
+}
+
+const inboxLimit = 100 // messages listed when the caller names no limit
+
+// list returns what acting may see, newest first. It marks nothing.
+func (b *mailbox) list(q protocol.InboxQuery, acting *localSession) ([]protocol.InboxMessage, error) {
+	if q.Limit <= 0 {
+		q.Limit = inboxLimit
+	}
+	all := []protocol.InboxMessage{}
+	err := b.db.View(func(tx *store.Tx) error {
+		for k := range tx.ScanBack(bucketInbox, nil, nil) {
+			if len(all) == q.Limit {
+				return nil
+			}
+			var row inRow
+			if _, err := getJSON(tx, bucketInbox, k, &row); err != nil {
+				return err
+			}
+			if !q.All && row.Read != 0 || q.Mesh != "" && b.slug(row.Mesh) != q.Mesh || !row.visible(acting) {
+				continue
+			}
+			msg, err := b.show(&row)
+			if err != nil {
+				return err
+			}
+			all = append(all, msg)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the inbox: %w", err)
+	}
+	return all, nil
+}
+
+// find returns the message of a client id, a message id or a unique prefix of either. Errors are *protocol.Error:
+// not_found, ambiguous.
+func (b *mailbox) find(id string) (msg protocol.InboxMessage, err error) {
+	err = b.db.View(func(tx *store.Tx) error {
+		seq, err := b.lookup(tx, id)
+		if err != nil {
+			return err
+		}
+		var row inRow
+		if _, err := getJSON(tx, bucketInbox, u64(seq), &row); err != nil {
+			return err
+		}
+		msg, err = b.show(&row)
+		return err
+	})
+	return msg, err
+}
+
+// lookup returns the row of an id.
+func (b *mailbox) lookup(tx *store.Tx, id string) (uint64, error) {
+	if len(id) < minIDPrefix {
+		return 0, protocol.Refuse(protocol.CodeInvalid, "message id %q is shorter than %d characters", id, minIDPrefix)
+	}
+	found := make(map[uint64]string)
+	for k := range tx.Scan(bucketInIDs, []byte(id), nil) {
+		if i := strings.IndexByte(string(k), 0); i >= 0 {
+			found[uint64FromKey(k[i+1:])] = string(k[:i])
+		}
+		if len(found) > nearestNames {
+			break
+		}
+	}
+	switch len(found) {
+	case 0:
+		return 0, protocol.Refuse(protocol.CodeNotFound, "no message %q in the inbox", id).WithHint("claudemesh inbox --all lists them")
+	case 1:
+		for seq := range found {
+			return seq, nil
+		}
+	}
+	e := protocol.Refuse(protocol.CodeAmbiguous, "message id %q matches more than one", id)
+	for _, name := range found {
+		e.Names = append(e.Names, name)
+	}
+	return 0, e
+}

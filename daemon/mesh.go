@@ -1,0 +1,280 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// env is what a mesh needs of its daemon. It is the same for all meshes and fixed when they are made.
+type env struct {
+	db     *store.DB
+	log    *slog.Logger
+	now    func() time.Time
+	dial   func(ctx context.Context, network, addr string) (net.Conn, error) // nil: a net.Dialer
+	events eventSink
+	mail   *mailbox
+}
+
+// eventSink is where a mesh tells what happened.
+type eventSink interface {
+	put(tx *store.Tx, ev protocol.Event, o eventOptions) error // with what it tells, in one transaction
+	wake()                                                     // after the commit
+	emit(ev protocol.Event, o eventOptions)                    // in a transaction of its own
+}
+
+// Types of events that a mesh puts.
+const (
+	eventMessage    = "message"
+	eventState      = "state"
+	eventPeerJoined = "peer_joined"
+	eventPeerLeft   = "peer_left"
+	eventMesh       = "mesh"
+	eventNotice     = "notice"
+)
+
+// mesh is one joined mesh: who is believed in it, what is on its way in and out, and the connections to its broker.
+//
+//	send ─▶ outbox ─▶ uplink ═▶ broker ═▶ uplink ─▶ checks ─▶ inbox ─▶ ack
+//	                    │  └── trustState: log, members, sessions
+//	                    └───── presence
+//
+// Nothing here touches the network but the goroutines of the uplinks, which run starts.
+type mesh struct {
+	// fixed at construction
+	env    *env
+	cfg    config.Membership
+	meshID protocol.MeshID
+	key    *crypto.PrivateKey
+	self   crypto.PublicKey
+	log    *slog.Logger
+	inst   [8]byte
+
+	// each guards itself
+	trust   *trustState
+	ring    *keyring
+	out     *outbox
+	who     *presence
+	alarms  alarmLimit
+	control *uplink
+
+	mu      sync.Mutex
+	ctx     context.Context                // of run; nil while it is not running
+	running sync.WaitGroup                 // the uplinks' goroutines
+	uplinks map[crypto.PublicKey]*uplink   // of live sessions; the control connection is apart
+	told    map[crypto.PublicKey]time.Time // peers that were sent the log, and when
+	kept    int                            // days that the broker keeps messages, as it says
+	todo    chores
+}
+
+// newMesh loads a mesh from the database. It starts nothing and needs no network.
+func newMesh(e *env, cfg config.Membership) (*mesh, error) {
+	m := &mesh{
+		env: e, cfg: cfg, meshID: cfg.MeshID, key: cfg.Key, self: cfg.Key.Public(),
+		log:     e.log.With("mesh", cfg.Slug),
+		who:     newPresence(),
+		uplinks: make(map[crypto.PublicKey]*uplink),
+		told:    make(map[crypto.PublicKey]time.Time),
+		kept:    protocol.RetentionDays,
+	}
+	if err := m.load(); err != nil {
+		return nil, fmt.Errorf("load mesh %s: %w", cfg.Slug, err)
+	}
+	m.control = newUplink(m, m.self)
+	e.mail.called(m.meshID, cfg.Slug)
+	return m, nil
+}
+
+func (m *mesh) load() error {
+	charter, extra, err := statementsOf(m.cfg)
+	if err != nil {
+		return err
+	}
+	if m.trust, err = loadTrust(m.env.db, m.meshID, m.env.now, charter, extra...); err != nil {
+		return err
+	}
+	if m.cfg.Invite != "" && m.cfg.Enrol != "" {
+		own, err := parseEnrolment(m.cfg.Invite, m.cfg.Enrol)
+		if err != nil {
+			return fmt.Errorf("read our own enrolment: %w", err)
+		}
+		if _, err := m.trust.learn(nil, []enrolment{own}); err != nil {
+			return err
+		}
+	}
+	if m.ring, err = loadKeyring(m.env.db, m.meshID, m.key, m.label(), m.env.now); err != nil {
+		return err
+	}
+	if m.out, err = loadOutbox(m.env.db, m.meshID, m.env.now); err != nil {
+		return err
+	}
+	return m.env.db.View(func(tx *store.Tx) error {
+		m.inst = instanceOf(tx)
+		return nil
+	})
+}
+
+// statementsOf reads what config.json knows of a mesh.
+func statementsOf(cfg config.Membership) (charter *protocol.Statement, extra []*protocol.Statement, err error) {
+	if charter, err = protocol.ParseText(cfg.Charter); err != nil {
+		return nil, nil, fmt.Errorf("read the charter: %w", err)
+	}
+	if charter.Kind != protocol.KindCharter || charter.Mesh() != cfg.MeshID {
+		return nil, nil, fmt.Errorf("read the charter: it is not that of mesh %s", cfg.MeshID)
+	}
+	texts := append([]string{cfg.Cert, cfg.Invite}, cfg.Log...)
+	for _, text := range texts {
+		if text == "" {
+			continue
+		}
+		s, err := protocol.ParseText(text)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read a statement of config.json: %w", err)
+		}
+		extra = append(extra, s)
+	}
+	return charter, extra, nil
+}
+
+func (m *mesh) slug() string        { return m.cfg.Slug }
+func (m *mesh) id() protocol.MeshID { return m.meshID }
+
+// label is what the member without a session is called in its session statement: its name.
+func (m *mesh) label() string {
+	if name := m.trust.nameOf(m.self); protocol.ValidName(name) {
+		return name
+	}
+	return m.cfg.Name
+}
+
+// callName is how notices call a member: by name, or, when there is none, by the head of the key.
+func (m *mesh) callName(key crypto.PublicKey) string {
+	if name := m.trust.nameOf(key); name != "" {
+		return name
+	}
+	return key.Short()
+}
+
+// run connects and stays connected until ctx ends, and returns when all goroutines of the mesh have.
+func (m *mesh) run(ctx context.Context) {
+	m.mu.Lock()
+	m.ctx = ctx
+	m.startLocked(m.control)
+	for _, u := range m.uplinks {
+		m.startLocked(u)
+	}
+	m.mu.Unlock()
+	m.sweepLoop(ctx)
+	m.mu.Lock()
+	m.ctx = nil
+	m.mu.Unlock()
+	m.running.Wait()
+}
+
+// startLocked runs an uplink until the mesh or the uplink ends.
+func (m *mesh) startLocked(u *uplink) {
+	ctx, cancel := context.WithCancel(m.ctx)
+	u.cancel = cancel
+	m.running.Go(func() {
+		defer cancel()
+		u.run(ctx)
+	})
+}
+
+// sweepEvery is how often time alone changes something: gaps are told, messages given up, old rows forgotten.
+const sweepEvery = time.Minute
+
+func (m *mesh) sweepLoop(ctx context.Context) {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for n := 0; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		m.sweep(n%60 == 0)
+	}
+}
+
+// sweep does what is due; once an hour it also walks the tables that only grow stale slowly.
+func (m *mesh) sweep(hourly bool) {
+	steps := []func() error{m.sweepNumbers, m.giveUp}
+	if hourly {
+		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.sweep)
+	}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			m.log.Warn("sweep", "err", err)
+		}
+	}
+}
+
+// addSession opens a connection for a live session of this machine, or brings the open one up to date.
+func (m *mesh) addSession(s *localSession) error {
+	changed, err := m.ring.add(s)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	u := m.uplinks[s.public()]
+	if s.public() == m.self {
+		u = m.control
+	}
+	if u == nil {
+		u = newUplink(m, s.public())
+		m.uplinks[s.public()] = u
+		if m.ctx != nil {
+			m.startLocked(u)
+		}
+	}
+	m.mu.Unlock()
+	u.profileChanged(changed)
+	return nil
+}
+
+// removeSession closes the connection of a session that ended. Its key goes on receiving on the control connection.
+func (m *mesh) removeSession(id string) error {
+	key, ok, err := m.ring.end(id)
+	if !ok || err != nil {
+		return err
+	}
+	m.mu.Lock()
+	u := m.uplinks[key]
+	delete(m.uplinks, key)
+	m.mu.Unlock()
+	if u != nil {
+		u.stop()
+	}
+	m.control.wakeUp()
+	return nil
+}
+
+// wake tells the uplinks that there may be something to send.
+func (m *mesh) wake() {
+	m.control.wakeUp()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, u := range m.uplinks {
+		u.wakeUp()
+	}
+}
+
+// wakeOut wakes the uplink that sends for a key.
+func (m *mesh) wakeOut(from crypto.PublicKey) {
+	m.mu.Lock()
+	u := m.uplinks[from]
+	m.mu.Unlock()
+	if u == nil {
+		u = m.control
+	}
+	u.wakeUp()
+}

@@ -1,0 +1,66 @@
+package daemon
+
+import (
+	"encoding/binary"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+func uint64FromKey(b []byte) uint64 { return binary.BigEndian.Uint64(b) }
+
+// pinNames brings pins in line with the view and returns the names that moved to another key. The first living key
+// seen under a name keeps it; of several that appear together none gets it, and the bare name is ambiguous.
+func pinNames(pins map[string]crypto.PublicKey, view *protocol.View) (moved []string) {
+	living := make(map[string][]crypto.PublicKey)
+	for _, m := range view.Members() {
+		living[m.Name] = append(living[m.Name], m.Key)
+	}
+	for name, keys := range living {
+		pinned, ok := pins[name]
+		if ok {
+			if m, alive := view.Member(pinned); alive && m.Name == name {
+				continue
+			}
+		}
+		if len(keys) > 1 {
+			continue
+		}
+		if ok && pinned != keys[0] {
+			moved = append(moved, name)
+		}
+		pins[name] = keys[0]
+	}
+	return moved
+}
+
+// nameOf is what a member is called here: the certified name, with the head of the key where another key has the name
+// by right; the name that an invited one gave himself; nothing for strangers.
+func (t *trustState) nameOf(key crypto.PublicKey) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.nameOfLocked(key)
+}
+
+func (t *trustState) nameOfLocked(key crypto.PublicKey) string {
+	if m, ok := t.view.Member(key); ok {
+		if t.names[m.Name] == key {
+			return m.Name
+		}
+		return m.Name + "~" + key.String()[:4]
+	}
+	if e, ok := t.invited[key]; ok {
+		return e.Enrol.Body.(*protocol.Enrol).Name
+	}
+	return ""
+}
+
+// nameTaken reports whether a living member other than key has the name, or it is pinned to one.
+func (t *trustState) nameTaken(name string, key crypto.PublicKey) bool {
+	for _, m := range t.current().Members() {
+		if m.Name == name && m.Key != key {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,168 @@
+package daemon
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// priorityByte is a priority in keys.
+func priorityByte(p string) byte {
+	switch p {
+	case protocol.PriorityNow:
+		return 'n'
+	case protocol.PriorityLow:
+		return 'l'
+	}
+	return 'x'
+}
+
+// streamKey names one stream of numbers: dir is 'o' for ours, 'i' for those that arrive.
+func streamKey(mesh protocol.MeshID, dir byte, from, to crypto.PublicKey, prio string, epoch [8]byte) []byte {
+	return keyIn(mesh, []byte{dir}, from[:], to[:], []byte{priorityByte(prio)}, epoch[:])
+}
+
+// takeNumber returns the next number of one of our streams, from 1.
+func (m *mesh) takeNumber(tx *store.Tx, from, to crypto.PublicKey, prio string, epoch [8]byte) (uint64, error) {
+	key := streamKey(m.meshID, 'o', from, to, prio, epoch)
+	var n uint64
+	if b := tx.Peek(bucketNumbers, key); b != nil {
+		n = binary.BigEndian.Uint64(b)
+	}
+	n++
+	return n, tx.Put(bucketNumbers, key, u64(n))
+}
+
+// maxHoles bounds what one sender can make us remember by jumping about.
+const maxHoles = 64
+
+// arrivals is what has come of one stream.
+type arrivals struct {
+	Base   uint64           `json:"base"` // the first number that we heard of: what lies before it is not missed
+	High   uint64           `json:"high"`
+	Member crypto.PublicKey `json:"member"`
+	Holes  []hole           `json:"holes,omitempty"` // ascending
+}
+
+// hole is a run of numbers that did not come, seen at Since (Unix ms).
+type hole struct {
+	First uint64 `json:"first"`
+	Last  uint64 `json:"last"`
+	Since int64  `json:"since"`
+	Told  bool   `json:"told,omitempty"`
+}
+
+// arrive notes a number and reports whether it had come before: then somebody else numbers with the same key.
+func (a *arrivals) arrive(n uint64, now int64) (cloned bool) {
+	switch {
+	case a.Base == 0:
+		a.Base, a.High = n, n
+	case n == a.High+1:
+		a.High = n
+	case n > a.High:
+		a.Holes = append(a.Holes, hole{First: a.High + 1, Last: n - 1, Since: now})
+		if len(a.Holes) > maxHoles {
+			a.Base = a.Holes[0].Last + 1
+			a.Holes = a.Holes[1:]
+		}
+		a.High = n
+	case n >= a.Base:
+		return !a.fill(n)
+	}
+	return false
+}
+
+// fill takes n out of the hole that it lies in.
+func (a *arrivals) fill(n uint64) bool {
+	for i, h := range a.Holes {
+		if n < h.First || n > h.Last {
+			continue
+		}
+		var parts []hole
+		if n > h.First {
+			parts = append(parts, hole{First: h.First, Last: n - 1, Since: h.Since, Told: h.Told})
+		}
+		if n < h.Last {
+			parts = append(parts, hole{First: n + 1, Last: h.Last, Since: h.Since, Told: h.Told})
+		}
+		a.Holes = append(a.Holes[:i:i], append(parts, a.Holes[i+1:]...)...)
+		return true
+	}
+	return false
+}
+
+// noteNumber counts an arrived message in its stream, in the transaction that stores it.
+func (m *mesh) noteNumber(tx *store.Tx, msg *protocol.Message) (cloned bool, err error) {
+	if msg.Seq() == 0 {
+		return false, nil
+	}
+	h := msg.Header()
+	ep, err := hex.DecodeString(h.Ep)
+	if err != nil || len(ep) != 8 {
+		return false, fmt.Errorf("epoch %q of an opened message", h.Ep)
+	}
+	key := streamKey(m.meshID, 'i', msg.From(), msg.Opened(), h.Prio, [8]byte(ep))
+	var a arrivals
+	if _, err := getJSON(tx, bucketNumbers, key, &a); err != nil {
+		return false, err
+	}
+	a.Member = msg.Member()
+	cloned = a.arrive(msg.Seq(), m.env.now().UnixMilli())
+	return cloned, putJSON(tx, bucketNumbers, key, &a)
+}
+
+// sweepNumbers tells of numbers that did not come within GapPatience, once each.
+func (m *mesh) sweepNumbers() error {
+	limit := m.env.now().Add(-protocol.GapPatience).UnixMilli()
+	missing := make(map[crypto.PublicKey]uint64)
+	err := m.env.db.Commit(func(tx *store.Tx) error {
+		clear(missing)
+		changed := make(map[string]arrivals)
+		for k, v := range tx.Scan(bucketNumbers, keyIn(m.meshID, []byte{'i'}), nil) {
+			var a arrivals
+			if err := json.Unmarshal(v, &a); err != nil {
+				return fmt.Errorf("decode a row of %s: %w", bucketNumbers, err)
+			}
+			for i := range a.Holes {
+				if h := &a.Holes[i]; !h.Told && h.Since <= limit {
+					h.Told = true
+					missing[a.Member] += h.Last - h.First + 1
+					changed[string(k)] = a
+				}
+			}
+		}
+		for k, a := range changed {
+			if err := putJSON(tx, bucketNumbers, []byte(k), &a); err != nil {
+				return err
+			}
+		}
+		return m.recordGaps(tx, missing)
+	})
+	if err != nil {
+		return fmt.Errorf("look for missing messages: %w", err)
+	}
+	if len(missing) > 0 {
+		m.env.events.wake()
+	}
+	return nil
+}
+
+// recordGaps makes the notices, one a sender.
+func (m *mesh) recordGaps(tx *store.Tx, missing map[crypto.PublicKey]uint64) error {
+	for member, n := range missing {
+		noun := "messages"
+		if n == 1 {
+			noun = "message"
+		}
+		text := fmt.Sprintf("%d %s from %s did not arrive: withheld, expired or given up", n, noun, m.callName(member))
+		if err := m.env.events.put(tx, protocol.Event{Type: eventNotice, Mesh: m.slug(), Notice: text}, eventOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

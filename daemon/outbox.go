@@ -1,0 +1,271 @@
+package daemon
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+const (
+	outboxWindow  = 256                 // sends without an ack, per connection: the broker's own window
+	outboxGiveUp  = 7 * 24 * time.Hour  // a message that no broker took by then is dead
+	outboxKept    = 30 * 24 * time.Hour // how long a finished row is kept for `message status`
+	ackPatience   = time.Minute         // a connection that answers pings but no sends is given up
+	retryAtFirst  = time.Second         // after a retryable refusal without retry_after_ms; doubles
+	retryAtMost   = 5 * time.Minute
+	outboxPerMesh = 100_000 // rows that wait: beyond that the caller hears it instead of the disk
+)
+
+// Stages of an outbox row.
+const (
+	stagePending = "pending" // the broker has not acknowledged it
+	stageQueued  = "queued"
+	stageDead    = "dead"
+)
+
+// outRow is a message on its way, on disk from the moment it is accepted. Its box is in a sealedRow beside it.
+type outRow struct {
+	ID         string           `json:"id"`
+	MessageID  string           `json:"message_id"`
+	To         string           `json:"to"` // 64 hex, "*", "@group"
+	Name       string           `json:"name"`
+	From       crypto.PublicKey `json:"from"`
+	Priority   string           `json:"priority"`
+	Kind       string           `json:"kind,omitempty"`
+	ReplyTo    string           `json:"reply_to,omitempty"`
+	Bytes      int              `json:"bytes"`
+	Created    int64            `json:"created"` // Unix ms
+	Since      int64            `json:"since"`   // Unix ms: of the last requeue, from which giving up counts
+	Stage      string           `json:"stage"`
+	Reason     string           `json:"reason,omitempty"`
+	Recipients []outRecipient   `json:"recipients"`
+}
+
+// outRecipient is how far the message has come for one recipient.
+type outRecipient struct {
+	Key     crypto.PublicKey `json:"key"` // what it was sealed to: member or session
+	Member  crypto.PublicKey `json:"member"`
+	Name    string           `json:"name"`
+	Session string           `json:"session,omitempty"`
+	State   protocol.State   `json:"state"`
+	Proof   string           `json:"proof"`
+	At      int64            `json:"at"` // Unix ms
+	Reason  string           `json:"reason,omitempty"`
+	Rung    string           `json:"rung,omitempty"`
+}
+
+// sealedRow is the box of an outRow.
+type sealedRow struct {
+	Nonce      []byte            `json:"nonce"`
+	Ciphertext []byte            `json:"ciphertext"`
+	Keys       map[string][]byte `json:"keys,omitempty"` // recipient member (hex) → wrap
+}
+
+// outbox is the messages of one mesh that are on their way. The rows are on disk; what waits for an ack is also listed
+// in memory, in the order of acceptance. Nothing in the list survives the process, so rows that were in flight at a
+// crash wait again after it.
+type outbox struct {
+	db   *store.DB
+	mesh protocol.MeshID
+	now  func() time.Time
+
+	mu      sync.Mutex
+	waiting []*outItem    // ascending by row
+	changed chan struct{} // closed and replaced at every change of a state
+}
+
+// outItem is a row that waits for the broker's ack.
+type outItem struct {
+	row      uint64
+	id       string
+	from     crypto.PublicKey
+	to       string
+	attempts int
+	next     time.Time // not before
+	sentAt   time.Time
+	flight   *uplink // nil: not in flight
+}
+
+// loadOutbox lists the rows that the broker has not acknowledged.
+func loadOutbox(db *store.DB, mesh protocol.MeshID, now func() time.Time) (*outbox, error) {
+	o := &outbox{db: db, mesh: mesh, now: now, changed: make(chan struct{})}
+	err := db.View(func(tx *store.Tx) error {
+		for k, v := range tx.Scan(bucketOutbox, []byte(mesh), nil) {
+			var row outRow
+			if err := json.Unmarshal(v, &row); err != nil {
+				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
+			}
+			if row.Stage == stagePending {
+				o.waiting = append(o.waiting, itemOf(uint64FromKey(k[len(mesh):]), &row))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the outbox of mesh %s: %w", mesh, err)
+	}
+	return o, nil
+}
+
+func itemOf(n uint64, row *outRow) *outItem {
+	return &outItem{row: n, id: row.ID, from: row.From, to: row.To}
+}
+
+// add stores a row and its box, in the caller's transaction, and returns the row's number. enqueue follows the commit.
+func (o *outbox) add(tx *store.Tx, row *outRow, box *sealedRow) (uint64, error) {
+	n, err := tx.NextSequence(bucketOutbox)
+	if err != nil {
+		return 0, err
+	}
+	key := rowKey(o.mesh, n)
+	if err := putJSON(tx, bucketOutbox, key, row); err != nil {
+		return 0, err
+	}
+	if err := putJSON(tx, bucketSealed, key, box); err != nil {
+		return 0, err
+	}
+	return n, tx.Put(bucketOutIDs, keyIn(o.mesh, []byte(row.ID)), u64(n))
+}
+
+// enqueue lists a committed row for the drain. Commits return in any order: the list is kept by row.
+func (o *outbox) enqueue(n uint64, row *outRow) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	i := len(o.waiting)
+	for i > 0 && o.waiting[i-1].row > n {
+		i--
+	}
+	if i > 0 && o.waiting[i-1].row == n {
+		return
+	}
+	o.waiting = append(o.waiting, nil)
+	copy(o.waiting[i+1:], o.waiting[i:])
+	o.waiting[i] = itemOf(n, row)
+}
+
+// rowOf finds a row by its client id.
+func (o *outbox) rowOf(tx *store.Tx, id string) (n uint64, row *outRow, err error) {
+	b := tx.Peek(bucketOutIDs, keyIn(o.mesh, []byte(id)))
+	if b == nil {
+		return 0, nil, nil
+	}
+	n = uint64FromKey(b)
+	row = new(outRow)
+	ok, err := getJSON(tx, bucketOutbox, rowKey(o.mesh, n), row)
+	if !ok || err != nil {
+		return 0, nil, err
+	}
+	return n, row, nil
+}
+
+// depth is the number of rows that the broker has not acknowledged.
+func (o *outbox) depth() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return len(o.waiting)
+}
+
+// next takes the first row that may go out on u now, and marks it as in flight. Behind a row that waits for its retry
+// the others to the same target wait too, so that order holds. later is when the next one becomes due; zero: none.
+func (o *outbox) next(u *uplink, mine func(from crypto.PublicKey) bool) (item *outItem, later time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := o.now()
+	var blocked map[string]bool
+	flying := 0
+	for _, it := range o.waiting {
+		switch {
+		case it.flight == u:
+			flying++
+			if flying >= outboxWindow {
+				return nil, later
+			}
+		case it.flight != nil || blocked[it.to] || !mine(it.from):
+		case it.next.After(now):
+			if later.IsZero() || it.next.Before(later) {
+				later = it.next
+			}
+			if blocked == nil {
+				blocked = make(map[string]bool)
+			}
+			blocked[it.to] = true
+		default:
+			it.flight, it.sentAt = u, now
+			it.attempts++
+			return it, later
+		}
+	}
+	return nil, later
+}
+
+// release makes what was in flight on u wait again: its connection is gone, and with it the acks.
+func (o *outbox) release(u *uplink) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, it := range o.waiting {
+		if it.flight == u {
+			it.flight = nil
+		}
+	}
+}
+
+// oldestFlight is when the longest unanswered send of u went out; zero when there is none.
+func (o *outbox) oldestFlight(u *uplink) (at time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, it := range o.waiting {
+		if it.flight == u && (at.IsZero() || it.sentAt.Before(at)) {
+			at = it.sentAt
+		}
+	}
+	return at
+}
+
+// retry makes a refused row wait, for after or, when that is zero, twice as long as the last time.
+func (o *outbox) retry(id string, after time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, it := range o.waiting {
+		if it.id == id {
+			if after <= 0 {
+				after = min(retryAtFirst<<min(it.attempts-1, 16), retryAtMost)
+			}
+			it.next, it.flight = o.now().Add(after), nil
+			return
+		}
+	}
+}
+
+// drop takes rows off the list after their stage was committed.
+func (o *outbox) drop(ids map[string]bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	kept := o.waiting[:0]
+	for _, it := range o.waiting {
+		if !ids[it.id] {
+			kept = append(kept, it)
+		}
+	}
+	clear(o.waiting[len(kept):])
+	o.waiting = kept
+}
+
+// notify wakes all who wait for a state.
+func (o *outbox) notify() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	close(o.changed)
+	o.changed = make(chan struct{})
+}
+
+// watch returns a channel that is closed at the next change of any state.
+func (o *outbox) watch() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.changed
+}

@@ -1,0 +1,196 @@
+package daemon
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// cardEvery is how often a connection may change its card.
+const cardEvery = 10 * time.Second
+
+// sendProfile tells the broker and the others what changed about this session, and returns when a card that has to wait
+// may go.
+func (w *worker) sendProfile() (later time.Time, err error) {
+	u, now := w.u, w.m.env.now()
+	u.mu.Lock()
+	statement, status, card := u.statement, u.status, u.card && !u.cardNext.After(now)
+	if u.card && !card {
+		later = u.cardNext
+	}
+	u.statement, u.status = false, false
+	if card {
+		u.card, u.cardNext = false, now.Add(cardEvery)
+	}
+	u.mu.Unlock()
+	s, _ := w.m.ring.session(u.key)
+	if s == nil {
+		return later, nil
+	}
+	if statement {
+		fresh, err := w.m.ring.statement(u.key, true)
+		if err != nil {
+			return later, err
+		}
+		if _, err := w.offer([]*protocol.Statement{fresh}); err != nil {
+			return later, err
+		}
+	}
+	if status && s.Status != "" {
+		if err := w.c.write(&protocol.SetStatus{Tag: protocol.Tag{Type: protocol.TypeSetStatus}, Status: s.Status}); err != nil {
+			return later, err
+		}
+	}
+	if card {
+		return later, w.sendCard(s)
+	}
+	return later, nil
+}
+
+// sendCard seals the card of a session to all verified members.
+func (w *worker) sendCard(s *localSession) error {
+	m := w.m
+	card := protocol.Card{Summary: s.Summary, Cwd: s.Cwd, Host: s.Host, Model: s.Model, Title: s.Title, SessionID: s.ID}
+	readers := m.audience("*")
+	if card == (protocol.Card{}) || len(readers) == 0 || !m.trust.current().Verified(m.self) {
+		return nil
+	}
+	body, err := protocol.EncodeCard(&card)
+	if err != nil {
+		m.log.Warn("the card was not sealed", "session", s.Label, "err", err)
+		return nil
+	}
+	att, issued, err := m.ring.attest(s.public())
+	if err != nil {
+		return err
+	}
+	h := protocol.Header{
+		ID: protocol.NewClientID(), Mesh: m.meshID, From: s.public(), Member: m.self, To: "*", Prio: protocol.PriorityLow,
+		TS: max(m.env.now().UnixMilli(), issued), Ep: noEpoch, Log: m.trust.current().Digest(), Att: att, Kind: protocol.KindCard,
+	}
+	g, err := protocol.SealGroup(&h, body, s.Key)
+	if err != nil {
+		return err
+	}
+	frame := protocol.SetCard{
+		Tag: protocol.Tag{Type: protocol.TypeSetCard}, ID: h.ID, Nonce: base64Text(g.Nonce), Ciphertext: base64Text(g.Ciphertext),
+		Keys: make(map[string]string, len(readers)),
+	}
+	for _, r := range readers {
+		shared, err := m.ring.shared(s.public(), r.Key)
+		if err != nil {
+			continue // a certificate for a key that no box can be sealed to; it reads no message either
+		}
+		frame.Keys[r.Key.String()] = base64Text(g.Wrap(0, &shared))
+	}
+	return w.c.write(&frame)
+}
+
+// setPresence changes what others see of a session, or with nil of the member: groups, status, summary. It takes effect when
+// the connection is next open.
+func (m *mesh) setPresence(_ context.Context, req protocol.PresenceRequest, acting *localSession) error {
+	for _, g := range append(slices.Clone(req.Join), req.Leave...) {
+		if !protocol.ValidGroup(g) {
+			return protocol.Refuse(protocol.CodeInvalid, "%q is not the name of a group", g)
+		}
+	}
+	switch req.Status {
+	case "", protocol.StatusIdle, protocol.StatusWorking, protocol.StatusDND:
+	default:
+		return protocol.Refuse(protocol.CodeInvalid, "status %q is not idle, working or dnd", req.Status)
+	}
+	key := m.self
+	if acting != nil {
+		key = acting.public()
+	}
+	s, live := m.ring.session(key)
+	if s == nil || !live {
+		return protocol.Refuse(protocol.CodeNotFound, "that session is not on %s", m.slug())
+	}
+	changed := *s
+	changed.Groups = mergeGroups(s.Groups, req.Join, req.Leave)
+	if req.Status != "" {
+		changed.Status = req.Status
+	}
+	if req.Summary != nil {
+		changed.Summary = *req.Summary
+	}
+	return m.addSession(&changed)
+}
+
+// mergeGroups returns the groups after joining and leaving some, ascending.
+func mergeGroups(groups, join, leave []string) []string {
+	all := slices.Concat(groups, join)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return slices.DeleteFunc(all, func(g string) bool { return slices.Contains(leave, g) })
+}
+
+// health is what the connection to the broker is now.
+func (m *mesh) health() protocol.MeshHealth {
+	u := m.control
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	h := protocol.MeshHealth{State: u.state, Since: u.since.UTC(), RTTms: float64(u.rtt.Microseconds()) / 1000, Queued: m.out.depth()}
+	if u.lastError != nil {
+		h.LastError, h.ErrorCode = u.lastError.Message, u.lastError.Code
+	}
+	return h
+}
+
+// sessionState is the state of the connection of a live session; empty where the session is not on this mesh.
+func (m *mesh) sessionState(key crypto.PublicKey) string {
+	m.mu.Lock()
+	u := m.uplinks[key]
+	m.mu.Unlock()
+	if u == nil {
+		return ""
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.state
+}
+
+// info describes the mesh. Who asks fills in Default.
+func (m *mesh) info() protocol.MeshInfo {
+	view := m.trust.current()
+	policy := "strict"
+	if view.Legacy() {
+		policy = "legacy"
+	}
+	inbound := m.cfg.Inbound
+	if inbound == "" {
+		inbound = "accept"
+	}
+	return protocol.MeshInfo{
+		Mesh: m.slug(), MeshID: string(m.meshID), Broker: m.cfg.BrokerURL, Role: m.role(), Name: m.label(), Pubkey: m.self.String(),
+		State: m.health().State, Trust: m.trust.trust(m.self), Policy: policy, Owner: view.Owner().String(), Inbound: inbound,
+	}
+}
+
+// role is what this member may do.
+func (m *mesh) role() string {
+	view := m.trust.current()
+	if _, gone := view.Revoked(m.self); gone {
+		return "removed"
+	}
+	if member, ok := view.Member(m.self); ok {
+		return member.Role
+	}
+	return "invited"
+}
+
+// whoami describes who acts here.
+func (m *mesh) whoami(acting *localSession) protocol.WhoAmI {
+	who := protocol.WhoAmI{
+		Mesh: m.slug(), MeshID: string(m.meshID), Name: m.label(), Role: m.role(), Pubkey: m.self.String(),
+		Trust: m.trust.trust(m.self), Fingerprint: protocol.Fingerprint(m.meshID, m.self),
+	}
+	if acting != nil {
+		who.Session, who.SessionKey = acting.Label, acting.public().String()
+	}
+	return who
+}

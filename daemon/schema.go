@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// Buckets of daemon.db. Keys that belong to one mesh begin with the 32 bytes of its id; numbers are big-endian.
+const (
+	bucketState    = "state"    // of the whole file: epoch, instance
+	bucketTrust    = "trust"    // mesh ‖ statement id → statement bytes
+	bucketPins     = "pins"     // mesh ‖ 'o' ‖ n → id of the accepted owner statement · mesh ‖ 'n' ‖ name → key · mesh ‖ 'p' ‖ key → verified in person
+	bucketKnown    = "known"    // mesh ‖ 's' ‖ key → newest session statement · mesh ‖ 'e' ‖ key → invite and enrolment
+	bucketSessions = "sessions" // Claude session id → seed of its key, for all meshes
+	bucketEnded    = "own"      // mesh ‖ session key → session that this machine speaks for
+	bucketOutbox   = "outbox"   // mesh ‖ row → outRow
+	bucketSealed   = "sealed"   // mesh ‖ row → sealedRow, until nobody needs it again
+	bucketOutIDs   = "outids"   // mesh ‖ client id → row
+	bucketNumbers  = "numbers"  // mesh ‖ 'o' ‖ from ‖ recipient ‖ prio ‖ epoch → last number given · mesh ‖ 'i' ‖ from ‖ own ‖ prio ‖ epoch → arrivals
+	bucketInbox    = "inbox"    // received sequence → inRow
+	bucketInIDs    = "inids"    // client id 00 mesh sequence → nothing; message id likewise
+	bucketReplay   = "replay"   // mesh ‖ own key ‖ sender member ‖ id → forget after, Unix ms
+	bucketHeld     = "held"     // mesh ‖ sequence → push frame that waits for a certificate
+	bucketReceipts = "receipts" // mesh ‖ sequence → receipt to be sent
+	bucketInvites  = "invites"  // mesh ‖ invite id → inviteRow
+	bucketEvents   = "events"   // event sequence → protocol.Event
+)
+
+// buckets lists all that openStore creates.
+var buckets = []string{
+	bucketState, bucketTrust, bucketPins, bucketKnown, bucketSessions, bucketEnded, bucketOutbox, bucketSealed, bucketOutIDs,
+	bucketNumbers, bucketInbox, bucketInIDs, bucketReplay, bucketHeld, bucketReceipts, bucketInvites, bucketEvents,
+}
+
+// migrations[i] brings daemon.db from schema i to i+1.
+var migrations = []func(*bolt.Tx) error{
+	func(*bolt.Tx) error { return nil }, // the first schema: buckets are created by name
+}
+
+// openStore opens or creates daemon.db, which is locked until it is closed: the lock is what makes a daemon the only one.
+func openStore(path string) (*store.DB, error) {
+	db, err := store.Open(path, store.Options{Migrations: migrations, Buckets: buckets})
+	if err != nil {
+		return nil, err
+	}
+	err = db.Update(func(tx *store.Tx) error {
+		for _, k := range []string{stateEpoch, stateInstance} {
+			if tx.Get(bucketState, []byte(k)) != nil {
+				continue
+			}
+			if err := tx.Put(bucketState, []byte(k), crypto.RandomBytes(8)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		db.Close()
+		return nil, fmt.Errorf("prepare %s: %w", path, err)
+	}
+	return db, nil
+}
+
+const (
+	stateEpoch    = "epoch"    // of the numbers that we give to messages
+	stateInstance = "instance" // with the machine's id, tells this home from a copy of it
+)
+
+// epochOf returns the epoch in which this file numbers messages: a restored or cloned file starts another.
+func epochOf(tx *store.Tx) [8]byte { return [8]byte(tx.Get(bucketState, []byte(stateEpoch))) }
+
+// instanceOf names this home on this machine: the same over restarts and network changes, another one for a copy elsewhere.
+func instanceOf(tx *store.Tx) [8]byte {
+	machine, _ := os.ReadFile("/etc/machine-id") // absent outside Linux: the file's own random half remains
+	sum := crypto.Hash(tx.Get(bucketState, []byte(stateInstance)), []byte(strings.TrimSpace(string(machine))))
+	return [8]byte(sum[:8])
+}
+
+// rowKey is mesh ‖ seq.
+func rowKey(mesh protocol.MeshID, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte(mesh), seq)
+}
+
+// keyIn is mesh ‖ parts.
+func keyIn(mesh protocol.MeshID, parts ...[]byte) []byte {
+	k := []byte(mesh)
+	for _, p := range parts {
+		k = append(k, p...)
+	}
+	return k
+}
+
+func u64(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// putJSON stores v under key.
+func putJSON(tx *store.Tx, bucket string, key []byte, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode a row of %s: %w", bucket, err)
+	}
+	return tx.Put(bucket, key, b)
+}
+
+// getJSON reads the row under key into v and reports whether there is one.
+func getJSON(tx *store.Tx, bucket string, key []byte, v any) (bool, error) {
+	b := tx.Peek(bucket, key)
+	if b == nil {
+		return false, nil
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return false, fmt.Errorf("decode a row of %s: %w", bucket, err)
+	}
+	return true, nil
+}

@@ -1,0 +1,370 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// draft is a message that is about to be accepted.
+type draft struct {
+	id       string
+	from     *crypto.PrivateKey
+	to       string // 64 hex, "*", "@group"
+	name     string // as people call the target
+	priority string
+	kind     string
+	replyTo  string
+	meta     json.RawMessage
+	body     []byte
+	people   []outRecipient // direct: exactly one
+	echo     bool           // many: a wrap for ourselves too, because other sessions of ours are to see it
+	number   bool           // the message counts in the numbers of its stream
+}
+
+// send accepts a message: when it returns without an error, the message is sealed, numbered and on disk. A client id
+// that was used before answers what became of that message. Errors are *protocol.Error.
+func (m *mesh) send(ctx context.Context, req protocol.SendRequest, acting *localSession) (protocol.SendResult, error) {
+	res, err := m.sendNow(req, acting)
+	if err != nil || req.WaitMS <= 0 {
+		return res, err
+	}
+	want := req.WaitFor
+	if want == "" {
+		want = protocol.StateDelivered
+	}
+	return m.waitFor(ctx, res, want, time.Duration(req.WaitMS)*time.Millisecond)
+}
+
+func (m *mesh) sendNow(req protocol.SendRequest, acting *localSession) (protocol.SendResult, error) {
+	if req.ClientID != "" {
+		if !protocol.ValidClientID(req.ClientID) {
+			return protocol.SendResult{}, protocol.Refuse(protocol.CodeInvalid, "client id is not 16 to 64 of [0-9A-Za-z_-]")
+		}
+		if res, err := m.message(req.ClientID); err == nil && res.ID == req.ClientID {
+			return res, nil
+		}
+	}
+	d, err := m.draft(req, acting)
+	if err != nil {
+		return protocol.SendResult{}, err
+	}
+	row, err := m.accept(d)
+	if err != nil {
+		return protocol.SendResult{}, err
+	}
+	return m.result(row), nil
+}
+
+// draft checks a request and finds out who is meant.
+func (m *mesh) draft(req protocol.SendRequest, acting *localSession) (*draft, error) {
+	d := &draft{id: req.ClientID, from: m.key, priority: req.Priority, kind: req.Kind, replyTo: req.ReplyTo, body: []byte(req.Body), number: true}
+	if acting != nil {
+		d.from = acting.Key
+	}
+	if d.id == "" {
+		d.id = protocol.NewClientID()
+	}
+	if d.priority == "" {
+		d.priority = protocol.PriorityNext
+	}
+	if err := m.checkRequest(req, d); err != nil {
+		return nil, err
+	}
+	to := req.To
+	if req.ReplyTo != "" {
+		original, err := m.env.mail.find(req.ReplyTo)
+		if err != nil && to == "" {
+			return nil, err
+		}
+		if err == nil {
+			d.replyTo = original.ID
+			if to == "" {
+				to = original.From.Pubkey
+			}
+		}
+	}
+	t, err := m.resolve(to)
+	if err != nil {
+		return nil, err
+	}
+	return d, m.address(d, t)
+}
+
+func (m *mesh) checkRequest(req protocol.SendRequest, d *draft) error {
+	switch {
+	case !protocol.ValidPriority(d.priority):
+		return protocol.Refuse(protocol.CodeInvalid, "priority %q is not now, next or low", d.priority)
+	case len(req.Body) > protocol.MaxBody:
+		return protocol.Refuse(protocol.CodePayloadTooLarge, "message of %d bytes, at most %d are possible", len(req.Body), protocol.MaxBody).
+			WithHint("send a file path, or split it")
+	case d.kind == protocol.KindReceipt || d.kind == protocol.KindLog || d.kind == protocol.KindCard:
+		return protocol.Refuse(protocol.CodeInvalid, "kind %q is the daemon's own", d.kind)
+	case m.out.depth() >= outboxPerMesh:
+		return protocol.Refuse(protocol.CodeQueueFull, "%d messages wait in the outbox of %s", outboxPerMesh, m.slug()).
+			WithHint("claudemesh daemon outbox list shows why").RetryAfter(retryAtMost)
+	}
+	if _, revoked := m.trust.current().Revoked(m.self); revoked {
+		return protocol.Refuse(protocol.CodeRevoked, "this machine's key was removed from %s", m.slug()).WithHint("ask an admin for a new link")
+	}
+	if len(req.Meta) > 0 {
+		meta, err := json.Marshal(req.Meta)
+		if err != nil {
+			return protocol.Refuse(protocol.CodeInvalid, "meta: %v", err)
+		}
+		d.meta = meta
+	}
+	return nil
+}
+
+// address fills in the recipients of a draft.
+func (m *mesh) address(d *draft, t target) error {
+	d.to, d.name = t.spec, t.name
+	from := d.from.Public()
+	if !t.many() {
+		if t.key == from || t.key == m.self {
+			return protocol.Refuse(protocol.CodeInvalid, "%s is yourself", t.name)
+		}
+		d.people = []outRecipient{{Key: t.key, Member: t.member, Name: t.name, Session: t.session}}
+		return nil
+	}
+	d.people = m.audience(t.spec)
+	for _, s := range m.ring.sessions(true) {
+		d.echo = d.echo || s.public() != from && (t.spec == "*" || inGroup(s.Groups, t.spec))
+	}
+	if len(d.people) == 0 && !d.echo {
+		return protocol.Refuse(protocol.CodeNotFound, "nobody but you in %s of %s", t.spec, m.slug())
+	}
+	if len(d.people)+1 > protocol.MaxKeys {
+		return protocol.Refuse(protocol.CodePayloadTooLarge, "%d recipients, at most %d are possible", len(d.people), protocol.MaxKeys-1)
+	}
+	return nil
+}
+
+// audience lists the recipients of "*" or "@group": verified members other than ourselves, for a group those with a
+// session whose statement names it.
+func (m *mesh) audience(spec string) []outRecipient {
+	view := m.trust.current()
+	named := make(map[crypto.PublicKey]bool)
+	for _, s := range m.trust.allSessions() {
+		if inGroup(s.Groups, spec) {
+			named[s.Member] = true
+		}
+	}
+	var people []outRecipient
+	for _, member := range view.Members() {
+		if member.Key != m.self && (spec == "*" || named[member.Key]) {
+			people = append(people, outRecipient{Key: member.Key, Member: member.Key, Name: m.trust.nameOf(member.Key)})
+		}
+	}
+	return people
+}
+
+func inGroup(groups []string, spec string) bool {
+	for _, g := range groups {
+		if "@"+g == spec {
+			return true
+		}
+	}
+	return false
+}
+
+// accept seals a draft and commits it with its numbers, then wakes the drain.
+func (m *mesh) accept(d *draft) (*outRow, error) {
+	from := d.from.Public()
+	keys, err := m.sharedKeys(d)
+	if err != nil {
+		return nil, err
+	}
+	att, issued, err := m.ring.attest(from)
+	if err != nil {
+		return nil, err
+	}
+	now := m.env.now().UnixMilli()
+	row := &outRow{
+		ID: d.id, MessageID: protocol.MessageID(m.meshID, m.self, d.id), To: d.to, Name: d.name, From: from,
+		Priority: d.priority, Kind: d.kind, ReplyTo: d.replyTo, Bytes: len(d.body), Created: now, Since: now,
+		Stage: stagePending, Recipients: d.people,
+	}
+	for i := range row.Recipients {
+		r := &row.Recipients[i]
+		r.State, r.Proof, r.At = protocol.StateAccepted, protocol.ProofSelf, now
+	}
+	header := protocol.Header{
+		ID: d.id, Mesh: m.meshID, From: from, Member: m.self, To: d.to, Prio: d.priority, TS: max(now, issued),
+		Log: m.trust.current().Digest(), Att: att, Kind: d.kind, ReplyTo: d.replyTo, Meta: d.meta,
+	}
+	var n uint64
+	err = m.env.db.Commit(func(tx *store.Tx) error {
+		have, _, err := m.out.rowOf(tx, d.id)
+		if err != nil {
+			return err
+		}
+		if have != 0 {
+			return errRepeated
+		}
+		box, err := m.seal(tx, d, header, keys)
+		if err != nil {
+			return err
+		}
+		n, err = m.out.add(tx, row, box)
+		return err
+	})
+	if errors.Is(err, errRepeated) {
+		return m.storedRow(d.id)
+	}
+	if err != nil {
+		return nil, storeRefusal("accept the message", err)
+	}
+	m.out.enqueue(n, row)
+	m.wakeOut(from)
+	return row, nil
+}
+
+// errRepeated means that a concurrent request with the same client id was first.
+var errRepeated = errors.New("accepted already")
+
+// sharedKeys derives, outside of any transaction, the keys of the boxes to all recipients.
+func (m *mesh) sharedKeys(d *draft) (map[crypto.PublicKey]*crypto.Key, error) {
+	keys := make(map[crypto.PublicKey]*crypto.Key, len(d.people)+1)
+	want := make([]crypto.PublicKey, 0, len(d.people)+1)
+	for _, r := range d.people {
+		want = append(want, r.Key)
+	}
+	if d.echo {
+		want = append(want, m.self)
+	}
+	for _, peer := range want {
+		k, err := m.ring.shared(d.from.Public(), peer)
+		if err != nil {
+			return nil, protocol.Refuse(protocol.CodeInvalid, "seal to %s: %v", peer.Short(), err)
+		}
+		keys[peer] = &k
+	}
+	return keys, nil
+}
+
+// seal takes the numbers and makes the box, inside the transaction that stores both.
+func (m *mesh) seal(tx *store.Tx, d *draft, h protocol.Header, keys map[crypto.PublicKey]*crypto.Key) (*sealedRow, error) {
+	epoch := epochOf(tx)
+	h.Ep = hex.EncodeToString(epoch[:])
+	if target, direct := h.Target(); direct {
+		if d.number {
+			n, err := m.takeNumber(tx, h.From, target, h.Prio, epoch)
+			if err != nil {
+				return nil, err
+			}
+			h.Seq = n
+		}
+		nonce, ciphertext, err := protocol.SealDirect(&h, d.body, d.from, keys[target])
+		return &sealedRow{Nonce: nonce, Ciphertext: ciphertext}, err
+	}
+	g, err := protocol.SealGroup(&h, d.body, d.from)
+	if err != nil {
+		return nil, err
+	}
+	box := &sealedRow{Nonce: g.Nonce, Ciphertext: g.Ciphertext, Keys: make(map[string][]byte, len(keys))}
+	for member, shared := range keys {
+		n, err := m.takeNumber(tx, h.From, member, h.Prio, epoch)
+		if err != nil {
+			return nil, err
+		}
+		box.Keys[member.String()] = g.Wrap(n, shared)
+	}
+	return box, nil
+}
+
+// storeRefusal turns an error of the store into what a person can act on. Refusals pass through.
+func storeRefusal(verb string, err error) error {
+	var refusal *protocol.Error
+	switch {
+	case errors.As(err, &refusal):
+		return refusal
+	case errors.Is(err, store.ErrFull):
+		return protocol.Refuse(protocol.CodeStoreFull, "the disk is full: nothing was kept").
+			WithHint("free some space and repeat").RetryAfter(0)
+	case errors.Is(err, store.ErrReadOnly):
+		return protocol.Refuse(protocol.CodeStoreFailed, "the disk takes no writes: nothing was kept").RetryAfter(0)
+	}
+	return fmt.Errorf("%s: %w", verb, err)
+}
+
+// message finds a message of ours by client id, message id or a unique prefix of 6 or more of either. Errors are
+// *protocol.Error: not_found, ambiguous.
+func (m *mesh) message(id string) (protocol.SendResult, error) {
+	row, err := m.storedRow(id)
+	if err != nil {
+		return protocol.SendResult{}, err
+	}
+	if row == nil {
+		return protocol.SendResult{}, protocol.Refuse(protocol.CodeNotFound, "no message %q was sent to %s from here", id, m.slug())
+	}
+	return m.result(row), nil
+}
+
+// storedRow reads a row by its id; nil when there is none.
+func (m *mesh) storedRow(id string) (found *outRow, err error) {
+	err = m.env.db.View(func(tx *store.Tx) error {
+		_, found, err = m.out.rowOf(tx, id)
+		if found != nil || err != nil || len(id) < minIDPrefix {
+			return err
+		}
+		for _, v := range tx.Scan(bucketOutbox, []byte(m.meshID), nil) {
+			if !bytes.Contains(v, []byte(id)) {
+				continue
+			}
+			row := new(outRow)
+			if err := json.Unmarshal(v, row); err != nil {
+				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
+			}
+			if !strings.HasPrefix(row.ID, id) && !strings.HasPrefix(row.MessageID, id) {
+				continue
+			}
+			if found != nil {
+				e := protocol.Refuse(protocol.CodeAmbiguous, "message id %q matches more than one", id)
+				e.Names = []string{found.ID, row.ID}
+				return e
+			}
+			found = row
+		}
+		return nil
+	})
+	return found, err
+}
+
+const minIDPrefix = 6 // shorter prefixes of ids are refused: they would become ambiguous tomorrow
+
+// waitFor returns what became of a message when every recipient reached a state, or is dead, or the time is over.
+func (m *mesh) waitFor(ctx context.Context, res protocol.SendResult, want protocol.State, limit time.Duration) (protocol.SendResult, error) {
+	timeout := time.NewTimer(limit)
+	defer timeout.Stop()
+	for {
+		changed := m.out.watch()
+		row, err := m.storedRow(res.ID)
+		if err != nil {
+			return res, err
+		}
+		if row == nil {
+			return res, nil
+		}
+		if res = m.result(row); res.State.Rank() >= want.Rank() {
+			return res, nil
+		}
+		select {
+		case <-changed:
+		case <-timeout.C:
+			return res, nil
+		case <-ctx.Done():
+			return res, nil
+		}
+	}
+}

@@ -1,0 +1,348 @@
+package daemon
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// ackIn is the broker's answer to a send.
+type ackIn struct {
+	m       *mesh
+	id      string
+	message string // the broker's id
+	refusal *protocol.Error
+	ended   bool // set by apply: the row waits no more
+}
+
+// readAck decodes an ack; nil for what is none.
+func (w *worker) readAck(frame []byte) incoming {
+	var f protocol.Ack
+	if err := json.Unmarshal(frame, &f); err != nil || f.ID == "" {
+		return nil
+	}
+	a := &ackIn{m: w.m, id: f.ID, message: f.MessageID}
+	if !f.Queued {
+		a.refusal = &protocol.Error{
+			Code: f.Code, Message: protocol.Neutralize(cmp.Or(f.Error, string(f.Code))), Retryable: f.Retryable,
+			After: time.Duration(f.RetryAfter) * time.Millisecond,
+		}
+	}
+	return a
+}
+
+// readRefusal takes an error frame that names a send as the answer to it; nil for others.
+func (w *worker) readRefusal(frame []byte) incoming {
+	var f protocol.ErrorFrame
+	if err := json.Unmarshal(frame, &f); err != nil || f.ID == "" {
+		return nil
+	}
+	return &ackIn{m: w.m, id: f.ID, refusal: &protocol.Error{
+		Code: f.Code, Message: protocol.Neutralize(f.Message), Retryable: f.Retryable, After: time.Duration(f.RetryAfter) * time.Millisecond,
+	}}
+}
+
+// transient reports whether the same message may be taken later.
+func (a *ackIn) transient() bool {
+	switch a.refusal.Code {
+	case protocol.CodeRateLimit, protocol.CodeQueueFull, protocol.CodeStoreFailed, protocol.CodeStoreFull, protocol.CodeDraining, protocol.CodeInternal:
+		return true
+	}
+	return a.refusal.Retryable
+}
+
+func (a *ackIn) apply(tx *store.Tx) error {
+	a.ended = false
+	if a.refusal != nil && a.transient() {
+		return nil
+	}
+	n, row, err := a.m.out.rowOf(tx, a.id)
+	if err != nil || row == nil || row.Stage != stagePending {
+		return err
+	}
+	a.ended = true
+	if a.refusal != nil {
+		a.m.endRow(row, protocol.ProofBroker, a.refusal.Message)
+		return a.m.saveRow(tx, n, row)
+	}
+	if row.Kind == protocol.KindLog {
+		return a.m.out.remove(tx, n, row.ID)
+	}
+	row.Stage = stageQueued
+	row.MessageID = cmp.Or(a.message, row.MessageID)
+	a.m.raise(row, protocol.StateQueued, protocol.ProofBroker)
+	return a.m.saveRow(tx, n, row)
+}
+
+func (a *ackIn) done(w *worker) error {
+	if a.ended {
+		w.m.out.drop(map[string]bool{a.id: true})
+		return nil
+	}
+	if a.refusal != nil && a.transient() {
+		w.m.log.Info("the broker asks to wait", "msg", a.id, "reason", a.refusal.Code, "after", a.refusal.After)
+		w.m.out.retry(a.id, a.refusal.After)
+		return nil
+	}
+	w.m.out.drop(map[string]bool{a.id: true}) // acknowledged before, on a connection that was lost
+	return nil
+}
+
+// raise lifts all recipients of a row to at least a state.
+func (m *mesh) raise(row *outRow, state protocol.State, proof string) {
+	for i := range row.Recipients {
+		r := &row.Recipients[i]
+		if r.State.Rank() < state.Rank() {
+			r.State, r.Proof, r.At = state, proof, m.env.now().UnixMilli()
+		}
+	}
+}
+
+// endRow makes a row dead for everybody whom it has not reached.
+func (m *mesh) endRow(row *outRow, proof, reason string) {
+	row.Stage, row.Reason = stageDead, reason
+	for i := range row.Recipients {
+		r := &row.Recipients[i]
+		if r.State.Rank() < protocol.StateDelivered.Rank() {
+			r.State, r.Proof, r.Reason, r.At = protocol.StateDead, proof, reason, m.env.now().UnixMilli()
+		}
+	}
+}
+
+// saveRow stores a row whose state changed and tells of it. The box goes when everybody has the message: nobody needs it
+// again.
+func (m *mesh) saveRow(tx *store.Tx, n uint64, row *outRow) error {
+	key := rowKey(m.meshID, n)
+	if err := putJSON(tx, bucketOutbox, key, row); err != nil {
+		return err
+	}
+	if row.Kind == protocol.KindLog {
+		return nil
+	}
+	if row.reached() {
+		if err := tx.Delete(bucketSealed, key); err != nil {
+			return err
+		}
+	}
+	res := m.result(row)
+	return m.env.events.put(tx, protocol.Event{Type: eventState, Mesh: m.slug(), State: &res}, eventOptions{})
+}
+
+// reached reports whether every recipient has the message on disk.
+func (row *outRow) reached() bool {
+	if row.Stage != stageQueued {
+		return false
+	}
+	for _, r := range row.Recipients {
+		if r.State.Rank() < protocol.StateDelivered.Rank() || r.State == protocol.StateDead {
+			return false
+		}
+	}
+	return true
+}
+
+// remove takes a row off the disk.
+func (o *outbox) remove(tx *store.Tx, n uint64, id string) error {
+	key := rowKey(o.mesh, n)
+	if err := tx.Delete(bucketOutbox, key); err != nil {
+		return err
+	}
+	if err := tx.Delete(bucketSealed, key); err != nil {
+		return err
+	}
+	return tx.Delete(bucketOutIDs, keyIn(o.mesh, []byte(id)))
+}
+
+// result is a row as callers see it.
+func (m *mesh) result(row *outRow) protocol.SendResult {
+	res := protocol.SendResult{
+		OK: true, ID: row.ID, MessageID: row.MessageID, Mesh: m.slug(), To: row.To, Priority: row.Priority,
+		AcceptedAt: time.UnixMilli(row.Created).UTC(), KeptDays: m.keptDays(), Recipients: []protocol.RecipientResult{},
+		State: protocol.StateAccepted,
+	}
+	lowest := protocol.StateDead
+	for _, r := range row.Recipients {
+		if r.State.Rank() < lowest.Rank() {
+			lowest = r.State
+		}
+		online, seen := m.who.seen(r.Member, r.Key)
+		res.Recipients = append(res.Recipients, protocol.RecipientResult{
+			Name: r.Name, Session: r.Session, Pubkey: r.Key.String(), State: r.State, Proof: r.Proof, At: time.UnixMilli(r.At).UTC(),
+			Reason: r.Reason, Rung: r.Rung, Online: online, LastSeen: seen,
+		})
+	}
+	switch {
+	case len(row.Recipients) > 0:
+		res.State = lowest
+	case row.Stage == stageQueued:
+		res.State = protocol.StateQueued
+	case row.Stage == stageDead:
+		res.State = protocol.StateDead
+	}
+	return res
+}
+
+func (m *mesh) keptDays() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.kept
+}
+
+// outbox lists what is not delivered: waiting for the broker, and dead.
+func (m *mesh) outbox() ([]protocol.OutboxRow, error) {
+	waiting := m.out.tries()
+	rows := []protocol.OutboxRow{}
+	err := m.env.db.View(func(tx *store.Tx) error {
+		for _, v := range tx.Scan(bucketOutbox, []byte(m.meshID), nil) {
+			var row outRow
+			if err := json.Unmarshal(v, &row); err != nil {
+				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
+			}
+			if row.Stage == stageQueued || row.Kind == protocol.KindLog {
+				continue
+			}
+			out := protocol.OutboxRow{
+				ID: row.ID, MessageID: row.MessageID, Mesh: m.slug(), To: row.To, Name: row.Name, State: protocol.StateAccepted,
+				Reason: row.Reason, Bytes: row.Bytes, CreatedAt: time.UnixMilli(row.Created).UTC(),
+			}
+			if row.Stage == stageDead {
+				out.State = protocol.StateDead
+			}
+			if try, ok := waiting[row.ID]; ok {
+				out.Attempts, out.NextTry = try.attempts, try.next
+			}
+			rows = append(rows, out)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the outbox: %w", err)
+	}
+	return rows, nil
+}
+
+// try is how often a waiting row was sent, and when it is sent again.
+type try struct {
+	attempts int
+	next     time.Time
+}
+
+func (o *outbox) tries() map[string]try {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := make(map[string]try, len(o.waiting))
+	for _, it := range o.waiting {
+		all[it.id] = try{it.attempts, it.next}
+	}
+	return all
+}
+
+// requeue has a dead message tried again: to the same target, the same bytes. Nothing is sealed anew, so nothing can be
+// sealed to somebody else.
+func (m *mesh) requeue(id string) error {
+	found, err := m.storedRow(id)
+	if err != nil {
+		return err
+	}
+	if found == nil {
+		return protocol.Refuse(protocol.CodeNotFound, "no message %q in the outbox of %s", id, m.slug())
+	}
+	var n uint64
+	var row *outRow
+	err = m.env.db.Commit(func(tx *store.Tx) error {
+		var err error
+		if n, row, err = m.out.rowOf(tx, found.ID); err != nil || row == nil {
+			return err
+		}
+		if row.Stage != stageDead || tx.Peek(bucketSealed, rowKey(m.meshID, n)) == nil {
+			return protocol.Refuse(protocol.CodeInvalid, "message %s is %s: only a dead one is sent again", found.ID, row.Stage)
+		}
+		now := m.env.now()
+		if now.Sub(time.UnixMilli(row.Created)) > protocol.SealedMaxAge {
+			return protocol.Refuse(protocol.CodeExpired, "message %s was sealed more than 29 days ago: nobody would open it", found.ID)
+		}
+		row.Stage, row.Reason, row.Since = stagePending, "", now.UnixMilli()
+		for i := range row.Recipients {
+			r := &row.Recipients[i]
+			if r.State == protocol.StateDead {
+				r.State, r.Proof, r.Reason, r.At = protocol.StateAccepted, protocol.ProofSelf, "", now.UnixMilli()
+			}
+		}
+		return m.saveRow(tx, n, row)
+	})
+	if err != nil {
+		return storeRefusal("send the message again", err)
+	}
+	m.env.events.wake()
+	m.out.enqueue(n, row)
+	m.out.notify()
+	m.wakeOut(row.From)
+	return nil
+}
+
+// giveUp ends messages that no broker took in time.
+func (m *mesh) giveUp() error {
+	limit := m.env.now().Add(-outboxGiveUp).UnixMilli()
+	old := make(map[string]bool)
+	err := m.env.db.Commit(func(tx *store.Tx) error {
+		clear(old)
+		rows := make(map[uint64]*outRow)
+		for k, v := range tx.Scan(bucketOutbox, []byte(m.meshID), nil) {
+			row := new(outRow)
+			if err := json.Unmarshal(v, row); err != nil {
+				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
+			}
+			if row.Stage == stagePending && row.Since < limit {
+				rows[uint64FromKey(k[len(m.meshID):])] = row
+			}
+		}
+		for n, row := range rows {
+			old[row.ID] = true
+			m.endRow(row, protocol.ProofSelf, "the broker could not be reached for 7 days")
+			if err := m.saveRow(tx, n, row); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("give up old messages: %w", err)
+	}
+	if len(old) > 0 {
+		m.out.drop(old)
+		m.env.events.wake()
+		m.out.notify()
+	}
+	return nil
+}
+
+// sweepOutbox forgets messages that came to their end long ago.
+func (m *mesh) sweepOutbox() error {
+	limit := m.env.now().Add(-outboxKept).UnixMilli()
+	err := m.env.db.Commit(func(tx *store.Tx) error {
+		old := make(map[uint64]string)
+		for k, v := range tx.Scan(bucketOutbox, []byte(m.meshID), nil) {
+			var row outRow
+			if err := json.Unmarshal(v, &row); err != nil {
+				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
+			}
+			if row.Stage != stagePending && row.Since < limit {
+				old[uint64FromKey(k[len(m.meshID):])] = row.ID
+			}
+		}
+		for n, id := range old {
+			if err := m.out.remove(tx, n, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forget old messages: %w", err)
+	}
+	return nil
+}

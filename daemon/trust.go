@@ -1,0 +1,362 @@
+package daemon
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// trustState is what one mesh's statements say, on disk and evaluated. The view in it is immutable and may be used
+// without the lock; everything else is copied out.
+type trustState struct {
+	db   *store.DB
+	mesh protocol.MeshID
+	now  func() time.Time
+
+	saving sync.Mutex // held over a whole merge, its commit included, and taken before mu
+
+	mu       sync.Mutex
+	set      *protocol.Set
+	view     *protocol.View
+	sessions map[crypto.PublicKey]*protocol.Statement // newest session statement per key
+	invited  map[crypto.PublicKey]enrolment
+	names    map[string]crypto.PublicKey // pinned: the first living key seen under a name
+	inPerson map[crypto.PublicKey]bool
+}
+
+// enrolment is how somebody came who is not, or was not at once, certified.
+type enrolment struct {
+	Invite, Enrol *protocol.Statement
+}
+
+// enrolmentRow is an enrolment on disk, as statement texts.
+type enrolmentRow struct {
+	Invite string `json:"invite"`
+	Enrol  string `json:"enrol"`
+}
+
+// change tells what a merge changed in what is believed.
+type change struct {
+	added   []*protocol.Statement
+	revoked []crypto.PublicKey // keys that were not revoked before
+	members bool               // somebody became, or ceased to be, a verified member, or changed name or role
+	moved   []string           // names that passed to another key
+	alarms  []string           // alarms of the view that were not there before
+}
+
+// loadTrust reads the state of a mesh and adds the statements that config.json holds.
+func loadTrust(db *store.DB, mesh protocol.MeshID, now func() time.Time, charter *protocol.Statement, extra ...*protocol.Statement) (*trustState, error) {
+	t := &trustState{
+		db: db, mesh: mesh, now: now,
+		sessions: make(map[crypto.PublicKey]*protocol.Statement),
+		invited:  make(map[crypto.PublicKey]enrolment),
+		names:    make(map[string]crypto.PublicKey),
+		inPerson: make(map[crypto.PublicKey]bool),
+	}
+	pins := protocol.Pins{Owner: make(map[uint64]protocol.ID)}
+	var statements []*protocol.Statement
+	err := db.View(func(tx *store.Tx) error {
+		t.readPins(tx, &pins)
+		if err := t.readKnown(tx); err != nil {
+			return err
+		}
+		for _, raw := range tx.Scan(bucketTrust, []byte(mesh), nil) {
+			s, err := protocol.Parse(append([]byte(nil), raw...))
+			if err != nil {
+				return fmt.Errorf("stored statement: %w", err)
+			}
+			statements = append(statements, s)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the trust state of mesh %s: %w", mesh, err)
+	}
+	for _, s := range extra {
+		if inv, ok := s.Body.(*protocol.Invite); ok {
+			pins.InviteOwner = inv.Owner
+		}
+	}
+	t.set = protocol.NewSet(charter, pins)
+	if _, err := t.set.Add(statements...); err != nil {
+		return nil, fmt.Errorf("evaluate the trust state of mesh %s: %w", mesh, err)
+	}
+	t.view = t.set.View()
+	if _, err := t.merge(extra...); err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *trustState) readPins(tx *store.Tx, pins *protocol.Pins) {
+	for k, v := range tx.Scan(bucketPins, []byte(t.mesh), nil) {
+		kind, rest := k[len(t.mesh)], k[len(t.mesh)+1:]
+		switch kind {
+		case 'o':
+			pins.Owner[uint64FromKey(rest)] = protocol.ID(v)
+		case 'n':
+			t.names[string(rest)] = crypto.PublicKey(v)
+		case 'p':
+			t.inPerson[crypto.PublicKey(rest)] = true
+		}
+	}
+}
+
+func (t *trustState) readKnown(tx *store.Tx) error {
+	for k, v := range tx.Scan(bucketKnown, []byte(t.mesh), nil) {
+		kind, key := k[len(t.mesh)], crypto.PublicKey(k[len(t.mesh)+1:])
+		switch kind {
+		case 's':
+			s, err := protocol.Parse(append([]byte(nil), v...))
+			if err != nil {
+				return fmt.Errorf("stored session statement: %w", err)
+			}
+			t.sessions[key] = s
+		case 'e':
+			var row enrolmentRow
+			if err := json.Unmarshal(v, &row); err != nil {
+				return fmt.Errorf("stored enrolment: %w", err)
+			}
+			e, err := parseEnrolment(row.Invite, row.Enrol)
+			if err != nil {
+				return fmt.Errorf("stored enrolment: %w", err)
+			}
+			t.invited[key] = e
+		}
+	}
+	return nil
+}
+
+func parseEnrolment(invite, enrol string) (enrolment, error) {
+	i, err := protocol.ParseText(invite)
+	if err != nil {
+		return enrolment{}, err
+	}
+	e, err := protocol.ParseText(enrol)
+	return enrolment{i, e}, err
+}
+
+// current returns the view, which does not change any more.
+func (t *trustState) current() *protocol.View {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.view
+}
+
+// merge takes statements of any kind into the state, commits what is new and returns what that changed. Statements of
+// other meshes and what the caps refuse are passed over: a broker may offer anything.
+func (t *trustState) merge(statements ...*protocol.Statement) (change, error) {
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	t.mu.Lock()
+	before := t.view
+	added, _ := t.set.Add(statements...) // an error names what did not fit; the rest is in
+	t.view = t.set.View()
+	after := t.view
+	c := compare(before, after)
+	c.added = added
+	names := maps.Clone(t.names)
+	pins := t.set.Pins()
+	t.mu.Unlock()
+
+	c.moved = pinNames(names, after)
+	if len(added) == 0 && len(c.moved) == 0 && !c.members {
+		return c, nil
+	}
+	err := t.db.Commit(func(tx *store.Tx) error {
+		for _, s := range added {
+			if err := tx.Put(bucketTrust, keyIn(t.mesh, s.ID[:]), s.Raw()); err != nil {
+				return err
+			}
+		}
+		for n, id := range pins.Owner {
+			if err := tx.Put(bucketPins, keyIn(t.mesh, []byte{'o'}, u64(n)), id[:]); err != nil {
+				return err
+			}
+		}
+		for name, key := range names {
+			if err := tx.Put(bucketPins, keyIn(t.mesh, []byte{'n'}, []byte(name)), key[:]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return c, fmt.Errorf("keep statements: %w", err)
+	}
+	t.mu.Lock()
+	t.names = names
+	t.mu.Unlock()
+	return c, nil
+}
+
+// compare lists what differs between two views for those who act on it.
+func compare(before, after *protocol.View) change {
+	var c change
+	was := make(map[crypto.PublicKey]protocol.Member)
+	for _, m := range before.Members() {
+		was[m.Key] = m
+	}
+	for _, m := range after.Members() {
+		if old, ok := was[m.Key]; !ok || old != m {
+			c.members = true
+		}
+		delete(was, m.Key)
+	}
+	for key := range was {
+		c.members = true
+		if _, ok := after.Revoked(key); ok {
+			c.revoked = append(c.revoked, key)
+		}
+	}
+	known := make(map[string]bool)
+	for _, a := range before.Alarms() {
+		known[a] = true
+	}
+	for _, a := range after.Alarms() {
+		if !known[a] {
+			c.alarms = append(c.alarms, a)
+		}
+	}
+	return c
+}
+
+// learn takes session statements and enrolments: the newest session per key, and one enrolment per member. It reports
+// whether anything was new.
+func (t *trustState) learn(sessions []*protocol.Statement, enrolments []enrolment) (bool, error) {
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	t.mu.Lock()
+	var newSessions []*protocol.Statement
+	for _, s := range sessions {
+		body, ok := s.Body.(*protocol.Session)
+		if !ok || body.Mesh != t.mesh {
+			continue
+		}
+		if have, ok := t.sessions[body.Session]; ok {
+			old := have.Body.(*protocol.Session)
+			if old.Member != body.Member || old.Issued >= body.Issued {
+				continue
+			}
+		}
+		newSessions = append(newSessions, s)
+	}
+	newEnrolments := make(map[crypto.PublicKey]enrolment)
+	for _, e := range enrolments {
+		body, ok := e.Enrol.Body.(*protocol.Enrol)
+		if !ok || body.Mesh != t.mesh {
+			continue
+		}
+		if _, ok := t.invited[body.Member]; !ok {
+			newEnrolments[body.Member] = e
+		}
+	}
+	t.mu.Unlock()
+	if len(newSessions) == 0 && len(newEnrolments) == 0 {
+		return false, nil
+	}
+	err := t.db.Commit(func(tx *store.Tx) error {
+		for _, s := range newSessions {
+			key := s.Body.(*protocol.Session).Session
+			if err := tx.Put(bucketKnown, keyIn(t.mesh, []byte{'s'}, key[:]), s.Raw()); err != nil {
+				return err
+			}
+		}
+		for key, e := range newEnrolments {
+			row := enrolmentRow{Invite: e.Invite.Text(), Enrol: e.Enrol.Text()}
+			if err := putJSON(tx, bucketKnown, keyIn(t.mesh, []byte{'e'}, key[:]), row); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("keep sessions and enrolments: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range newSessions {
+		t.sessions[s.Body.(*protocol.Session).Session] = s
+	}
+	maps.Copy(t.invited, newEnrolments)
+	return true, nil
+}
+
+// session returns the newest session statement for a key, nil when none is known.
+func (t *trustState) session(key crypto.PublicKey) *protocol.Statement {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.sessions[key]
+}
+
+// sessionsOf returns what is known of the sessions of all members, in no order.
+func (t *trustState) allSessions() []*protocol.Session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := make([]*protocol.Session, 0, len(t.sessions))
+	for _, s := range t.sessions {
+		all = append(all, s.Body.(*protocol.Session))
+	}
+	return all
+}
+
+// enrolments returns a copy of all enrolments by member key.
+func (t *trustState) enrolments() map[crypto.PublicKey]enrolment {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.invited)
+}
+
+// isInvited reports whether key came by a link that is open, unexpired and by somebody who may invite.
+func (t *trustState) isInvited(key crypto.PublicKey) bool {
+	t.mu.Lock()
+	e, ok := t.invited[key]
+	view := t.view
+	t.mu.Unlock()
+	return ok && view.Invited(e.Invite, e.Enrol, t.now()) == nil
+}
+
+// trust is what is shown of a member key.
+func (t *trustState) trust(key crypto.PublicKey) protocol.Trust {
+	switch {
+	case t.current().Verified(key):
+		return protocol.TrustVerified
+	case t.isInvited(key):
+		return protocol.TrustInvited
+	}
+	return protocol.TrustUnverified
+}
+
+// statements returns everything in the set, in force or not.
+func (t *trustState) statements() []*protocol.Statement {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.set.Statements()
+}
+
+// markInPerson records that safety numbers were compared.
+func (t *trustState) markInPerson(key crypto.PublicKey) error {
+	err := t.db.Commit(func(tx *store.Tx) error {
+		return tx.Put(bucketPins, keyIn(t.mesh, []byte{'p'}, key[:]), []byte{1})
+	})
+	if err != nil {
+		return fmt.Errorf("keep the comparison: %w", err)
+	}
+	t.mu.Lock()
+	t.inPerson[key] = true
+	t.mu.Unlock()
+	return nil
+}
+
+// metInPerson reports whether the user compared safety numbers with this key.
+func (t *trustState) metInPerson(key crypto.PublicKey) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.inPerson[key]
+}

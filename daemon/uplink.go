@@ -1,0 +1,209 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+const (
+	backoffLeast  = time.Second
+	backoffMost   = 30 * time.Second
+	backoffReset  = 30 * time.Second // a connection that lived so long was a good one
+	refusedWait   = 5 * time.Minute  // after a refusal that another try soon will not change
+	dialTimeout   = 20 * time.Second // DNS, TCP, TLS and upgrade
+	writeTimeout  = 20 * time.Second // a peer that takes nothing for so long is gone
+	answerTimeout = 30 * time.Second // of the broker to a request, on a connection that is alive
+)
+
+// uplink keeps one connection to the broker: the member's (control), or that of one live session. A first connect that
+// fails is a state of its loop like any other.
+type uplink struct {
+	m       *mesh
+	key     crypto.PublicKey
+	control bool
+	wakes   chan struct{}      // one slot: something to send
+	cancel  context.CancelFunc // set before run, under mesh.mu
+
+	mu        sync.Mutex
+	state     string
+	since     time.Time
+	lastError *protocol.Error
+	conn      *conn // nil: not connected
+	rtt       time.Duration
+	everOpen  bool
+	statement bool      // the session statement changed: publish it
+	status    bool      // the status changed
+	card      bool      // the card changed, or its readers
+	cardNext  time.Time // a broker takes one card in 10 s
+}
+
+func newUplink(m *mesh, key crypto.PublicKey) *uplink {
+	return &uplink{
+		m: m, key: key, control: key == m.self, wakes: make(chan struct{}, 1),
+		state: protocol.ConnConnecting, since: m.env.now(), cancel: func() {},
+	}
+}
+
+// run connects again and again until ctx ends.
+func (u *uplink) run(ctx context.Context) {
+	backoff := backoffLeast
+	for {
+		began := time.Now()
+		err := u.serve(ctx)
+		if ctx.Err() != nil {
+			u.setState(protocol.ConnConnecting, nil)
+			return
+		}
+		if time.Since(began) >= backoffReset {
+			backoff = backoffLeast
+		}
+		wait := u.failed(err, backoff)
+		if wait == forever {
+			<-ctx.Done()
+			return
+		}
+		backoff = min(2*backoff, backoffMost)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// serve lives through one connection.
+func (u *uplink) serve(ctx context.Context) error {
+	c, err := dialBroker(ctx, u)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	defer u.m.out.release(u)
+	w := &worker{u: u, m: u.m, c: c}
+	return w.run(ctx)
+}
+
+// failed records why there is no connection and returns how long to wait: anything up to the backoff, or long where the
+// broker said no for a reason that stays.
+func (u *uplink) failed(err error, backoff time.Duration) time.Duration {
+	refusal, ok := errors.AsType[*protocol.Error](err)
+	if !ok {
+		refusal = protocol.Refuse(protocol.CodeUnavailable, "%v", err)
+	}
+	wait := rand.N(backoff) + 1
+	state := protocol.ConnReconnecting
+	switch refusal.Code {
+	case protocol.CodeUnavailable, protocol.CodeTimeout, protocol.CodeDraining, protocol.CodeInternal, protocol.CodeCapacity:
+		u.mu.Lock()
+		if !u.everOpen {
+			state = protocol.ConnConnecting
+		}
+		u.mu.Unlock()
+	default:
+		state = protocol.ConnRefused
+		wait = backoffMost + rand.N(backoffMost)
+		switch {
+		case refusal.Code == protocol.CodeRevoked && u.revoked():
+			wait = forever
+		case refusal.Code == protocol.CodeKicked:
+			wait = refusedWait
+		}
+	}
+	u.m.log.Info("no connection", "key", u.key.Short(), "state", state, "reason", refusal.Code, "err", err, "again_in", wait.Round(time.Millisecond))
+	u.setState(state, refusal)
+	return max(wait, refusal.After)
+}
+
+// forever is the wait of a connection whose key is revoked: nothing un-revokes.
+const forever = time.Duration(1<<63 - 1)
+
+// revoked reports whether our own view takes back the key of this connection. The broker's word alone ends nothing.
+func (u *uplink) revoked() bool {
+	_, gone := u.m.trust.current().RevokedOf(u.m.self, u.key)
+	return gone
+}
+
+// setState records what the connection is. Changes of the control connection are events.
+func (u *uplink) setState(state string, why *protocol.Error) {
+	u.mu.Lock()
+	changed := u.state != state
+	if changed {
+		u.state, u.since = state, u.m.env.now()
+	}
+	u.lastError = why
+	u.everOpen = u.everOpen || state == protocol.ConnOpen
+	if state != protocol.ConnOpen {
+		u.conn = nil
+	}
+	u.mu.Unlock()
+	if changed && u.control {
+		u.m.env.events.emit(protocol.Event{Type: eventMesh, Mesh: u.m.slug(), Notice: state}, eventOptions{})
+	}
+}
+
+// opened records an accepted hello.
+func (u *uplink) opened(c *conn) {
+	u.mu.Lock()
+	u.conn, u.card, u.status, u.statement = c, true, false, false
+	u.mu.Unlock()
+	u.setState(protocol.ConnOpen, nil)
+}
+
+// open returns the connection, or an *Error that says why there is none.
+func (u *uplink) open() (*conn, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.conn != nil {
+		return u.conn, nil
+	}
+	e := protocol.Refuse(protocol.CodeUnavailable, "no connection to the broker of %s", u.m.slug()).RetryAfter(0)
+	if u.lastError != nil {
+		e.Message += ": " + u.lastError.Message
+	}
+	return nil, e
+}
+
+// wakeUp tells the worker that there may be something to send.
+func (u *uplink) wakeUp() {
+	select {
+	case u.wakes <- struct{}{}:
+	default:
+	}
+}
+
+// stop ends the uplink for good, and tells the broker that this is meant.
+func (u *uplink) stop() {
+	u.mu.Lock()
+	c := u.conn
+	u.mu.Unlock()
+	if c != nil {
+		c.goodbye()
+	}
+	u.m.mu.Lock()
+	cancel := u.cancel
+	u.m.mu.Unlock()
+	cancel()
+}
+
+// profileChanged has the worker publish what others see of this session.
+func (u *uplink) profileChanged(statement bool) {
+	u.mu.Lock()
+	u.statement = u.statement || statement
+	u.status, u.card = true, true
+	u.mu.Unlock()
+	u.wakeUp()
+}
+
+// readersChanged has the worker seal the card again: who could not read it may be able to now.
+func (u *uplink) readersChanged() {
+	u.mu.Lock()
+	u.card = true
+	u.mu.Unlock()
+	u.wakeUp()
+}

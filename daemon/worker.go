@@ -1,0 +1,202 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// worker does what one connection is for, on the goroutine of its uplink: everything that comes is handled in the order of
+// its coming, and what is handled together is committed together.
+type worker struct {
+	u *uplink
+	m *mesh
+	c *conn
+
+	brokerCursor uint64                    // newest statement that the broker has, as hello_ack says
+	log          logState                  // control only
+	introduced   map[crypto.PublicKey]bool // ended sessions whose statement the broker has from this connection
+}
+
+// incoming is a frame that changes what is on disk. apply runs in a transaction shared with others, and may run twice;
+// done follows the commit.
+type incoming interface {
+	apply(tx *store.Tx) error
+	done(w *worker) error
+}
+
+func (w *worker) run(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { w.c.end(ctx.Err()) })
+	defer stop()
+	if err := w.hello(); err != nil {
+		return err
+	}
+	w.u.opened(w.c)
+	if w.u.control {
+		if err := w.syncAll(); err != nil {
+			return err
+		}
+	}
+	w.m.log.Info("connected", "key", w.u.key.Short(), "control", w.u.control)
+	for {
+		next, err := w.turn()
+		if err != nil {
+			return err
+		}
+		if err := w.sleep(next); err != nil {
+			return err
+		}
+	}
+}
+
+// turn does all there is to do and returns when to look again; zero: when woken.
+func (w *worker) turn() (next time.Time, err error) {
+	if err := w.handle(w.c.takeFrames()); err != nil {
+		return next, err
+	}
+	if w.u.control {
+		if err := w.keepLog(); err != nil {
+			return next, err
+		}
+		if err := w.sendReceipts(); err != nil {
+			return next, err
+		}
+	}
+	card, err := w.sendProfile()
+	if err != nil {
+		return next, err
+	}
+	retry, err := w.drain()
+	if err != nil {
+		return next, err
+	}
+	if at := w.m.out.oldestFlight(w.u); !at.IsZero() {
+		late := at.Add(ackPatience)
+		if !late.After(w.m.env.now()) {
+			return next, protocol.Refuse(protocol.CodeTimeout, "the broker did not acknowledge a message in %s", ackPatience)
+		}
+		next = earlier(next, late)
+	}
+	return earlier(earlier(next, card), retry), nil
+}
+
+// earlier returns the earlier of two times, of which a zero one does not count.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// sleep waits for something to do.
+func (w *worker) sleep(next time.Time) error {
+	var due <-chan time.Time
+	if !next.IsZero() {
+		t := time.NewTimer(max(next.Sub(w.m.env.now()), time.Millisecond))
+		defer t.Stop()
+		due = t.C
+	}
+	select {
+	case <-w.c.ready:
+	case <-w.u.wakes:
+	case <-due:
+	case <-w.c.gone:
+		return w.c.reason()
+	}
+	return nil
+}
+
+// handle works on frames in their order. Neighbours that change the disk share a commit.
+func (w *worker) handle(frames [][]byte) error {
+	var batch []incoming
+	for _, frame := range frames {
+		in, err := w.read(frame)
+		if err != nil {
+			return err
+		}
+		if in != nil {
+			batch = append(batch, in)
+			continue
+		}
+		if err := w.commit(batch); err != nil {
+			return err
+		}
+		batch = nil
+		if err := w.notice(frame); err != nil {
+			return err
+		}
+	}
+	return w.commit(batch)
+}
+
+// commit applies a batch in one transaction, and then lets each do what follows.
+func (w *worker) commit(batch []incoming) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	err := w.m.env.db.Commit(func(tx *store.Tx) error {
+		for _, in := range batch {
+			if err := in.apply(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return storeRefusal("keep what came", err)
+	}
+	w.m.env.events.wake()
+	for _, in := range batch {
+		if err := in.done(w); err != nil {
+			return err
+		}
+	}
+	w.m.out.notify()
+	return nil
+}
+
+// read decodes the frames that change the disk; nil, nil for all others.
+func (w *worker) read(frame []byte) (incoming, error) {
+	var tag protocol.Tag
+	if err := json.Unmarshal(frame, &tag); err != nil {
+		return nil, nil
+	}
+	switch tag.Type {
+	case protocol.TypePush:
+		return w.readPush(frame)
+	case protocol.TypeAck:
+		return w.readAck(frame), nil
+	case protocol.TypeReceipt:
+		return w.readReceipt(frame), nil
+	case protocol.TypeError:
+		return w.readRefusal(frame), nil
+	}
+	return nil, nil
+}
+
+// notice works on the frames that tell of others. What is unknown is logged: a frame that nobody handles is never silent.
+func (w *worker) notice(frame []byte) error {
+	var tag protocol.Tag
+	if err := json.Unmarshal(frame, &tag); err != nil {
+		return nil
+	}
+	switch tag.Type {
+	case protocol.TypeLog:
+		return w.handleLog(frame)
+	case protocol.TypeMembership:
+		return w.handleMembership(frame)
+	case protocol.TypePresence:
+		return w.handlePresence(frame)
+	case protocol.TypeError:
+		w.m.log.Warn("the broker refused a frame", "err", refusalOf(frame))
+	case protocol.TypePush, protocol.TypeAck, protocol.TypeReceipt:
+		w.m.log.Warn("a frame that is not of its shape", "type", tag.Type)
+	default:
+		w.m.log.Warn("a frame of an unknown type", "type", protocol.Neutralize(tag.Type))
+	}
+	return nil
+}
