@@ -23,7 +23,11 @@ type Session struct {
 	Label      string    `json:"label"` // unique among the live ones
 	Cwd        string    `json:"cwd"`
 	Model      string    `json:"model,omitempty"`
-	Groups     []string  `json:"groups,omitempty"`
+	Title      string    `json:"title,omitempty"`
+	Channel    string    `json:"channel,omitempty"` // what kind of program
+	Status     string    `json:"status,omitempty"`  // idle, working, dnd
+	Bypass     bool      `json:"bypass,omitempty"`  // runs without permission prompts
+	Active     time.Time `json:"active"`            // last sign of life from the agent itself
 	Process    Process   `json:"process"`
 	Registered time.Time `json:"registered"`
 }
@@ -38,7 +42,7 @@ const (
 // Options configure a Registry. The zero value works, without persistence.
 type Options struct {
 	Save    func(sessions []byte) error // keeps the table, called after each change; nil: not kept
-	OnStart func(Session)               // a session began, or changed its process or label
+	OnStart func(Session)               // a session began, or registered again on another process
 	OnEnd   func(s Session, reason string)
 	Now     func() time.Time
 	Logger  *slog.Logger
@@ -120,6 +124,7 @@ func (r *Registry) Register(s Session, name string) (Session, error) {
 	} else {
 		s.Registered = r.o.Now().UTC()
 	}
+	s.Active = r.o.Now().UTC()
 	s.Label = r.freeLabelLocked(s.ID, cmp.Or(name, s.Label, filepath.Base(s.Cwd)))
 	r.mu.Unlock()
 
@@ -137,9 +142,9 @@ func (e *entry) merged(s Session) Session {
 	s.Label = cmp.Or(s.Label, e.Label)
 	s.Cwd = cmp.Or(s.Cwd, e.Cwd)
 	s.Model = cmp.Or(s.Model, e.Model)
-	if s.Groups == nil {
-		s.Groups = e.Groups
-	}
+	s.Title = cmp.Or(s.Title, e.Title)
+	s.Channel = cmp.Or(s.Channel, e.Channel)
+	s.Status = cmp.Or(s.Status, e.Status)
 	return s
 }
 
@@ -211,22 +216,19 @@ func (r *Registry) End(id string) {
 	}
 }
 
-// SetGroups replaces the groups of a session.
-func (r *Registry) SetGroups(id string, groups []string) (Session, bool) {
+// Update changes what is known of a session, all but its id, label and process. False: there is no such session.
+func (r *Registry) Update(id string, change func(*Session)) (Session, bool) {
 	r.mu.Lock()
 	e := r.sessions[id]
 	if e == nil {
 		r.mu.Unlock()
 		return Session{}, false
 	}
-	e.Groups = slices.Compact(slices.Sorted(slices.Values(groups)))
 	s := e.Session
+	change(&s)
+	s.ID, s.Label, s.Process = e.ID, e.Label, e.Process
+	e.Session = s
 	r.mu.Unlock()
-	r.calls.Lock()
-	if r.o.OnStart != nil {
-		r.o.OnStart(s)
-	}
-	r.calls.Unlock()
 	r.save()
 	return s, true
 }

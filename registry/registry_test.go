@@ -294,3 +294,19 @@ func TestOwnerSkipsShells(t *testing.T) {
 		t.Errorf("owner of a shell is %d, want its parent %d", got, os.Getpid())
 	}
 }
+
+func TestUpdateIsKept(t *testing.T) {
+	var saved []byte
+	r := open(t, nil, Options{Save: func(b []byte) error { saved = bytes.Clone(b); return nil }})
+	_, p := sleeper(t)
+	register(t, r, "a", "/src/api", "", p)
+	if _, ok := r.Update("nobody", func(*Session) {}); ok {
+		t.Error("an unknown session was changed")
+	}
+	r.Update("a", func(s *Session) { s.Status, s.Label = "dnd", "other" })
+	r.Close()
+	again := open(t, saved, Options{})
+	if s, _ := again.Get("a"); s.Status != "dnd" || s.Label != "api" {
+		t.Errorf("after a restart: %+v", s)
+	}
+}
