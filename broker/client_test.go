@@ -28,6 +28,7 @@ type client struct {
 	pipe    *pipeConn
 	ack     protocol.HelloAck
 	reqs    int
+	lastID  string // of the last Send
 
 	writeMu sync.Mutex
 
@@ -374,7 +375,15 @@ func (c *client) Send(p *person, text string) protocol.Send {
 	c.w.Helper()
 	s := c.seal(p.key.Public(), protocol.PriorityNext, text)
 	c.wantQueued(s)
+	c.lastID = s.ID
 	return s
+}
+
+// freeze stops reading the socket, as a suspended laptop does.
+func (c *client) freeze() {
+	synctest.Wait()
+	c.pipe.frozen.Store(true)
+	synctest.Wait()
 }
 
 // open opens a push as its recipient.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -142,9 +143,23 @@ func (h *half) set(f func()) {
 type pipeConn struct {
 	in, out       *half
 	local, remote net.Addr
+	frozen        atomic.Bool // reads block until the other side closes
 }
 
-func (c *pipeConn) Read(p []byte) (int, error)  { return c.in.read(p) }
+func (c *pipeConn) Read(p []byte) (int, error) {
+	n, err := c.in.read(p)
+	for c.frozen.Load() && err == nil {
+		c.in.mu.Lock()
+		closed, changed := c.in.closed, c.in.changed
+		c.in.mu.Unlock()
+		if closed {
+			return 0, io.EOF
+		}
+		<-changed
+	}
+	return n, err
+}
+
 func (c *pipeConn) Write(p []byte) (int, error) { return c.out.write(p) }
 func (c *pipeConn) LocalAddr() net.Addr         { return c.local }
 func (c *pipeConn) RemoteAddr() net.Addr        { return c.remote }

@@ -126,8 +126,8 @@ func (c *conn) acceptLocked(v *protocol.SendView, now time.Time) (*outgoing, err
 	o.remember(m, v)
 	o.row = messageRow{
 		class: classOf(v.Priority), noReceipt: o.side, created: now.UnixMilli(), sender: sender, member: p.key,
-		messageID: append(o.row.messageID[:0], o.entry.messageID...), clientID: v.ID, target: v.TargetSpec,
-		name: append(o.row.name[:0], m.nameLocked(p)...),
+		messageID: []byte(o.entry.messageID), clientID: v.ID, target: v.TargetSpec,
+		name: []byte(m.nameLocked(p)),
 	}
 	return o, nil
 }
@@ -254,7 +254,7 @@ func (o *outgoing) put(v *protocol.SendView, now time.Time) {
 		Class: o.row.class, Expires: now.Add(s.limits.Retention).UnixMilli(),
 	}
 	for i, a := range o.to {
-		if o.wraps != nil {
+		if len(o.wraps) > 0 {
 			o.row.wrap = append(o.row.wrap[:0], o.wraps[i]...)
 		}
 		start := len(buf)
