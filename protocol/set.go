@@ -224,7 +224,7 @@ func (v *View) class(st *Statement) int {
 // classOfLeave is class for a revoke that its target signed. One such statement of everybody who ever was a member counts.
 func (v *View) classOfLeave(st *Statement, b *Revoke) int {
 	switch {
-	case !v.certified[b.Target]:
+	case v.certified[b.Target] == nil:
 		return classUnresolved
 	case v.revoked[b.Target].ID == st.ID:
 		return classAdmin

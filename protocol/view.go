@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/claudemesh/claudemesh/crypto"
 )
@@ -36,9 +37,8 @@ type View struct {
 	revoked   map[crypto.PublicKey]Revocation
 	disowned  map[ownKey]Revocation // what members revoked of their own, whether or not we know the key as theirs
 
-	certified map[crypto.PublicKey]bool // has a cert that makes a member, revoked or not
-	members   map[crypto.PublicKey]Member
-	sorted    []Member
+	certified map[crypto.PublicKey]*certified   // who has a cert that makes a member, revoked or not
+	members   []*certified                      // of these the verified, by name and key
 	closed    map[crypto.PublicKey][]*Statement // link key → its revokes of kind link, all of them
 	policy    *Statement
 
@@ -65,6 +65,12 @@ type Revocation struct {
 	Own    bool // by the key itself or by its member, not by an admin or the owner
 }
 
+// certified is what the newest cert of a key says.
+type certified struct {
+	Member
+	issued int64
+}
+
 type ownKey struct{ member, key crypto.PublicKey }
 
 // NewView evaluates set for the mesh of charter. Statements of other meshes and of kinds that grant nothing are ignored;
@@ -83,8 +89,7 @@ func NewView(charter *Statement, set []*Statement, pins Pins) *View {
 		removed:   make(map[crypto.PublicKey][][]ID),
 		revoked:   make(map[crypto.PublicKey]Revocation),
 		disowned:  make(map[ownKey]Revocation),
-		certified: make(map[crypto.PublicKey]bool),
-		members:   make(map[crypto.PublicKey]Member),
+		certified: make(map[crypto.PublicKey]*certified, len(set)),
 		closed:    make(map[crypto.PublicKey][]*Statement),
 	}
 	all := canonical(v.mesh, set)
@@ -221,34 +226,33 @@ func (v *View) certifies(s *Statement, b *Cert) bool {
 	return v.ownerSigned(b.Issuer, s.ID) || b.Role == RoleMember && v.adminSigned(b.Issuer, s.ID)
 }
 
-// admit finds the verified members and their names.
+// admit finds the members and their names: of several certs the newest, of two of one second that with the lower id.
 func (v *View) admit(all []*Statement) {
-	newest := make(map[crypto.PublicKey]int64)
 	for _, s := range all {
 		b, ok := s.Body.(*Cert)
 		if !ok || !v.certifies(s, b) {
 			continue
 		}
-		v.certified[b.Member] = true
-		if _, revoked := v.revoked[b.Member]; revoked {
+		c, known := v.certified[b.Member]
+		switch {
+		case !known:
+			c = new(certified)
+			v.certified[b.Member] = c
+		case c.issued >= b.Issued:
 			continue
 		}
-		if issued, known := newest[b.Member]; known && issued >= b.Issued {
-			continue
-		}
-		newest[b.Member] = b.Issued
-		role := RoleMember
-		if v.IsAdmin(b.Member) {
-			role = RoleAdmin
-		}
-		v.members[b.Member] = Member{Key: b.Member, Name: b.Name, Role: role, Cert: s.ID, Issuer: b.Issuer}
+		c.Member, c.issued = Member{Key: b.Member, Name: b.Name, Role: RoleMember, Cert: s.ID, Issuer: b.Issuer}, b.Issued
 	}
-	v.sorted = make([]Member, 0, len(v.members))
-	for _, m := range v.members {
-		v.sorted = append(v.sorted, m)
+	for key, c := range v.certified {
+		if v.IsAdmin(key) {
+			c.Role = RoleAdmin
+		}
+		if _, revoked := v.revoked[key]; !revoked {
+			v.members = append(v.members, c)
+		}
 	}
-	slices.SortFunc(v.sorted, func(a, b Member) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), bytes.Compare(a.Key[:], b.Key[:]))
+	slices.SortFunc(v.members, func(a, b *certified) int {
+		return cmp.Or(strings.Compare(a.Name, b.Name), bytes.Compare(a.Key[:], b.Key[:]))
 	})
 }
 
@@ -316,7 +320,7 @@ func (v *View) weighRevoke(s *Statement, b *Revoke) (force, logged bool) {
 // mayDisown reports whether b may well be a member's revoke of his own session or API key. The statement that would prove it
 // is kept elsewhere; but the key of the owner or of another member is none of his.
 func (v *View) mayDisown(b *Revoke) bool {
-	return v.Verified(b.Issuer) && !v.certified[b.Target] && b.Target != v.Owner() && b.Target != v.recovery
+	return v.Verified(b.Issuer) && v.certified[b.Target] == nil && b.Target != v.Owner() && b.Target != v.recovery
 }
 
 // Mesh returns the id of the mesh.
@@ -346,17 +350,25 @@ func (v *View) IsAdmin(key crypto.PublicKey) bool {
 
 // Member returns what is known of a verified member.
 func (v *View) Member(key crypto.PublicKey) (Member, bool) {
-	m, ok := v.members[key]
-	return m, ok
+	if !v.Verified(key) {
+		return Member{}, false
+	}
+	return v.certified[key].Member, true
 }
 
 // Members returns the verified members by name, and those of one name by key.
-func (v *View) Members() []Member { return slices.Clone(v.sorted) }
+func (v *View) Members() []Member {
+	members := make([]Member, len(v.members))
+	for i, c := range v.members {
+		members[i] = c.Member
+	}
+	return members
+}
 
 // Verified reports whether a chain of signatures from the owner makes key a member, and nothing revokes it.
 func (v *View) Verified(key crypto.PublicKey) bool {
-	_, ok := v.members[key]
-	return ok
+	_, revoked := v.revoked[key]
+	return v.certified[key] != nil && !revoked
 }
 
 // Revoked reports whether key is revoked, and why. For a session or API key ask RevokedOf, which needs no statement of it in
