@@ -1,0 +1,143 @@
+package protocol
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/crypto"
+)
+
+func sampleLink(t testing.TB) (string, *Statement) {
+	t.Helper()
+	invite := samplesStatement(t, KindInvite)
+	return MakeLink(invite, seeded(9).Seed()), invite
+}
+
+func TestLink(t *testing.T) {
+	s, invite := sampleLink(t)
+	if len(s) > 500 {
+		t.Errorf("a link has %d characters", len(s))
+	}
+	for _, pasted := range []string{s, " " + s + "\r\n", "<" + s + ">", `"` + s + `"`, "`" + s + "`", s[:50] + "\n" + s[50:200] + "\r\n  " + s[200:], s + "\x00"} {
+		link, err := ParseLink(pasted)
+		if err != nil {
+			t.Errorf("%q: %v", pasted, err)
+			continue
+		}
+		if link.Invite.ID != invite.ID || link.Inv != link.Invite.Body || link.Key.Public() != link.Inv.Link {
+			t.Errorf("%q: %+v", pasted, link.Inv)
+		}
+	}
+}
+
+// linkOf makes a link of these fields, good or not.
+func linkOf(ctx string, fields ...[]byte) string {
+	return LinkPrefix + base64URL.EncodeToString(EncodeBlock(ctx, fields...))
+}
+
+func TestMangledLinks(t *testing.T) {
+	s, invite := sampleLink(t)
+	seed := seeded(9).Seed()
+	other := seeded(8).Seed()
+	unsigned := slices.Clone(invite.Raw())
+	unsigned[len(unsigned)-1] ^= 1
+	padded := base64URL.EncodeToString(append(EncodeBlock("link", invite.Raw(), seed[:]), 0))
+	for name, c := range map[string]struct {
+		link string
+		code Code
+	}{
+		"nothing":            {"", CodeInvalid},
+		"blanks":             {" \n", CodeInvalid},
+		"prefix alone":       {LinkPrefix, CodeInvalid},
+		"another scheme":     {strings.Replace(s, "ic://", "https://", 1), CodeInvalid},
+		"no prefix":          {strings.TrimPrefix(s, LinkPrefix), CodeInvalid},
+		"padding":            {s + "=", CodeInvalid},
+		"standard base64":    {strings.NewReplacer("-", "+", "_", "/").Replace(s), CodeInvalid},
+		"trailing bits":      {s[:len(s)-1] + "l", CodeInvalid},
+		"a byte more":        {LinkPrefix + padded, CodeInvalid},
+		"another context":    {linkOf("invite", invite.Raw(), seed[:]), CodeInvalid},
+		"one field":          {linkOf("link", invite.Raw()), CodeInvalid},
+		"three fields":       {linkOf("link", invite.Raw(), seed[:], nil), CodeInvalid},
+		"a short seed":       {linkOf("link", invite.Raw(), seed[:31]), CodeInvalid},
+		"another seed":       {linkOf("link", invite.Raw(), other[:]), CodeInvalid},
+		"a bad signature":    {linkOf("link", unsigned, seed[:]), CodeInvalid},
+		"another statement":  {linkOf("link", samplesStatement(t, KindPolicy).Raw(), seed[:]), CodeInvalid},
+		"no statement":       {linkOf("link", nil, seed[:]), CodeInvalid},
+		"far too long":       {LinkPrefix + strings.Repeat("A", 1<<20), CodeInvalid},
+		"an original's link": {LinkPrefix + "eyJ2IjoxfQ", CodeNotSupported},
+	} {
+		t.Run(name, func(t *testing.T) {
+			link, err := ParseLink(c.link)
+			wantCode(t, err, c.code)
+			e, ok := errors.AsType[*Error](err)
+			if !ok || e.Hint == "" || link != nil {
+				t.Errorf("%v, %+v: want an error that says what to do", link, err)
+			}
+		})
+	}
+	for n := range s {
+		link, err := ParseLink(s[:n])
+		if wantCode(t, err, CodeInvalid); link != nil {
+			t.Fatalf("a link cut to %d characters is taken", n)
+		}
+	}
+	for i := len(LinkPrefix); i < len(s); i++ { // no character may be another
+		bent := []byte(s)
+		if bent[i] = 'A'; s[i] == 'A' {
+			bent[i] = 'B'
+		}
+		if _, err := ParseLink(string(bent)); err == nil {
+			t.Fatalf("a link with another character %d is taken", i)
+		}
+	}
+}
+
+func TestLinkErrorsKeepTheSecret(t *testing.T) {
+	_, invite := sampleLink(t)
+	other := seeded(8).Seed()
+	bad := linkOf("link", invite.Raw(), other[:])
+	_, err := ParseLink(bad)
+	e, _ := errors.AsType[*Error](err)
+	if strings.Contains(e.Message+e.Hint, bad[len(bad)-20:]) {
+		t.Errorf("%q repeats the link", e.Message)
+	}
+}
+
+func TestMakeLinkOfSomethingElse(t *testing.T) {
+	for name, f := range map[string]func(){
+		"another kind": func() { MakeLink(samplesStatement(t, KindPolicy), [crypto.SeedSize]byte{}) },
+		"another seed": func() { MakeLink(samplesStatement(t, KindInvite), seeded(8).Seed()) },
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%s: no panic", name)
+				}
+			}()
+			f()
+		}()
+	}
+}
+
+func FuzzParseLink(f *testing.F) {
+	s, invite := sampleLink(f)
+	f.Add(s)
+	f.Add(s[:100])
+	f.Add(LinkPrefix + "eyJ")
+	f.Add(linkOf("link", invite.Raw()))
+	f.Fuzz(func(t *testing.T, s string) {
+		link, err := ParseLink(s)
+		if err != nil {
+			if e, ok := errors.AsType[*Error](err); !ok || e.Hint == "" {
+				t.Errorf("%v is no help", err)
+			}
+			return
+		}
+		again, err := ParseLink(MakeLink(link.Invite, link.Key.Seed()))
+		if err != nil || again.Invite.ID != link.Invite.ID {
+			t.Errorf("made again: %v", err)
+		}
+	})
+}
