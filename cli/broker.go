@@ -1,0 +1,203 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+const (
+	defaultListen = "127.0.0.1:7900"
+	drainTimeout  = 15 * time.Second
+)
+
+func brokerVerb() *verb {
+	return &verb{
+		name: "broker", heading: headRun, usage: "run the relay: it stores and forwards what it cannot read",
+		flags: []urfave.Flag{
+			&urfave.StringFlag{Name: "listen", Usage: "listen on `ADDRESS`", Value: defaultListen},
+			&urfave.StringFlag{Name: "data", Usage: "keep everything in `DIR` (default ~/.claudemesh/broker)"},
+			&urfave.StringFlag{Name: "public-url", Usage: "the `URL` that clients dial, when a proxy stands in front"},
+			&urfave.StringFlag{Name: "tls-cert", Usage: "serve TLS with the certificate chain in `FILE`"},
+			&urfave.StringFlag{Name: "tls-key", Usage: "and its private key in `FILE`"},
+			&urfave.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDRESS`, such as 127.0.0.1:7901"},
+		},
+		about: "SIGTERM and Ctrl-C drain: clients are told to come back, and nothing acknowledged is lost.",
+		examples: []string{
+			"claudemesh broker",
+			"claudemesh broker --listen :443 --tls-cert fullchain.pem --tls-key privkey.pem --data /var/lib/claudemesh",
+		},
+		run: runBroker,
+	}
+}
+
+func runBroker(ctx context.Context, c *call) error {
+	dir, err := c.brokerDir()
+	if err != nil {
+		return err
+	}
+	security, err := c.tlsConfig()
+	if err != nil {
+		return err
+	}
+	public := ""
+	if typed := c.str("public-url"); typed != "" {
+		if public, err = protocol.NormalizeBrokerURL(typed); err != nil {
+			return err
+		}
+	}
+	srv, err := openBroker(broker.Config{Dir: dir, PublicURL: public, Logger: newLogger(c.stderr), Version: thisBuild().Version})
+	if err != nil {
+		return err
+	}
+	// Once New succeeded the store is open: whatever happens, Close.
+	ln, err := net.Listen("tcp", c.str("listen"))
+	if err != nil {
+		return closeBroker(srv, fmt.Errorf("listen: %w", err))
+	}
+	if security != nil {
+		ln = tls.NewListener(ln, security)
+	}
+	metrics, stopMetrics, err := serveMetrics(srv, c.str("metrics"))
+	if err != nil {
+		return closeBroker(srv, err)
+	}
+	defer stopMetrics()
+	c.announceBroker(ln.Addr(), security != nil, dir, public)
+	if metrics != "" {
+		c.say("    metrics      http://%s/metrics", metrics)
+	}
+	return serveBroker(ctx, srv, ln)
+}
+
+// openBroker opens a broker; what is wrong with its directory gets a code.
+func openBroker(cfg broker.Config) (*broker.Server, error) {
+	srv, err := broker.New(cfg)
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		return nil, protocol.Refuse(protocol.CodeExists, "another broker runs on %s", cfg.Dir).WithHint("stop that one, or give this one a --data of its own")
+	case errors.Is(err, store.ErrNewer):
+		return nil, protocol.Refuse(protocol.CodeNotSupported, "%s", err).WithHint("install the newer claudemesh again; this one leaves the files alone")
+	case errors.Is(err, store.ErrFull):
+		return nil, protocol.Refuse(protocol.CodeStoreFull, "%s", err)
+	}
+	return srv, err
+}
+
+// serveBroker serves until ctx ends, then drains.
+func serveBroker(ctx context.Context, srv *broker.Server, ln net.Listener) error {
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }() // ends with Close
+	select {
+	case err := <-done:
+		return closeBroker(srv, err)
+	case <-ctx.Done():
+		return closeBroker(srv, nil)
+	}
+}
+
+// closeBroker drains and closes, and returns the first thing that went wrong.
+func closeBroker(srv *broker.Server, err error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	return cmp.Or(err, srv.Close(ctx))
+}
+
+func (c *call) brokerDir() (string, error) {
+	if dir := c.str("data"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	home, err := config.DefaultHome()
+	if err != nil {
+		return "", err
+	}
+	return home.BrokerDir(), nil
+}
+
+// tlsConfig loads the certificate, and again when its file changes: certificates are renewed while the broker runs.
+func (c *call) tlsConfig() (*tls.Config, error) {
+	cert, key := c.str("tls-cert"), c.str("tls-key")
+	if cert == "" && key == "" {
+		return nil, nil
+	}
+	if cert == "" || key == "" {
+		return nil, protocol.Refuse(protocol.CodeInvalid, "--tls-cert and --tls-key belong together")
+	}
+	pair := &certFile{cert: cert, key: key}
+	if _, err := pair.get(nil); err != nil {
+		return nil, fmt.Errorf("load the TLS certificate: %w", err)
+	}
+	return &tls.Config{GetCertificate: pair.get, MinVersion: tls.VersionTLS12}, nil
+}
+
+// announceBroker says where the broker listens and what to do next.
+func (c *call) announceBroker(addr net.Addr, secure bool, dir, public string) {
+	scheme, ws := "", "ws://"
+	if secure {
+		scheme, ws = "https://", "wss://"
+	}
+	dial := scheme + addr.String()
+	if public != "" {
+		dial = public
+	}
+	c.say("broker listening on %s%s/ws", ws, addr)
+	c.say("    data         %s", dir)
+	token := filepath.Join(dir, "admin-token")
+	c.say("    admin token  %s", token)
+	next := "claudemesh create <slug> --broker " + dial
+	if c.str("data") != "" {
+		next += " --token-file " + token
+	}
+	c.say("    next         %s", next)
+	if host, _, err := net.SplitHostPort(addr.String()); err == nil && !secure && !net.ParseIP(host).IsLoopback() {
+		c.note("note: no TLS here; clients elsewhere need it: --tls-cert and --tls-key, or a proxy and --public-url")
+	}
+}
+
+// serveMetrics serves metrics on a listener of their own and returns its address; stop ends that.
+func serveMetrics(srv *broker.Server, addr string) (at string, stop func(), err error) {
+	if addr == "" {
+		return "", func() {}, nil
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", nil, fmt.Errorf("listen for metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", srv.MetricsHandler())
+	hs := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = hs.Serve(ln) // ends with Close
+	}()
+	return ln.Addr().String(), func() {
+		_ = hs.Close()
+		<-done
+	}, nil
+}
+
+// newLogger writes text logs; CLAUDEMESH_DEBUG adds what is said per message.
+func newLogger(w io.Writer) *slog.Logger {
+	level := slog.LevelInfo
+	if os.Getenv("CLAUDEMESH_DEBUG") != "" {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
+}

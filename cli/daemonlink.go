@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"time"
+
+	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// How long a verb waits for a daemon that has just started to reach its brokers, and how often it looks.
+const (
+	settleTimeout = 2 * time.Second
+	settleEvery   = 20 * time.Millisecond
+)
+
+// daemon returns a client of this user's daemon, which it starts when nobody listens.
+func (c *call) daemon(ctx context.Context) (*client.Client, error) {
+	home, err := config.DefaultHome()
+	if err != nil {
+		return nil, err
+	}
+	cl, err := client.Ensure(ctx, home, client.EnsureOptions{})
+	if err != nil {
+		return nil, err
+	}
+	h, err := cl.Probe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.warnOldDaemon(h.Build)
+	return cl, nil
+}
+
+// acting names the session that a verb acts for: --session, else the Claude session that this process runs in if it is on
+// the mesh, else none: the member.
+func (c *call) acting(ctx context.Context, cl *client.Client) (string, error) {
+	if s := c.str("session"); s != "" {
+		return s, nil
+	}
+	id := os.Getenv("CLAUDE_CODE_SESSION_ID")
+	if id == "" {
+		return "", nil
+	}
+	switch _, err := cl.WhoAmI(ctx, id); protocol.CodeOf(err) {
+	case "":
+		return id, nil
+	case protocol.CodeNotFound, protocol.CodeUnknownSession:
+		return "", nil
+	default:
+		return "", err
+	}
+}
+
+// settled returns the daemon's health once no mesh is on its first way to its broker any more, or when patience ends.
+func settled(ctx context.Context, cl *client.Client) (protocol.Health, error) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	for {
+		h, err := cl.Health(ctx)
+		if err != nil || !connecting(h) {
+			return h, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return h, nil
+		}
+	}
+}
+
+func connecting(h protocol.Health) bool {
+	for _, m := range h.Meshes {
+		if m.State == protocol.ConnConnecting && m.LastError == "" {
+			return true
+		}
+	}
+	return false
+}
+
+// wholeTruth returns nil when the meshes (all, or the one that is named) are connected, so that a list of who is there is the
+// truth. Otherwise it tells the user on stderr, and the error ends the verb with code 4: an empty list must not look like
+// an empty mesh.
+func (c *call) wholeTruth(h protocol.Health, mesh string) error {
+	var first *protocol.Error
+	for _, slug := range sortedKeys(h.Meshes) {
+		m := h.Meshes[slug]
+		if m.State == protocol.ConnOpen || mesh != "" && mesh != slug {
+			continue
+		}
+		e := protocol.Refuse(protocol.CodeUnavailable, "%s is not connected to its broker: %s", slug, cmp.Or(m.LastError, m.State))
+		c.note("claudemesh: %s", sentence(e.Message))
+		if first == nil {
+			first = e
+		}
+	}
+	if first == nil {
+		return nil
+	}
+	return saidError{first}
+}

@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+func inboxVerb() *verb {
+	narrow := func(more ...urfave.Flag) []urfave.Flag { return append(more, meshFlag(), sessionFlag(), jsonFlag()) }
+	return &verb{
+		name: "inbox", heading: headTalk, usage: "list what arrived and is not read yet, newest first",
+		flags: narrow(
+			&urfave.BoolFlag{Name: "all", Usage: "list what was read, too"},
+			&urfave.BoolFlag{Name: "follow", Usage: "stay, and print each message as it arrives"},
+			&urfave.IntFlag{Name: "limit", Usage: "list at most `N` messages", Value: 100},
+		),
+		about:    "Listing marks nothing as read.",
+		examples: []string{"claudemesh inbox", "claudemesh inbox --follow --json", "claudemesh inbox read 7HqX2a1b", "claudemesh inbox flush --older 30d"},
+		run:      runInbox,
+		subs: []*verb{
+			{name: "read", usage: "mark messages as read; their senders are told", args: "<id…|all>", min: 1, max: -1, flags: narrow(),
+				examples: []string{"claudemesh inbox read 7HqX2a1b", "claudemesh inbox read all --mesh acme"},
+				run: func(ctx context.Context, c *call) error {
+					return c.changeInbox(ctx, "marked %s as read", (*client.Client).MarkRead)
+				}},
+			{name: "delete", usage: "delete messages from this machine", args: "<id…|all>", min: 1, max: -1, flags: narrow(),
+				examples: []string{"claudemesh inbox delete 7HqX2a1b"},
+				run: func(ctx context.Context, c *call) error {
+					return c.changeInbox(ctx, "deleted %s", (*client.Client).DeleteMessages)
+				}},
+			{name: "flush", usage: "delete old messages from this machine, read or not", min: 0, max: 0,
+				flags: []urfave.Flag{
+					&urfave.StringFlag{Name: "older", Usage: "delete what is older than `TIME`", Value: "30d"},
+					meshFlag(), jsonFlag(),
+				},
+				examples: []string{"claudemesh inbox flush --older 7d"}, run: runFlush},
+		},
+	}
+}
+
+func runInbox(ctx context.Context, c *call) error {
+	limit, err := c.positive("limit")
+	if err != nil {
+		return err
+	}
+	cl, err := c.daemon(ctx)
+	if err != nil {
+		return err
+	}
+	q := protocol.InboxQuery{Mesh: c.str("mesh"), Session: c.str("session"), All: c.yes("all"), Limit: limit}
+	if c.yes("follow") {
+		return c.follow(ctx, cl, q)
+	}
+	messages, err := cl.Inbox(ctx, q)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		c.printJSON(list(messages))
+		return nil
+	}
+	if len(messages) == 0 {
+		c.note("no %s", map[bool]string{true: "messages", false: "unread messages"}[q.All])
+	}
+	for _, m := range messages {
+		c.printMessage(&m)
+	}
+	return nil
+}
+
+// printMessage prints one message: who, how much he is believed, when, and the text indented below.
+func (c *call) printMessage(m *protocol.InboxMessage) {
+	head := []string{c.paint(bold, shortID(m.ID)), c.from(m), m.Mesh, ago(m.ReceivedAt, time.Now())}
+	if strings.HasPrefix(m.To, "@") || m.To == "*" {
+		head = append(head, "to "+clean(m.To))
+	}
+	if m.Priority == protocol.PriorityNow {
+		head = append(head, c.paint(yellow, "now"))
+	}
+	if m.ReadAt != nil {
+		head = append(head, "read")
+	}
+	if m.ReplyTo != "" {
+		head = append(head, "answers "+shortID(m.ReplyTo))
+	}
+	c.say("%s", strings.Join(head, " · "))
+	if m.Alarm != "" {
+		c.say("    %s", c.paint(red, "not opened: "+clean(m.Alarm)))
+		return
+	}
+	if m.Held != "" {
+		c.say("    %s", c.paint(yellow, "held: "+clean(m.Held)))
+	}
+	for l := range strings.SplitSeq(cleanText(m.Body), "\n") {
+		c.say("    %s", l)
+	}
+}
+
+// from names the sender, with what is known of him unless he is verified.
+func (c *call) from(m *protocol.InboxMessage) string {
+	name := who(m.From.Name, m.From.Session)
+	if name == "" {
+		name = shortID(m.From.Pubkey)
+	}
+	switch m.From.Trust {
+	case protocol.TrustVerified:
+		return c.paint(green, name)
+	case protocol.TrustAlarm:
+		return c.paint(red, "claims to be "+name)
+	}
+	return c.paint(yellow, name+" ("+string(m.From.Trust)+")")
+}
+
+// change is a client's method that changes inbox rows and says how many.
+type change func(*client.Client, context.Context, protocol.InboxChange) (int, error)
+
+// changeInbox marks or deletes the messages that the arguments name.
+func (c *call) changeInbox(ctx context.Context, did string, change change) error {
+	req := protocol.InboxChange{IDs: c.args, Mesh: c.str("mesh"), Session: c.str("session")}
+	if len(c.args) == 1 && c.args[0] == "all" {
+		req.IDs, req.All = nil, true
+	}
+	cl, err := c.daemon(ctx)
+	if err != nil {
+		return err
+	}
+	n, err := change(cl, ctx, req)
+	if err != nil {
+		return err
+	}
+	return c.counted(did, n)
+}
+
+func runFlush(ctx context.Context, c *call) error {
+	older, err := c.duration("older")
+	if err != nil {
+		return err
+	}
+	cl, err := c.daemon(ctx)
+	if err != nil {
+		return err
+	}
+	n, err := cl.FlushInbox(ctx, protocol.InboxFlush{Mesh: c.str("mesh"), Before: time.Now().Add(-older).UTC()})
+	if err != nil {
+		return err
+	}
+	return c.counted("deleted %s", n)
+}
+
+func (c *call) counted(did string, n int) error {
+	if c.json {
+		c.printJSON(protocol.CountReply{OK: true, Count: n})
+		return nil
+	}
+	c.say(did, plural(n, "message"))
+	return nil
+}

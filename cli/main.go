@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Main runs one command line (without the program's name) and returns its exit code.
+// It returns when the verb is done, or soon after SIGINT or SIGTERM.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return newApp(stdin, stdout, stderr).run(ctx, args)
+}
+
+// app is what every verb works with: the streams, and what is known of the terminal.
+type app struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	colour bool // stdout is a terminal that wants colours
+	root   *verb
+}
+
+func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
+	return &app{stdin: stdin, stdout: stdout, stderr: stderr, colour: wantsColour(stdout), root: verbs()}
+}
+
+// run arranges the arguments, runs the verb that they name, and reports what went wrong.
+func (a *app) run(ctx context.Context, argv []string) int {
+	line, err := arrange(a.root, argv)
+	if err == nil {
+		err = a.dispatch(ctx, line)
+	}
+	if err != nil {
+		a.report(line, err)
+	}
+	return exitCode(err)
+}

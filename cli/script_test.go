@@ -1,0 +1,252 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"claudemesh": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// Every file of testdata/script is one story, with a real broker and real daemons as processes.
+//
+//	broker start | stop | kill     a broker of the story's own; a restarted one keeps its address. Sets BROKER and TOKEN.
+//	alice send bob hi              a verb in alice's home; bob and cathy likewise
+//	exits 5 alice send zoe hi      the same, with that exit code
+//	parallel 20 alice send bob hi  twenty at once, all must succeed
+//	set ID id                      ID becomes the field of the JSON on stdout; a path may have dots and indexes
+//	want recipients.0.state queued the field has that value
+//	count 3                        the JSON list on stdout has three items
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                filepath.Join("..", "testdata", "script"),
+		Setup:              setupScript,
+		RequireUniqueNames: true,
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"broker": cmdBroker, "alice": person("alice"), "bob": person("bob"), "cathy": person("cathy"),
+			"exits": cmdExits, "parallel": cmdParallel, "set": cmdSet, "want": cmdWant, "count": cmdCount,
+		},
+	})
+}
+
+var people = []string{"alice", "bob", "cathy"}
+
+type brokerKey struct{}
+
+func setupScript(e *testscript.Env) error {
+	e.Values[brokerKey{}] = &scriptBroker{}
+	e.Setenv("HOME", e.WorkDir)
+	e.Setenv("NO_COLOR", "1")
+	e.Defer(func() {
+		e.Values[brokerKey{}].(*scriptBroker).end(syscall.SIGKILL)
+		for _, p := range people {
+			stopLeftover(filepath.Join(e.WorkDir, p))
+		}
+	})
+	return nil
+}
+
+// stopLeftover ends the daemon of a home, which verbs start in the background.
+func stopLeftover(home string) {
+	b, err := os.ReadFile(filepath.Join(home, "daemon.pid"))
+	if err != nil {
+		return
+	}
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+// scriptBroker is the broker of one story.
+type scriptBroker struct {
+	cmd  *exec.Cmd
+	addr string
+}
+
+func (b *scriptBroker) end(sig syscall.Signal) {
+	if b.cmd != nil {
+		_ = b.cmd.Process.Signal(sig)
+		_ = b.cmd.Wait()
+		b.cmd = nil
+	}
+}
+
+func cmdBroker(ts *testscript.TestScript, neg bool, args []string) {
+	b := ts.Value(brokerKey{}).(*scriptBroker)
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: broker start|stop|kill")
+	}
+	switch args[0] {
+	case "start":
+		b.start(ts)
+	case "stop":
+		b.end(syscall.SIGTERM)
+	case "kill":
+		b.end(syscall.SIGKILL)
+	}
+}
+
+func (b *scriptBroker) start(ts *testscript.TestScript) {
+	listen := b.addr
+	if listen == "" {
+		listen = "127.0.0.1:0"
+	}
+	dir := ts.MkAbs("broker")
+	exe, err := exec.LookPath("claudemesh")
+	ts.Check(err)
+	b.cmd = exec.Command(exe, "broker", "--listen", listen, "--data", dir)
+	b.cmd.Dir, b.cmd.Env = ts.MkAbs("."), []string{"HOME=" + ts.Getenv("HOME"), "PATH=" + ts.Getenv("PATH")}
+	var stderr bytes.Buffer
+	b.cmd.Stderr = &stderr
+	out, err := b.cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(b.cmd.Start())
+	line, _ := bufio.NewReader(out).ReadString('\n')
+	m := listening.FindStringSubmatch(line)
+	if m == nil {
+		b.end(syscall.SIGKILL)
+		ts.Fatalf("the broker did not start: %s%s", line, stderr.String())
+	}
+	b.addr = m[1]
+	ts.Setenv("BROKER", m[1])
+	ts.Setenv("TOKEN", filepath.Join(dir, "admin-token"))
+}
+
+func person(name string) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		err := runAs(ts, name, args)
+		if (err != nil) != neg {
+			ts.Fatalf("%s %s: %v, want success %v", name, strings.Join(args, " "), err, !neg)
+		}
+	}
+}
+
+func runAs(ts *testscript.TestScript, name string, args []string) error {
+	ts.Setenv("CLAUDEMESH_CONFIG_DIR", ts.MkAbs(filepath.Join(ts.Getenv("WORK"), name)))
+	return ts.Exec("claudemesh", args...)
+}
+
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PERSON VERB…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if exit, ok := errors.AsType[*exec.ExitError](runAs(ts, args[1], args[2:])); ok {
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("%s: exit %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+func cmdParallel(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: parallel N PERSON VERB…")
+	}
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	exe, err := exec.LookPath("claudemesh")
+	ts.Check(err)
+	var wg sync.WaitGroup
+	failures := make([]string, n)
+	for i := range n {
+		wg.Go(func() {
+			cmd := exec.Command(exe, args[2:]...)
+			cmd.Env = []string{"HOME=" + ts.Getenv("HOME"), "CLAUDEMESH_CONFIG_DIR=" + filepath.Join(ts.Getenv("WORK"), args[1])}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				failures[i] = fmt.Sprintf("%v: %s", err, out)
+			}
+		})
+	}
+	wg.Wait()
+	for i, f := range failures {
+		if f != "" {
+			ts.Fatalf("call %d of %d: %s", i+1, n, f)
+		}
+	}
+}
+
+// stdoutJSON returns the JSON that the last verb printed.
+func stdoutJSON(ts *testscript.TestScript) any {
+	var v any
+	if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &v); err != nil {
+		ts.Fatalf("stdout is not one JSON document: %v", err)
+	}
+	return v
+}
+
+func field(ts *testscript.TestScript, path string) string {
+	v := stdoutJSON(ts)
+	for part := range strings.SplitSeq(path, ".") {
+		switch at := v.(type) {
+		case map[string]any:
+			inner, ok := at[part]
+			if !ok {
+				ts.Fatalf("%s: there is no %q", path, part)
+			}
+			v = inner
+		case []any:
+			i, err := strconv.Atoi(part)
+			if err != nil || i >= len(at) {
+				ts.Fatalf("%s: there is no item %s of %d", path, part, len(at))
+			}
+			v = at[i]
+		default:
+			ts.Fatalf("%s: %q is below a plain value", path, part)
+		}
+	}
+	if s, ok := v.(string); ok {
+		return s
+	}
+	b, err := json.Marshal(v)
+	ts.Check(err)
+	return string(b)
+}
+
+func cmdSet(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: set NAME PATH")
+	}
+	ts.Setenv(args[0], field(ts, args[1]))
+}
+
+func cmdWant(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: want PATH REGEXP")
+	}
+	got := field(ts, args[0])
+	re, err := regexp.Compile("^(?:" + args[1] + ")$")
+	ts.Check(err)
+	if re.MatchString(got) == neg {
+		ts.Fatalf("%s is %q", args[0], got)
+	}
+}
+
+func cmdCount(ts *testscript.TestScript, neg bool, args []string) {
+	items, ok := stdoutJSON(ts).([]any)
+	if !ok || neg || len(args) != 1 {
+		ts.Fatalf("count N of a JSON list")
+	}
+	if strconv.Itoa(len(items)) != args[0] {
+		ts.Fatalf("%d items, want %s", len(items), args[0])
+	}
+}

@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// How long `send` waits by itself, so that it can say more than "accepted": for the broker's word always, and for the
+// recipient's only while he is online.
+const (
+	brokerPatience = 1500 * time.Millisecond
+	peerPatience   = 2 * time.Second
+)
+
+func sendFlags() []urfave.Flag {
+	return []urfave.Flag{
+		&urfave.StringFlag{Name: "priority", Usage: "`P` is now (interrupts), next (after the turn) or low (when asked for)", Value: protocol.PriorityNext},
+		meshFlag(),
+		&urfave.StringFlag{Name: "wait", Usage: "wait up to `TIME` for the state that --require names (default delivered)"},
+		&urfave.StringFlag{Name: "require", Usage: "exit with 4 unless `STATE` is reached: accepted, queued, delivered, shown or read"},
+		sessionFlag(),
+		jsonFlag(),
+	}
+}
+
+func sendVerb() *verb {
+	return &verb{
+		name: "send", heading: headTalk, usage: "send a message to a member, a session, a group or everybody",
+		args: "<to> <message…|->", min: 2, max: -1,
+		flags: append(sendFlags(), &urfave.StringFlag{Name: "kind", Usage: "mark the message as a `WORD`, such as question"}),
+		about: `<to> is a member (bob), one session (bob/api), a group (@backend), everybody (*), or a key of at least 6 hex digits.
+The message is sealed on this machine; the answer says how far it came: accepted (on this disk), queued (on the
+broker's), delivered (on the recipient's), shown, read.`,
+		examples: []string{
+			`claudemesh send bob "tests are green"`,
+			`claudemesh send bob/api "which port?" --priority now --wait 10s`,
+			`git diff | claudemesh send bob - --require delivered`,
+			`claudemesh send bob -- --this-begins-with-a-dash`,
+		},
+		run: func(ctx context.Context, c *call) error {
+			return c.send(ctx, protocol.SendRequest{To: c.arg(0), Kind: c.str("kind")}, 1)
+		},
+	}
+}
+
+func replyVerb() *verb {
+	return &verb{
+		name: "reply", heading: headTalk, usage: "answer a message of your inbox",
+		args: "<id> <message…|->", min: 2, max: -1, flags: sendFlags(),
+		examples: []string{`claudemesh reply 7HqX2a1b "yes, 8080"`},
+		run: func(ctx context.Context, c *call) error {
+			return c.send(ctx, protocol.SendRequest{ReplyTo: c.arg(0)}, 1)
+		},
+	}
+}
+
+// send completes the request with flags and the message, which begins at argument from, and reports how far it came.
+func (c *call) send(ctx context.Context, req protocol.SendRequest, from int) error {
+	wait, require, err := c.sendFlags(&req)
+	if err != nil {
+		return err
+	}
+	if req.Body, err = c.message(from); err != nil {
+		return err
+	}
+	cl, err := c.daemon(ctx)
+	if err != nil {
+		return err
+	}
+	if req.Session, err = c.acting(ctx, cl); err != nil {
+		return err
+	}
+	began := time.Now()
+	req.ClientID = protocol.NewClientID()
+	res, err := sendAndWait(ctx, cl, req, wait, require)
+	if err != nil {
+		return err
+	}
+	return c.sent(res, began, require)
+}
+
+func (c *call) sendFlags(req *protocol.SendRequest) (wait time.Duration, require protocol.State, err error) {
+	if req.Priority, err = c.oneOf("priority", protocol.PriorityNow, protocol.PriorityNext, protocol.PriorityLow); err != nil {
+		return 0, "", err
+	}
+	word, err := c.oneOf("require", string(protocol.StateAccepted), string(protocol.StateQueued), string(protocol.StateDelivered),
+		string(protocol.StateShown), string(protocol.StateRead))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Mesh = c.str("mesh")
+	wait, err = c.duration("wait")
+	return wait, protocol.State(word), err
+}
+
+// message returns the message that begins at argument i: the rest of the line, or stdin for "-".
+func (c *call) message(i int) (string, error) {
+	body := c.rest(i)
+	if body == "-" {
+		b, err := io.ReadAll(io.LimitReader(c.stdin, protocol.MaxBody+1))
+		if err != nil {
+			return "", fmt.Errorf("read the message from stdin: %w", err)
+		}
+		body = strings.TrimSuffix(string(b), "\n")
+	}
+	if strings.TrimSpace(body) == "" {
+		return "", protocol.Refuse(protocol.CodeInvalid, "the message is empty")
+	}
+	return body, nil
+}
+
+// sendAndWait hands the message to the daemon. Repeating the request with the same client id does not send again: it
+// waits for the next state.
+func sendAndWait(ctx context.Context, cl *client.Client, req protocol.SendRequest, wait time.Duration, require protocol.State) (protocol.SendResult, error) {
+	if wait > 0 || require != "" {
+		if wait == 0 {
+			wait = brokerPatience + peerPatience
+		}
+		req.WaitFor, req.WaitMS = require, int(wait.Milliseconds())
+		if require == "" {
+			req.WaitFor = protocol.StateDelivered
+		}
+		return cl.Send(ctx, req)
+	}
+	req.WaitFor, req.WaitMS = protocol.StateQueued, int(brokerPatience.Milliseconds())
+	res, err := cl.Send(ctx, req)
+	if err != nil || !worthWaiting(res) {
+		return res, err
+	}
+	req.WaitFor, req.WaitMS = protocol.StateDelivered, int(peerPatience.Milliseconds())
+	return cl.Send(ctx, req)
+}
+
+// worthWaiting tells whether somebody who is online has a queued message before him.
+func worthWaiting(res protocol.SendResult) bool {
+	for _, r := range res.Recipients {
+		if r.Online && r.State == protocol.StateQueued {
+			return true
+		}
+	}
+	return false
+}
+
+// sent prints what became of a message, and fails with code 4 when that is less than was required.
+func (c *call) sent(res protocol.SendResult, began time.Time, require protocol.State) error {
+	var short *protocol.Error
+	if require != "" && (res.State.Rank() < require.Rank() || res.State == protocol.StateDead) {
+		short = protocol.Refuse(protocol.CodeTimeout, "%s, not %s", res.State, require).
+			WithHint("claudemesh message status %s tells when it is", shortID(res.ID))
+	}
+	if c.json {
+		if short != nil {
+			c.printJSON(failedSend{SendResult: res, OK: false, Error: protocol.ErrorBody{Code: short.Code, Message: short.Message, Hint: short.Hint}})
+			return saidError{short}
+		}
+		c.printJSON(res)
+		return nil
+	}
+	for _, l := range sentLines(res, began, time.Now()) {
+		c.say("%s", l)
+	}
+	if short != nil {
+		return short
+	}
+	return nil
+}
+
+// failedSend is a SendResult that did not reach the required state.
+type failedSend struct {
+	protocol.SendResult
+	OK    bool               `json:"ok"`
+	Error protocol.ErrorBody `json:"error"`
+}

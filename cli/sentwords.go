@@ -1,0 +1,97 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// sentLines says the state of a message in words, one line for each state that a recipient is in, the furthest first:
+//
+//	delivered to bob/api in 84 ms · 7HqX2a1b
+//	queued for bob: offline, last seen 2 h ago, kept 7 days · 7HqX2a1b
+//	accepted: broker not reachable, will send when it is · 7HqX2a1b
+func sentLines(res protocol.SendResult, began, now time.Time) []string {
+	groups := make(map[string][]protocol.RecipientResult)
+	for _, r := range res.Recipients {
+		key := string(r.State)
+		if r.State == protocol.StateQueued || r.State == protocol.StateDead {
+			key += " " + r.Pubkey // each has his own reason
+		}
+		groups[key] = append(groups[key], r)
+	}
+	var lines []string
+	for _, g := range inOrder(groups) {
+		lines = append(lines, groupLine(g, res.KeptDays, began, now)+" · "+shortID(res.ID))
+	}
+	if len(lines) == 0 {
+		lines = append(lines, acceptedWords("")+" · "+shortID(res.ID))
+	}
+	return lines
+}
+
+func inOrder(groups map[string][]protocol.RecipientResult) [][]protocol.RecipientResult {
+	var out [][]protocol.RecipientResult
+	for _, g := range groups {
+		out = append(out, g)
+	}
+	slices.SortFunc(out, func(a, b []protocol.RecipientResult) int {
+		return cmp.Or(cmp.Compare(b[0].State.Rank(), a[0].State.Rank()), strings.Compare(a[0].Name, b[0].Name))
+	})
+	return out
+}
+
+func groupLine(g []protocol.RecipientResult, kept int, began, now time.Time) string {
+	var names []string
+	last, brokerOnly := began, true
+	for _, r := range g {
+		names = append(names, who(r.Name, r.Session))
+		brokerOnly = brokerOnly && r.Proof == protocol.ProofBroker
+		if r.At.After(last) {
+			last = r.At
+		}
+	}
+	slices.Sort(names)
+	switch r := g[0]; r.State {
+	case protocol.StateAccepted:
+		return acceptedWords(r.Reason)
+	case protocol.StateQueued:
+		return queuedWords(r, kept, now)
+	case protocol.StateDead:
+		return fmt.Sprintf("dead for %s: %s", names[0], cmp.Or(clean(r.Reason), "given up"))
+	default:
+		words := fmt.Sprintf("%s to %s in %s", r.State, nameList(names), span(last.Sub(began)))
+		if brokerOnly {
+			words += ", by the broker's word"
+		}
+		return words
+	}
+}
+
+func acceptedWords(reason string) string {
+	return "accepted: " + cmp.Or(clean(reason), "broker not reachable") + ", will send when it is"
+}
+
+func queuedWords(r protocol.RecipientResult, kept int, now time.Time) string {
+	where := "online, not yet taken"
+	if !r.Online {
+		where = "offline, " + seen(r.LastSeen, now)
+	}
+	words := fmt.Sprintf("queued for %s: %s", who(r.Name, r.Session), where)
+	if kept > 0 {
+		words += ", kept " + span(time.Duration(kept)*24*time.Hour)
+	}
+	return words
+}
+
+// nameList says few names in full and counts many.
+func nameList(names []string) string {
+	if len(names) > 4 {
+		return fmt.Sprintf("%s and %d others", strings.Join(names[:3], ", "), len(names)-3)
+	}
+	return listAnd(names)
+}

@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+
+	urfave "github.com/urfave/cli/v2"
+
+	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+func statusVerb() *verb {
+	return &verb{
+		name: "status", heading: headPeople, usage: "one overview: daemon, meshes, who is online, what is unread",
+		flags: []urfave.Flag{jsonFlag()}, about: "It changes nothing and starts nothing.",
+		examples: []string{"claudemesh status", "claudemesh status --json"},
+		run:      runStatus,
+	}
+}
+
+// overviewStatus is what `status --json` prints.
+type overviewStatus struct {
+	Daemon daemonStatus        `json:"daemon"`
+	Meshes []protocol.MeshInfo `json:"meshes"`
+	Peers  int                 `json:"peers_online"`
+	Unread int                 `json:"unread"`
+	Self   []protocol.WhoAmI   `json:"self"`
+}
+
+func runStatus(ctx context.Context, c *call) error {
+	home, err := config.DefaultHome()
+	if err != nil {
+		return err
+	}
+	st, err := probe(ctx, home)
+	if err != nil {
+		return c.statusWithoutDaemon(home, st, err)
+	}
+	o, err := gatherStatus(ctx, client.Dial(home), st)
+	if err != nil {
+		return err
+	}
+	if c.json {
+		c.printJSON(o)
+		return nil
+	}
+	c.printDaemon(st)
+	for _, w := range o.Self {
+		c.say("you are %s in %s (%s, %s)", c.paint(bold, who(w.Name, w.Session)), w.Mesh, w.Role, w.Trust)
+	}
+	if len(o.Self) == 0 {
+		c.say("no mesh joined yet: claudemesh create <slug>, or claudemesh join <link>")
+	}
+	c.say("%s online, %s unread", plural(o.Peers, "other peer"), plural(o.Unread, "message"))
+	return nil
+}
+
+// statusWithoutDaemon tells what the files alone can tell, and fails with code 4.
+func (c *call) statusWithoutDaemon(home config.Home, st daemonStatus, cause error) error {
+	cfg, err := home.Load()
+	if err != nil {
+		return err
+	}
+	meshes := []protocol.MeshInfo{}
+	for _, m := range cfg.Meshes {
+		meshes = append(meshes, protocol.MeshInfo{Mesh: m.Slug, MeshID: string(m.MeshID), Broker: m.BrokerURL, Name: m.Name,
+			Pubkey: m.Key.Public().String(), Default: m.Slug == cfg.DefaultMesh, Inbound: m.Inbound})
+	}
+	e := classify(cause)
+	if c.json {
+		c.printJSON(overviewStatus{Daemon: st, Meshes: meshes, Self: []protocol.WhoAmI{}})
+		return saidError{e}
+	}
+	for _, m := range meshes {
+		c.say("%s: joined as %s, not connected", m.Mesh, clean(m.Name))
+	}
+	return e
+}
+
+func gatherStatus(ctx context.Context, cl *client.Client, st daemonStatus) (o overviewStatus, err error) {
+	o.Daemon = st
+	if o.Meshes, err = cl.Meshes(ctx); err != nil {
+		return o, err
+	}
+	if o.Self, err = cl.WhoAmI(ctx, ""); err != nil {
+		return o, err
+	}
+	peers, err := cl.Peers(ctx, "")
+	if err != nil {
+		return o, err
+	}
+	for _, p := range peers {
+		if !p.Self {
+			o.Peers++
+		}
+	}
+	unread, err := cl.Inbox(ctx, protocol.InboxQuery{Limit: maxUnread})
+	o.Unread, o.Meshes, o.Self = len(unread), list(o.Meshes), list(o.Self)
+	return o, err
+}
+
+// maxUnread bounds how many unread messages `status` counts.
+const maxUnread = 1000
