@@ -69,3 +69,9 @@ type SettleRequest struct {
 	State   string   `json:"state"`
 	IDs     []string `json:"ids"`
 }
+
+// AcceptRequest is the body of POST /v1/accept: the user lets a sender in front of sessions.
+type AcceptRequest struct {
+	Mesh string `json:"mesh,omitempty"`
+	Peer string `json:"peer"`
+}

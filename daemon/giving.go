@@ -1,0 +1,377 @@
+package daemon
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/registry"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// waitRow stands for one message that is still to be put in front of a session. It is made with the inbox row, in the same transaction, and goes
+// when the message was shown, read or deleted.
+type waitRow struct {
+	Mesh     protocol.MeshID      `json:"mesh"`
+	Own      crypto.PublicKey     `json:"own"`
+	From     crypto.PublicKey     `json:"from"`
+	Sender   crypto.PublicKey     `json:"sender"` // member
+	Member   bool                 `json:"member"` // for the member: the rows of one machine share it
+	Several  bool                 `json:"several,omitempty"`
+	Prio     string               `json:"prio"`
+	Held     bool                 `json:"held,omitempty"` // kept out of the model's context until the sender is accepted
+	Received int64                `json:"received"`       // Unix ms
+	Given    map[string]givenMark `json:"given,omitempty"`
+}
+
+// givenMark is what became of the message for one session, by the hex of the session's key.
+type givenMark struct {
+	State string `json:"state"` // taken, or a Settle state
+	Rung  string `json:"rung"`
+	At    int64  `json:"at"` // Unix ms
+}
+
+const (
+	stateTaken = "taken"
+
+	takenFor    = 30 * time.Second // a rung that took and says nothing for this long has died
+	pushableFor = 40 * time.Second // a session whose rung asked within this can be pushed to: a long poll stays open 25 s
+	takeDefault = 20
+	takeMost    = 100
+	takeLongest = 60 * time.Second
+)
+
+// giver hands mail to the rungs of delivery: each message to one rung, once, and a message for the member to one session.
+type giver struct {
+	d *Daemon
+
+	mu    sync.Mutex
+	asked map[string]time.Time // by session id: when a rung that can push last asked, or is asking
+}
+
+func newGiver(d *Daemon) *giver { return &giver{d: d, asked: make(map[string]time.Time)} }
+
+// waitFor makes the row that stands for a message, in the transaction of its inbox row. Control messages and alarms have none.
+func waitFor(tx *store.Tx, seq uint64, row *inRow, msg *protocol.Message) error {
+	h := msg.Header()
+	if h.Kind == protocol.KindReceipt || h.Kind == protocol.KindLog || h.Kind == protocol.KindCard {
+		return nil
+	}
+	several := h.To == "*" || len(h.To) > 0 && h.To[0] == '@'
+	return putJSON(tx, bucketWaiting, u64(seq), waitRow{
+		Mesh: row.Mesh, Own: row.Own, From: row.From, Sender: msg.Member(), Member: row.Member, Several: several, Prio: h.Prio,
+		Held: row.Held != "", Received: row.Received,
+	})
+}
+
+// view is what decides for one session, read before the transaction.
+type giveView struct {
+	s        registry.Session
+	key      crypto.PublicKey
+	now      time.Time
+	rung     string
+	live     map[string]registry.Session // by hex of the key
+	chosen   bool                        // this session is the one that gets the member's mail now
+	accepted func(protocol.MeshID, crypto.PublicKey) bool
+}
+
+func (g *giver) view(s registry.Session, local *localSession, rung string) *giveView {
+	v := &giveView{s: s, key: local.public(), now: g.d.cfg.Now(), rung: rung, live: make(map[string]registry.Session)}
+	for _, other := range g.d.live.Live() {
+		if _, l, err := g.d.liveSession(other.ID); err == nil {
+			v.live[l.public().String()] = other
+		}
+	}
+	v.chosen = rung == protocol.RungPull || g.choose(v.live, v.now) == s.ID
+	return v
+}
+
+// choose picks the session that the member's mail is offered to: idle before working, then the most recently active, among those that can be pushed to.
+func (g *giver) choose(live map[string]registry.Session, now time.Time) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	best := registry.Session{}
+	for _, s := range live {
+		if now.Sub(g.asked[s.ID]) > pushableFor {
+			continue
+		}
+		idle, bestIdle := statusOr(s.Status) == protocol.StatusIdle, statusOr(best.Status) == protocol.StatusIdle
+		switch {
+		case best.ID == "", idle && !bestIdle:
+			best = s
+		case idle == bestIdle && (s.Active.After(best.Active) || s.Active.Equal(best.Active) && s.ID < best.ID):
+			best = s
+		}
+	}
+	return best.ID
+}
+
+// mine says whether the row concerns this session at all, whatever its priority.
+func (v *giveView) mine(row *waitRow) bool {
+	switch {
+	case !row.Member:
+		return row.Own == v.key
+	case row.From == v.key:
+		return false // own words
+	case !row.Several:
+		return true
+	}
+	// A message to several reaches the sessions that were there when it came; if none was, the first to come after.
+	if row.Received >= v.s.Registered.UnixMilli() {
+		return true
+	}
+	for key := range row.Given {
+		if key != v.key.String() {
+			return false
+		}
+	}
+	return true
+}
+
+// held says whether the row waits for the user to accept its sender.
+func (v *giveView) held(row *waitRow) bool {
+	return (row.Held || v.s.Bypass) && !v.accepted(row.Mesh, row.Sender)
+}
+
+// ready says whether the rung may have the row now; again, that it may have been in front of the session before.
+func (v *giveView) ready(row *waitRow) (ok, again bool) {
+	if !v.mine(row) || v.held(row) {
+		return false, false
+	}
+	for key, mark := range row.Given {
+		own := key == v.key.String()
+		if !own && row.Several {
+			continue
+		}
+		if _, alive := v.live[key]; !alive && !own {
+			continue // its session ended without showing it
+		}
+		switch {
+		case mark.State == protocol.SettleShown:
+			return false, false
+		case mark.State == protocol.SettlePushed && (v.rung != protocol.RungPull || !own):
+			return false, false
+		case mark.State == stateTaken && v.now.Sub(time.UnixMilli(mark.At)) < takenFor:
+			return false, false
+		case mark.State == protocol.SettleReturned && mark.Rung == v.rung && own:
+			return false, false // this rung failed with it
+		}
+		again = again || own && mark.State != protocol.SettleReturned
+	}
+	if v.rung == protocol.RungPull {
+		return true, again
+	}
+	if row.Member && !row.Several && !v.chosen {
+		return false, false
+	}
+	return gate(row.Prio, statusOr(v.s.Status)), again
+}
+
+// gate says which priorities may come by themselves.
+func gate(prio, status string) bool {
+	switch prio {
+	case protocol.PriorityNow:
+		return true
+	case protocol.PriorityNext:
+		return status == protocol.StatusIdle
+	}
+	return false
+}
+
+// take hands out what is ready for a rung of session s, oldest first, and marks it as taken.
+func (g *giver) take(s registry.Session, local *localSession, req protocol.TakeRequest) (protocol.TakeReply, error) {
+	v := g.view(s, local, req.Rung)
+	most := req.Max
+	if most <= 0 {
+		most = takeDefault
+	}
+	most = min(most, takeMost)
+	reply := protocol.TakeReply{Messages: []protocol.InboxMessage{}}
+	if ready, err := g.anyReady(v, &reply); err != nil || !ready {
+		return reply, err
+	}
+	err := g.d.env.db.Commit(func(tx *store.Tx) error {
+		reply = protocol.TakeReply{Messages: []protocol.InboxMessage{}}
+		v.accepted = g.acceptedIn(tx)
+		for k, b := range tx.Scan(bucketWaiting, nil, nil) {
+			var row waitRow
+			if err := json.Unmarshal(b, &row); err != nil {
+				return fmt.Errorf("decode a row of %s: %w", bucketWaiting, err)
+			}
+			ok, again := v.ready(&row)
+			if !ok || len(reply.Messages) == most {
+				v.tally(&row, &reply)
+				continue
+			}
+			if err := g.hand(tx, bytes.Clone(k), &row, v, again, &reply); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return reply, storeRefusal("take mail", err)
+	}
+	return reply, nil
+}
+
+// hand gives one row out.
+func (g *giver) hand(tx *store.Tx, k []byte, row *waitRow, v *giveView, again bool, reply *protocol.TakeReply) error {
+	msg, err := g.d.mail.row(tx, uint64FromKey(k))
+	if err != nil {
+		return err
+	}
+	if msg == nil || msg.ReadAt != nil {
+		return tx.Delete(bucketWaiting, k)
+	}
+	if again {
+		msg.Flags = append(slices.Clone(msg.Flags), "again")
+	}
+	row.mark(v.key, stateTaken, v.rung, v.now)
+	reply.Messages = append(reply.Messages, *msg)
+	return putJSON(tx, bucketWaiting, k, row)
+}
+
+func (row *waitRow) mark(key crypto.PublicKey, state, rung string, at time.Time) {
+	if row.Given == nil {
+		row.Given = make(map[string]givenMark)
+	}
+	row.Given[key.String()] = givenMark{State: state, Rung: rung, At: at.UnixMilli()}
+}
+
+// anyReady looks without writing, and counts: the common answer is that there is nothing.
+func (g *giver) anyReady(v *giveView, reply *protocol.TakeReply) (ready bool, err error) {
+	err = g.d.env.db.View(func(tx *store.Tx) error {
+		v.accepted = g.acceptedIn(tx)
+		for _, b := range tx.Scan(bucketWaiting, nil, nil) {
+			var row waitRow
+			if err := json.Unmarshal(b, &row); err != nil {
+				return fmt.Errorf("decode a row of %s: %w", bucketWaiting, err)
+			}
+			ok, _ := v.ready(&row)
+			ready = ready || ok
+			v.tally(&row, reply)
+		}
+		return nil
+	})
+	return ready, err
+}
+
+// tally counts a row that stays: what the session could pull, and what waits for the user.
+func (v *giveView) tally(row *waitRow, reply *protocol.TakeReply) {
+	if !v.mine(row) || row.shownTo(v.key) {
+		return
+	}
+	if v.held(row) {
+		reply.Held++
+	} else {
+		reply.Unread++
+	}
+}
+
+func (row *waitRow) shownTo(key crypto.PublicKey) bool {
+	return row.Given[key.String()].State == protocol.SettleShown
+}
+
+// count says what waits for a session.
+func (g *giver) count(s registry.Session, local *localSession) (unread, held int, err error) {
+	var reply protocol.TakeReply
+	_, err = g.anyReady(g.view(s, local, protocol.RungPull), &reply)
+	return reply.Unread, reply.Held, err
+}
+
+// acceptedIn reads which senders the user accepted.
+func (g *giver) acceptedIn(tx *store.Tx) func(protocol.MeshID, crypto.PublicKey) bool {
+	return func(mesh protocol.MeshID, member crypto.PublicKey) bool {
+		return tx.Peek(bucketAccepted, keyIn(mesh, member[:])) != nil
+	}
+}
+
+// settle records what became of taken messages. Ids that are unknown, or were settled before, are no error.
+func (g *giver) settle(s registry.Session, local *localSession, req protocol.SettleRequest) error {
+	key, now := local.public(), g.d.cfg.Now()
+	var shown []string
+	err := g.d.env.db.Commit(func(tx *store.Tx) error {
+		shown = nil
+		for _, id := range req.IDs {
+			seq, err := g.d.mail.lookup(tx, id)
+			if err != nil {
+				continue
+			}
+			var row waitRow
+			ok, err := getJSON(tx, bucketWaiting, u64(seq), &row)
+			if err != nil {
+				return err
+			}
+			if !ok || row.shownTo(key) {
+				continue
+			}
+			row.mark(key, req.State, req.Rung, now)
+			if req.State == protocol.SettleShown {
+				shown = append(shown, id)
+			}
+			if req.State == protocol.SettleShown && (!row.Several || !g.othersWait(&row, key)) {
+				err = tx.Delete(bucketWaiting, u64(seq))
+			} else {
+				err = putJSON(tx, bucketWaiting, u64(seq), row)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return storeRefusal("settle mail", err)
+	}
+	meshes, _, err := g.d.mail.markShown(shown, s.Label, req.Rung)
+	for _, id := range meshes {
+		if m, err := g.d.mesh(string(id)); err == nil {
+			m.wake()
+		}
+	}
+	if req.State == protocol.SettleReturned {
+		g.d.hub.wake()
+	}
+	return err
+}
+
+// othersWait says whether a message to several still has a live session to reach.
+func (g *giver) othersWait(row *waitRow, shown crypto.PublicKey) bool {
+	for _, s := range g.d.live.Live() {
+		_, l, err := g.d.liveSession(s.ID)
+		if err == nil && l.public() != shown && l.public() != row.From && !row.shownTo(l.public()) && row.Received >= s.Registered.UnixMilli() {
+			return true
+		}
+	}
+	return false
+}
+
+// asking notes that a rung which can push waits for mail of this session; the call returned notes its end.
+func (g *giver) asking(id string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.asked[id] = g.d.cfg.Now()
+	for other, at := range g.asked {
+		if g.d.cfg.Now().Sub(at) > time.Hour {
+			delete(g.asked, other)
+		}
+	}
+}
+
+// accept lets a sender's messages come in front of sessions from now on, and those that are held too.
+func (g *giver) accept(mesh protocol.MeshID, member crypto.PublicKey) error {
+	err := g.d.env.db.Commit(func(tx *store.Tx) error {
+		return tx.Put(bucketAccepted, keyIn(mesh, member[:]), u64(uint64(g.d.cfg.Now().UnixMilli())))
+	})
+	if err != nil {
+		return storeRefusal("accept a sender", err)
+	}
+	g.d.hub.wake()
+	return nil
+}

@@ -1,0 +1,133 @@
+package daemon
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+func (d *Daemon) handleRegister(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.SessionRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	s, err := d.register(req)
+	if err != nil {
+		return err
+	}
+	if len(req.Groups) > 0 {
+		_, acting, err := d.liveSession(s.ID)
+		if err != nil {
+			return err
+		}
+		for _, m := range d.meshes() {
+			if err := m.setPresence(r.Context(), protocol.PresenceRequest{Join: req.Groups}, acting); err != nil {
+				return err
+			}
+		}
+	}
+	info, err := d.sessionInfo(s)
+	if err != nil {
+		return err
+	}
+	return reply(w, info)
+}
+
+func (d *Daemon) handleSessions(w http.ResponseWriter, _ *http.Request) error {
+	all := []protocol.SessionInfo{}
+	for _, s := range d.live.Live() {
+		info, err := d.sessionInfo(s)
+		if err != nil {
+			continue // it ended just now
+		}
+		all = append(all, info)
+	}
+	return reply(w, all)
+}
+
+func (d *Daemon) handleEndSession(w http.ResponseWriter, r *http.Request) error {
+	d.live.End(r.PathValue("id"))
+	return reply(w, protocol.OKReply{OK: true})
+}
+
+// handleTake answers with mail for a rung, at once or as soon as there is some.
+func (d *Daemon) handleTake(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.TakeRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	wait := min(time.Duration(req.WaitMS)*time.Millisecond, takeLongest)
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
+	woken, cancel := d.hub.subscribe()
+	defer cancel()
+	for {
+		s, local, err := d.liveSession(req.Session)
+		if err != nil {
+			return err
+		}
+		if req.Rung != protocol.RungPull {
+			d.give.asking(s.ID)
+		}
+		mail, err := d.give.take(s, local, req)
+		if err != nil {
+			return err
+		}
+		if len(mail.Messages) > 0 || wait <= 0 {
+			return reply(w, mail)
+		}
+		select {
+		case <-woken:
+		case <-timeout.C:
+			return reply(w, mail)
+		case <-r.Context().Done():
+			return nil
+		case <-d.life.Done():
+			return protocol.Refuse(protocol.CodeUnavailable, "the daemon stops").RetryAfter(time.Second)
+		}
+	}
+}
+
+func (d *Daemon) handleSettle(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.SettleRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	switch req.State {
+	case protocol.SettlePushed, protocol.SettleReturned, protocol.SettleShown:
+	default:
+		return protocol.Refuse(protocol.CodeInvalid, "state %q is none of pushed, returned, shown", req.State)
+	}
+	s, local, err := d.liveSession(req.Session)
+	if err != nil {
+		return err
+	}
+	if err := d.give.settle(s, local, req); err != nil {
+		return err
+	}
+	return reply(w, protocol.OKReply{OK: true})
+}
+
+// handleAccept lets a sender in who was held.
+func (d *Daemon) handleAccept(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.AcceptRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.route(protocol.SendRequest{Mesh: req.Mesh, To: req.Peer})
+	if err != nil {
+		return err
+	}
+	to, err := m.resolve(req.Peer)
+	if err != nil {
+		return err
+	}
+	if to.many() {
+		return protocol.Refuse(protocol.CodeInvalid, "%q is not a single sender", req.Peer)
+	}
+	if err := d.give.accept(m.id(), to.member); err != nil {
+		return err
+	}
+	return reply(w, protocol.OKReply{OK: true})
+}

@@ -1,0 +1,136 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/registry"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+const stateSessions = "sessions" // in bucketState: the table of live sessions, for the next daemon
+
+// openRegistry takes up the sessions that still live from an earlier daemon, and from then on puts each on every mesh.
+func (d *Daemon) openRegistry() error {
+	var saved []byte
+	err := d.env.db.View(func(tx *store.Tx) error {
+		saved = tx.Get(bucketState, []byte(stateSessions))
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the sessions: %w", err)
+	}
+	r, err := registry.Open(saved, registry.Options{
+		Now: d.cfg.Now, Logger: d.log,
+		OnStart: d.sessionStarted,
+		OnEnd: func(s registry.Session, _ string) {
+			d.endSession(s.ID)
+			d.hub.wake() // mail that was offered to it goes to another
+		},
+		Save: func(b []byte) error {
+			return d.env.db.Commit(func(tx *store.Tx) error { return tx.Put(bucketState, []byte(stateSessions), b) })
+		},
+	})
+	if err != nil {
+		return err
+	}
+	d.live = r
+	return nil
+}
+
+// sessionStarted puts a session on every mesh, with the key that its id has had from the first time.
+func (d *Daemon) sessionStarted(s registry.Session) {
+	key, err := sessionKey(d.env.db, s.ID)
+	if err != nil {
+		d.log.Error("session has no key", "session", s.ID, "reason", err)
+		return
+	}
+	host, _ := os.Hostname()
+	d.putSession(&localSession{
+		ID: s.ID, Label: s.Label, Key: key, PID: s.Process.PID, Cwd: s.Cwd, Host: host, Model: s.Model, Title: s.Title,
+		Channel: s.Channel, PeerType: "ai", Status: s.Status,
+	})
+	d.hub.wake()
+}
+
+// register enters a session of this machine. A repetition that changes nothing costs nothing.
+func (d *Daemon) register(req protocol.SessionRequest) (registry.Session, error) {
+	if req.ID == "" || len(req.ID) > 128 {
+		return registry.Session{}, protocol.Refuse(protocol.CodeInvalid, "a session needs an id of at most 128 characters")
+	}
+	p, err := registry.Identify(req.PID)
+	if err != nil {
+		return registry.Session{}, protocol.Refuse(protocol.CodeInvalid, "session %s: %v", req.ID, err)
+	}
+	have, known := d.live.Get(req.ID)
+	if known && have.Process == p && (req.Name == "" || have.Label == registry.Label(req.Name)) && (req.Model == "" || have.Model == req.Model) && (req.Title == "" || have.Title == req.Title) {
+		if have.Bypass != req.Bypass {
+			have, _ = d.live.Update(req.ID, func(s *registry.Session) { s.Bypass = req.Bypass })
+		}
+		return have, nil
+	}
+	s, err := d.live.Register(registry.Session{
+		ID: req.ID, Cwd: req.Cwd, Model: req.Model, Title: req.Title, Channel: req.Channel, Bypass: req.Bypass, Process: p,
+	}, req.Name)
+	if err != nil {
+		return s, protocol.Refuse(protocol.CodeInvalid, "%v", err)
+	}
+	return s, nil
+}
+
+// liveSession is the live session of a Claude id; the refusal tells its program to register again.
+func (d *Daemon) liveSession(id string) (registry.Session, *localSession, error) {
+	s, ok := d.live.Get(id)
+	if ok {
+		if local, err := d.acting(id); err == nil && local != nil {
+			return s, local, nil
+		}
+	}
+	return s, nil, protocol.Refuse(protocol.CodeUnknownSession, "no live session %q on this machine", id)
+}
+
+// sessionInfo is what is told of a live session.
+func (d *Daemon) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
+	info := protocol.SessionInfo{
+		ID: s.ID, Label: s.Label, Cwd: s.Cwd, PID: s.Process.PID, Status: statusOr(s.Status), Bypass: s.Bypass, Groups: []string{},
+		Meshes: make(map[string]string),
+	}
+	_, local, err := d.liveSession(s.ID)
+	if err != nil {
+		return info, err
+	}
+	info.Pubkey = local.public().String()
+	for _, m := range d.meshes() {
+		info.Meshes[m.slug()] = m.sessionState(local.public())
+		if own, _ := m.ring.session(local.public()); own != nil {
+			info.Summary = own.Summary
+			info.Groups = append(info.Groups, own.Groups...)
+		}
+	}
+	info.Unread, info.Held, err = d.give.count(s, local)
+	return info, err
+}
+
+func statusOr(s string) string {
+	if s == "" {
+		return protocol.StatusIdle
+	}
+	return s
+}
+
+// carried is a session as it goes on a mesh: with the groups and the summary that it had there before.
+func (m *mesh) carried(s *localSession) *localSession {
+	old, _ := m.ring.session(s.public())
+	if old == nil {
+		return s
+	}
+	changed := *s
+	if s.Groups == nil {
+		changed.Groups = old.Groups
+	}
+	if s.Summary == "" {
+		changed.Summary = old.Summary
+	}
+	return &changed
+}
