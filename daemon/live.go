@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
@@ -133,4 +134,17 @@ func (m *mesh) carried(s *localSession) *localSession {
 		changed.Summary = old.Summary
 	}
 	return &changed
+}
+
+// sessionState is the state of the connection of a live session; empty where the session is not on this mesh.
+func (m *mesh) sessionState(key crypto.PublicKey) string {
+	m.mu.Lock()
+	u := m.uplinks[key]
+	m.mu.Unlock()
+	if u == nil {
+		return ""
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.state
 }
