@@ -273,6 +273,13 @@ func (c *client) wantClose(code int) {
 	}
 }
 
+// thaw reads on.
+func (c *client) thaw() {
+	c.pipe.frozen.Store(false)
+	c.pipe.in.set(func() {})
+	synctest.Wait()
+}
+
 // leave closes in order; lose breaks the connection.
 func (c *client) leave() {
 	c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
