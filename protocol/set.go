@@ -9,7 +9,7 @@ import "slices"
 // Three classes are held:
 //   - what stands on the authority of an owner or admin, and leaving members' own revokes: at most MaxMeshLog statements of
 //     MaxMeshLogSize bytes. Past that only owner-signed ones are taken.
-//   - what nobody known signed: at most MaxUnresolved statements. They count when a later statement resolves them. Revokes of
+//   - what nobody known signed: at most MaxUnresolved statements of MaxMeshLogSize bytes. They count when a later statement resolves them. Revokes of
 //     own session and API keys are here too: an admin repeats those that matter.
 //   - what a removed admin or former owner signed and nobody keeps: only in room that the first class leaves, since a later
 //     keep list may still name it.
@@ -65,39 +65,63 @@ func (s *Set) Add(stmts ...*Statement) (added []*Statement, err error) {
 	return added, err
 }
 
-// AddInForce is Add for a broker: it takes only what is in force then, so that it stores nothing for strangers, and refuses
-// the rest with CodeForbidden. Statements of one call may rest on each other in any order. errs has an entry for each of
-// stmts: nil where it is in force and held, also when it was held before.
+// AddInForce is Add for a broker: it takes only what is in force then, so that it stores nothing for strangers. Statements of
+// one call may rest on each other in any order. errs has an entry for each of stmts: nil where it is held and in force in the
+// end, also when it was held before; otherwise the refusal, for what has no force an *Error of CodeForbidden.
 func (s *Set) AddInForce(stmts ...*Statement) (added []*Statement, errs []error) {
+	full := make(map[ID]error)
+	for {
+		fresh, _ := s.fresh(stmts)
+		next := s.inForceWith(fresh)
+		if len(next) == 0 {
+			break
+		}
+		taken, err := s.Add(next...)
+		for _, st := range next {
+			if s.byID[st.ID] == nil {
+				full[st.ID] = err
+			}
+		}
+		if added = append(added, taken...); len(taken) == 0 {
+			break
+		}
+	}
 	errs = make([]error, len(stmts))
-	for progress := true; progress; {
-		progress = false
-		for i, st := range stmts {
-			if _, held := s.byID[st.ID]; held && s.view.InForce(st.ID) || st.ID == s.charter.ID {
-				errs[i] = nil
-				continue
-			}
-			ok, err := s.addOne(st)
-			if errs[i] = err; ok {
-				added, progress = append(added, st), true
-			}
+	for i, st := range stmts {
+		_, errs[i] = s.fresh(stmts[i : i+1])
+		switch {
+		case errs[i] != nil || st.ID == s.charter.ID || s.byID[st.ID] != nil && s.view.InForce(st.ID):
+		case full[st.ID] != nil:
+			errs[i] = full[st.ID]
+		default:
+			errs[i] = Refuse(CodeForbidden, "%s statement: its signer %s has not the authority, or it changes nothing", st.Kind, st.Signer().Short())
 		}
 	}
 	return added, errs
 }
 
-// addOne adds st if it is in force with what is held.
-func (s *Set) addOne(st *Statement) (bool, error) {
-	fresh, err := s.fresh([]*Statement{st})
-	if err != nil {
-		return false, err
+// inForceWith returns what of fresh is in force together with what is held. Of hand-overs that rival each other none is: then
+// it is the first that would be in force alone.
+func (s *Set) inForceWith(fresh []*Statement) (next []*Statement) {
+	if len(fresh) == 0 {
+		return nil
 	}
 	v := NewView(s.charter, slices.Concat(s.all, fresh), s.pins)
-	if !v.InForce(st.ID) {
-		return false, Refuse(CodeForbidden, "%s statement: its signer %s has not the authority, or it changes nothing", st.Kind, st.Signer().Short())
+	for _, st := range fresh {
+		if v.InForce(st.ID) {
+			next = append(next, st)
+		}
 	}
-	added, err := s.Add(st)
-	return len(added) > 0, err
+	for _, st := range fresh {
+		b, ok := st.Body.(*OwnerChange)
+		if len(next) > 0 || !ok || b.By != s.view.Owner() && b.By != s.view.Recovery() {
+			continue
+		}
+		if NewView(s.charter, append(slices.Clone(s.all), st), s.pins).InForce(st.ID) {
+			return []*Statement{st}
+		}
+	}
+	return next
 }
 
 // Drop forgets revokes of links that are older than RevokedLinkMemory at nowUnix: every link has expired by then. It
@@ -147,7 +171,7 @@ func (s *Set) fresh(stmts []*Statement) (fresh []*Statement, err error) {
 // fit returns what of the set and fresh there is room for; v is the view of both. What is held goes before what is fresh.
 func (s *Set) fit(v *View, fresh []*Statement) []*Statement {
 	var held, void []*Statement
-	var count, size, unresolved int
+	var count, size, aside, asideSize int
 	room := func(st *Statement) bool { return count < MaxMeshLog && size+len(st.raw) <= MaxMeshLogSize }
 	take := func(st *Statement) {
 		held, count, size = append(held, st), count+1, size+len(st.raw)
@@ -161,8 +185,8 @@ func (s *Set) fit(v *View, fresh []*Statement) []*Statement {
 				take(st)
 			}
 		case classUnresolved:
-			if unresolved < MaxUnresolved {
-				held, unresolved = append(held, st), unresolved+1
+			if aside < MaxUnresolved && asideSize+len(st.raw) <= MaxMeshLogSize {
+				held, aside, asideSize = append(held, st), aside+1, asideSize+len(st.raw)
 			}
 		case classVoid:
 			void = append(void, st)

@@ -125,7 +125,13 @@ func TestSetSize(t *testing.T) {
 		}
 		long = append(long, h.say(r, alice))
 	}
-	added, err := s.Add(long...)
+	unknown := NewSet(h.charter, Pins{})
+	added, err := unknown.Add(long...)
+	wantCode(t, err, CodeMeshFull)
+	if want := MaxMeshLogSize / len(long[0].Raw()); len(added) != want {
+		t.Errorf("%d long statements are set aside, want %d", len(added), want)
+	}
+	added, err = s.Add(long...)
 	wantCode(t, err, CodeMeshFull)
 	if want := MaxMeshLogSize / len(long[0].Raw()); len(added) != want {
 		t.Errorf("%d long statements are held, want %d", len(added), want)
@@ -186,6 +192,19 @@ func TestAddInForce(t *testing.T) {
 	if again, errs := s.AddInForce(h.set[0]); len(again) != 0 || errs[0] != nil {
 		t.Errorf("again: %v, %v", again, errs)
 	}
+}
+
+func TestAddInForceWhenFull(t *testing.T) {
+	h := newHistory(t)
+	h.unsigned = true
+	s := NewSet(h.charter, Pins{})
+	h.addTo(s, h.cert(owner, alice, "alice", RoleAdmin, 1))
+	bans := h.bans(alice, MaxMeshLog)
+	added, errs := s.AddInForce(bans...)
+	if len(added) != MaxMeshLog-1 || errs[0] != nil {
+		t.Errorf("%d added, %v", len(added), errs[0])
+	}
+	wantCode(t, errs[len(errs)-1], CodeMeshFull)
 }
 
 func TestDrop(t *testing.T) {

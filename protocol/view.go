@@ -165,7 +165,7 @@ const (
 func (v *View) revoke(all []*Statement) {
 	authority := make(map[crypto.PublicKey]int)
 	add := func(key crypto.PublicKey, s *Statement, a int) {
-		if a > authority[key] && key != v.Owner() {
+		if a > authority[key] {
 			authority[key] = a
 			v.revoked[key] = revocationOf(s, a == byItself)
 		}
