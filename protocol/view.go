@@ -19,7 +19,7 @@ import (
 //	           admins ── cert member, revoke key ──▶ members ── session, apikey
 //
 // So admins make no admins and touch none, the depth is two, and what members, strangers and removed admins sign changes
-// nothing but their own keys. Nothing un-revokes.
+// nothing but their own keys. Nothing un-revokes, save that an admin's ban has no force against whom the owner makes an admin.
 //
 // A View never changes and may be used concurrently.
 type View struct {
