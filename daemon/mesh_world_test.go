@@ -1,0 +1,437 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+const testURL = "ws://broker.example/ws"
+
+// world is a broker and the daemons' meshes of alice, who is the admin, bob and cathy.
+type world struct {
+	testing.TB
+	brokerDir string
+	srv       *broker.Server
+	listener  *pipeListener
+	served    chan error
+	log       *slog.Logger
+	owner     *crypto.PrivateKey
+	charter   *protocol.Statement
+	nodes     []*node
+
+	alice, bob, cathy *node
+}
+
+// node is one daemon's side of the mesh.
+type node struct {
+	*world
+	name   string
+	cfg    config.Membership
+	dir    string
+	life   int // counts kills: each goes on with a copy of the file
+	skew   time.Duration
+	db     *store.DB
+	m      *mesh
+	events *recorder
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu    sync.Mutex
+	cut   bool // no connection opens
+	conns []net.Conn
+}
+
+// recorder keeps events.
+type recorder struct {
+	mu  sync.Mutex
+	all []protocol.Event
+}
+
+func (r *recorder) put(_ *store.Tx, ev protocol.Event, _ eventOptions) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all = append(r.all, ev)
+	return nil
+}
+
+func (r *recorder) wake()                                  {}
+func (r *recorder) emit(ev protocol.Event, o eventOptions) { r.put(nil, ev, o) }
+
+func (r *recorder) of(kind string) (events []protocol.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, ev := range r.all {
+		if ev.Type == kind {
+			events = append(events, ev)
+		}
+	}
+	return events
+}
+
+// story runs f with alice, bob and cathy connected, in a bubble where time passes only when everybody waits.
+func story(t *testing.T, f func(w *world)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.bob, w.cathy = w.admitted("bob"), w.admitted("cathy")
+		for _, n := range w.nodes {
+			n.start()
+		}
+		synctest.Wait()
+		f(w)
+	})
+}
+
+// newWorld makes the broker and the mesh, with alice alone in it and not yet started.
+func newWorld(t testing.TB) *world {
+	w := &world{TB: t, brokerDir: t.TempDir(), owner: crypto.GenerateKey(), log: slog.New(slog.DiscardHandler)}
+	if os.Getenv("DAEMON_TEST_LOG") != "" {
+		w.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	w.openBroker()
+	w.charter = w.sign(&protocol.Charter{Owner: w.owner.Public(), Created: time.Now().Unix(), Slug: "acme"}, w.owner)
+	key := crypto.GenerateKey()
+	cert := w.certify(key.Public(), "alice", protocol.RoleAdmin)
+	w.post("/api/v1/meshes", protocol.CreateRequest{Statements: []string{w.charter.Text(), cert.Text()}}, new(protocol.CreateReply))
+	w.alice = w.node("alice", config.Membership{Key: key, Cert: cert.Text()})
+	return w
+}
+
+func (w *world) openBroker() {
+	w.Helper()
+	srv, err := broker.New(broker.Config{Dir: w.brokerDir, PublicURL: testURL, Logger: w.log.With("at", "broker")})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.srv, w.listener, w.served = srv, newPipeListener(), make(chan error, 1)
+	go func(l *pipeListener, served chan error) { served <- srv.Serve(l) }(w.listener, w.served)
+}
+
+func (w *world) closeBroker() {
+	w.Helper()
+	if err := w.srv.Close(context.Background()); err != nil {
+		w.Errorf("close the broker: %v", err)
+	}
+	<-w.served
+}
+
+func (w *world) close() {
+	w.Helper()
+	for _, n := range w.nodes {
+		n.stop()
+		if err := n.db.Check(); err != nil {
+			w.Errorf("%s: %v", n.name, err)
+		}
+		n.db.Close()
+	}
+	w.closeBroker()
+}
+
+func (w *world) sign(b protocol.Body, keys ...*crypto.PrivateKey) *protocol.Statement {
+	w.Helper()
+	s, err := protocol.Sign(b, keys...)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return s
+}
+
+func (w *world) certify(key crypto.PublicKey, name, role string) *protocol.Statement {
+	w.Helper()
+	return w.sign(&protocol.Cert{
+		Mesh: w.charter.Mesh(), Issuer: w.owner.Public(), Member: key, Name: name, Role: role, Issued: time.Now().Unix(),
+	}, w.owner)
+}
+
+func (w *world) post(path string, body, reply any) {
+	w.Helper()
+	b, err := json.Marshal(body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(b))
+	r.Header.Set("Authorization", "Bearer "+w.srv.AdminToken())
+	rec := httptest.NewRecorder()
+	w.srv.Handler().ServeHTTP(rec, r)
+	if rec.Code >= 300 {
+		w.Fatalf("%s: %d %s", path, rec.Code, rec.Body)
+	}
+	if err := json.Unmarshal(rec.Body.Bytes(), reply); err != nil {
+		w.Fatal(err)
+	}
+}
+
+// node makes a daemon for a membership.
+func (w *world) node(name string, cfg config.Membership) *node {
+	w.Helper()
+	cfg.Slug, cfg.MeshID, cfg.Name, cfg.BrokerURL, cfg.Charter = "acme", w.charter.Mesh(), name, testURL, w.charter.Text()
+	if w.alice != nil {
+		cfg.Log = append(cfg.Log, w.alice.cfg.Cert)
+	}
+	n := &node{world: w, name: name, cfg: cfg, dir: w.TempDir()}
+	n.open()
+	w.nodes = append(w.nodes, n)
+	return n
+}
+
+// admitted makes a member whom the owner certified, and whom everybody but the broker knows.
+func (w *world) admitted(name string) *node {
+	w.Helper()
+	key := crypto.GenerateKey()
+	cert := w.certify(key.Public(), name, protocol.RoleMember)
+	n := w.node(name, config.Membership{Key: key, Cert: cert.Text()})
+	for _, other := range w.nodes {
+		other.learn(cert)
+		n.learn(w.cert(other))
+	}
+	return n
+}
+
+// cert returns the certificate of a member as it is in config.json.
+func (w *world) cert(n *node) *protocol.Statement {
+	w.Helper()
+	s, err := protocol.ParseText(n.cfg.Cert)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return s
+}
+
+// joined makes somebody who came by a link, with the broker's answer to it.
+func (w *world) joined(name, link string) *node {
+	w.Helper()
+	l, err := protocol.ParseLink(link)
+	if err != nil {
+		w.Fatal(err)
+	}
+	key := crypto.GenerateKey()
+	enrol := w.sign(&protocol.Enrol{Mesh: w.charter.Mesh(), Link: l.Key.Public(), Member: key.Public(), Name: name, At: time.Now().Unix()}, l.Key, key)
+	var reply protocol.JoinReply
+	w.post("/join", protocol.JoinRequest{Invite: l.Invite.Text(), Enrol: enrol.Text()}, &reply)
+	return w.node(name, config.Membership{Key: key, Invite: l.Invite.Text(), Enrol: enrol.Text(), Log: reply.Statements})
+}
+
+func (n *node) path() string { return filepath.Join(n.dir, fmt.Sprintf("daemon-%d.db", n.life)) }
+
+func (n *node) now() time.Time { return time.Now().Add(n.skew) }
+
+func (n *node) open() {
+	n.Helper()
+	db, err := openStore(n.path())
+	if err != nil {
+		n.Fatal(err)
+	}
+	if n.events == nil {
+		n.events = new(recorder)
+	}
+	n.db = db
+	e := &env{db: db, log: n.log.With("at", n.name), now: n.now, dial: n.dial, events: n.events, mail: newMailbox(db, n.now)}
+	if n.m, err = newMesh(e, n.cfg); err != nil {
+		n.Fatal(err)
+	}
+}
+
+func (n *node) learn(statements ...*protocol.Statement) {
+	n.Helper()
+	if err := n.m.learnStatements(statements); err != nil {
+		n.Fatal(err)
+	}
+}
+
+func (n *node) dial(context.Context, string, string) (net.Conn, error) {
+	n.mu.Lock()
+	cut, l := n.cut, n.listener
+	n.mu.Unlock()
+	if cut {
+		return nil, errors.New("network is unreachable")
+	}
+	c, err := l.dial("10.0.0.2:1")
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.conns = append(n.conns, c)
+	return c, nil
+}
+
+// unplug cuts the network; plug mends it.
+func (n *node) unplug() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = true
+	for _, c := range n.conns {
+		c.Close()
+	}
+	n.conns = nil
+}
+
+func (n *node) plug() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cut = false
+}
+
+func (n *node) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	n.cancel, n.done = cancel, make(chan struct{})
+	go func(m *mesh, done chan struct{}) {
+		defer close(done)
+		m.run(ctx)
+	}(n.m, n.done)
+}
+
+func (n *node) stop() {
+	if n.cancel == nil {
+		return
+	}
+	n.cancel()
+	<-n.done
+	n.cancel = nil
+}
+
+// restart is an orderly stop and start.
+func (n *node) restart() {
+	n.Helper()
+	n.stop()
+	n.db.Close()
+	n.open()
+	n.start()
+}
+
+// kill ends the daemon as kill -9 does: the network goes first, then a new one runs on what is on disk at that moment.
+func (n *node) kill() {
+	n.Helper()
+	n.unplug()
+	old := n.db
+	n.life++
+	f, err := os.OpenFile(n.path(), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		n.Fatal(err)
+	}
+	if _, err := old.WriteTo(f); err != nil {
+		n.Fatal(err)
+	}
+	f.Close()
+	n.stop()
+	old.Close()
+	n.plug()
+	n.open()
+	n.start()
+}
+
+// session puts a live session on the node.
+func (n *node) session(label string, groups ...string) *localSession {
+	n.Helper()
+	id := "id-of-" + n.name + "-" + label
+	key, err := sessionKey(n.db, id)
+	if err != nil {
+		n.Fatal(err)
+	}
+	s := &localSession{ID: id, Label: label, Key: key, Groups: groups, Status: protocol.StatusIdle, Cwd: "/src/" + label}
+	if err := n.m.addSession(s); err != nil {
+		n.Fatal(err)
+	}
+	return s
+}
+
+// send accepts a message and returns its id.
+func (n *node) send(to, body string) string {
+	n.Helper()
+	return n.sendAs(nil, protocol.SendRequest{To: to, Body: body})
+}
+
+func (n *node) sendAs(acting *localSession, req protocol.SendRequest) string {
+	n.Helper()
+	res, err := n.m.send(context.Background(), req, acting)
+	if err != nil {
+		n.Fatalf("%s sends to %s: %v", n.name, req.To, err)
+	}
+	if res.State != protocol.StateAccepted {
+		n.Errorf("accepted message is %s", res.State)
+	}
+	return res.ID
+}
+
+// inbox lists what acting sees, oldest first: "name: body", or "!reason" of an alarm.
+func (n *node) inbox(acting *localSession) (bodies []string) {
+	n.Helper()
+	for _, msg := range n.messages(acting) {
+		if msg.Alarm != "" {
+			bodies = append(bodies, "!"+msg.Alarm)
+			continue
+		}
+		bodies = append(bodies, msg.From.Name+": "+msg.Body)
+	}
+	return bodies
+}
+
+func (n *node) messages(acting *localSession) []protocol.InboxMessage {
+	n.Helper()
+	all, err := n.m.env.mail.list(protocol.InboxQuery{All: true, Limit: 100_000}, acting)
+	if err != nil {
+		n.Fatal(err)
+	}
+	slices.Reverse(all)
+	return all
+}
+
+// want fails unless the inbox holds these messages, in this order.
+func (n *node) want(bodies ...string) {
+	n.Helper()
+	synctest.Wait()
+	if got := n.inbox(nil); !slices.Equal(got, bodies) {
+		n.Errorf("inbox of %s: %q, want %q", n.name, got, bodies)
+	}
+}
+
+// wantState fails unless a message of the node is in a state, for its first recipient with this proof.
+func (n *node) wantState(id string, state protocol.State, proof string) protocol.SendResult {
+	n.Helper()
+	synctest.Wait()
+	res, err := n.m.message(id)
+	if err != nil {
+		n.Fatal(err)
+	}
+	if res.State != state {
+		n.Errorf("message of %s is %s, want %s: %+v", n.name, res.State, state, res.Recipients)
+	} else if len(res.Recipients) > 0 && res.Recipients[0].Proof != proof {
+		n.Errorf("state %s of %s by proof %s, want %s", state, n.name, res.Recipients[0].Proof, proof)
+	}
+	return res
+}
+
+// pass lets time go by.
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
+
+// wantRefusal fails unless err is a refusal of this code.
+func wantRefusal(t testing.TB, err error, code protocol.Code) {
+	t.Helper()
+	if got := protocol.CodeOf(err); got != code {
+		t.Errorf("error %v has code %q, want %q", err, got, code)
+	}
+}
