@@ -1,0 +1,220 @@
+package daemon
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/registry"
+)
+
+// putSession makes a session of this machine known to every mesh, or tells them what changed about it.
+func (d *Daemon) putSession(s *localSession) {
+	d.mu.Lock()
+	d.sessions[s.ID] = s
+	d.mu.Unlock()
+	for _, m := range d.meshes() {
+		d.addTo(m, s)
+	}
+}
+
+// endSession takes a session off every mesh.
+func (d *Daemon) endSession(id string) {
+	d.mu.Lock()
+	delete(d.sessions, id)
+	d.mu.Unlock()
+	for _, m := range d.meshes() {
+		if err := m.removeSession(id); err != nil {
+			d.log.Error("session not removed", "mesh", m.slug(), "session", id, "reason", err)
+		}
+	}
+}
+
+// addTo makes a session known to one mesh. The session lives on where that does not work: other meshes have it.
+func (d *Daemon) addTo(m *mesh, s *localSession) {
+	if err := m.addSession(m.carried(s)); err != nil {
+		d.log.Error("session not added", "mesh", m.slug(), "session", s.ID, "reason", err)
+	}
+}
+
+// keepPresence remembers what a session said of itself: for the meshes that are joined later, for the next daemon, and for the mail that a change
+// of status releases.
+func (d *Daemon) keepPresence(id string, req protocol.PresenceRequest) {
+	if req.Status != "" {
+		d.live.Update(id, func(s *registry.Session) { s.Status, s.Active = req.Status, d.cfg.Now().UTC() })
+		d.hub.wake()
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.sessions[id]
+	if s == nil {
+		return // it ended meanwhile
+	}
+	changed := *s
+	changed.Groups = mergeGroups(s.Groups, req.Join, req.Leave)
+	if req.Status != "" {
+		changed.Status = req.Status
+	}
+	if req.Summary != nil {
+		changed.Summary = *req.Summary
+	}
+	d.sessions[id] = &changed
+}
+
+func (d *Daemon) liveSessions() []*localSession {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []*localSession
+	for _, s := range d.sessions {
+		all = append(all, s)
+	}
+	return all
+}
+
+// acting finds the session that a request speaks for: by Claude's id, by key, or by label. Empty means the member, nil.
+func (d *Daemon) acting(ref string) (*localSession, error) {
+	if ref == "" {
+		return nil, nil
+	}
+	var labelled []*localSession
+	live := d.liveSessions()
+	for _, s := range live {
+		if s.ID == ref || s.public().String() == ref {
+			return s, nil
+		}
+		if s.Label == ref {
+			labelled = append(labelled, s)
+		}
+	}
+	switch len(labelled) {
+	case 1:
+		return labelled[0], nil
+	case 0:
+		e := protocol.Refuse(protocol.CodeNotFound, "no session %q on this machine", ref)
+		for _, s := range live {
+			e.Names = append(e.Names, s.Label)
+		}
+		slices.Sort(e.Names)
+		return nil, e
+	}
+	e := protocol.Refuse(protocol.CodeAmbiguous, "session %q matches more than one", ref)
+	for _, s := range labelled {
+		e.Names = append(e.Names, s.ID)
+	}
+	slices.Sort(e.Names)
+	return nil, e
+}
+
+// meshes are the running ones, by slug.
+func (d *Daemon) meshes() []*mesh {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var all []*mesh
+	for _, j := range d.joined {
+		if j.mesh != nil {
+			all = append(all, j.mesh)
+		}
+	}
+	slices.SortFunc(all, func(a, b *mesh) int { return strings.Compare(a.slug(), b.slug()) })
+	return all
+}
+
+// mesh finds a running mesh by slug or mesh id.
+func (d *Daemon) mesh(name string) (*mesh, error) {
+	var slugs []string
+	for _, m := range d.meshes() {
+		if m.slug() == name || string(m.id()) == name {
+			return m, nil
+		}
+		slugs = append(slugs, m.slug())
+	}
+	e := protocol.Refuse(protocol.CodeNotFound, "no mesh %q is joined", name).WithHint("claudemesh mesh list")
+	e.Names = slugs
+	return nil, e
+}
+
+// some returns the mesh of that name, or all of them where the name is empty.
+func (d *Daemon) some(name string) ([]*mesh, error) {
+	if name == "" {
+		return d.meshes(), nil
+	}
+	m, err := d.mesh(name)
+	if err != nil {
+		return nil, err
+	}
+	return []*mesh{m}, nil
+}
+
+// one returns the mesh of that name; where the name is empty, the default mesh or the only one.
+func (d *Daemon) one(name string) (*mesh, error) {
+	if name != "" {
+		return d.mesh(name)
+	}
+	all := d.meshes()
+	d.mu.Lock()
+	fallback := d.fallback
+	d.mu.Unlock()
+	switch len(all) {
+	case 0:
+		return nil, errNoMesh()
+	case 1:
+		return all[0], nil
+	}
+	e := protocol.Refuse(protocol.CodeAmbiguous, "more than one mesh is joined").WithHint("name one with --mesh, or: claudemesh mesh use <slug>")
+	for _, m := range all {
+		if m.slug() == fallback {
+			return m, nil
+		}
+		e.Names = append(e.Names, m.slug())
+	}
+	return nil, e
+}
+
+func errNoMesh() *protocol.Error {
+	return protocol.Refuse(protocol.CodeNotFound, "no mesh is joined").WithHint("claudemesh join <link>, or claudemesh create <slug>")
+}
+
+// route finds the mesh that a message belongs to: the one that is named, that of the message it answers, or the only one
+// that knows the recipient. A recipient known on several is never guessed.
+func (d *Daemon) route(req protocol.SendRequest) (*mesh, error) {
+	all := d.meshes()
+	if req.Mesh == "" && len(all) > 1 && req.ReplyTo != "" {
+		if original, err := d.mail.find(req.ReplyTo); err == nil {
+			return d.mesh(original.Mesh)
+		} else if req.To == "" {
+			return nil, err
+		}
+	}
+	if req.Mesh != "" || len(all) < 2 || req.To == "*" || strings.HasPrefix(req.To, "@") {
+		return d.one(req.Mesh)
+	}
+	var found []*mesh
+	var names []string
+	for _, m := range all {
+		_, err := m.resolve(req.To)
+		e, refused := err.(*protocol.Error)
+		switch {
+		case err == nil:
+			found = append(found, m)
+		case refused && e.Code == protocol.CodeNotFound:
+			for _, n := range e.Names {
+				names = append(names, n+" on "+m.slug())
+			}
+		default:
+			return nil, err
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		e := protocol.Refuse(protocol.CodeNotFound, "nobody named %q on any of %d meshes", req.To, len(all)).WithHint("claudemesh peers lists who is there")
+		e.Names = names
+		return nil, e
+	}
+	e := protocol.Refuse(protocol.CodeAmbiguous, "%q is on more than one mesh", req.To).WithHint("name one with --mesh")
+	for _, m := range found {
+		e.Names = append(e.Names, m.slug())
+	}
+	return nil, e
+}

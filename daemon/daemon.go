@@ -1,0 +1,183 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/registry"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// Config of a daemon. Home is needed; the zero value of everything else works.
+type Config struct {
+	Home    config.Home
+	Version string
+	Build   string // names the executable exactly, so that a client can tell an old daemon after an upgrade
+
+	Dial   func(ctx context.Context, network, addr string) (net.Conn, error) // to brokers; nil means net.Dialer
+	Logger *slog.Logger                                                      // nil means daemon.log in the home
+	Now    func() time.Time                                                  // nil means time.Now
+
+	// LocalBroker runs a broker on this machine until ctx ends, where config.json asks for one. It is injected because
+	// daemon and broker meet only on the wire. Nil means that there is none to run.
+	LocalBroker func(ctx context.Context, listen, dir string) error
+
+	watchEvery time.Duration // of config.json; zero means one second
+	started    func()        // called when the socket answers
+}
+
+// Daemon is the one daemon of a user on a machine: it holds the store, the socket, and a mesh for each membership.
+type Daemon struct {
+	// fixed at construction
+	cfg     Config
+	home    config.Home
+	log     *slog.Logger
+	env     *env
+	hub     *hub
+	mail    *mailbox
+	live    *registry.Registry
+	give    *giver
+	start   time.Time
+	reloads sync.Mutex      // held by reload, so that two do not start one mesh
+	life    context.Context // ends when the daemon stops; meshes live in it
+	stop    context.CancelFunc
+
+	mu       sync.Mutex
+	joined   map[protocol.MeshID]*joinedMesh
+	foreign  []config.Original
+	fallback string // slug of the default mesh
+	sessions map[string]*localSession
+	broken   error // config.json as it is now cannot be read; the meshes are those of before
+	broker   *localBroker
+}
+
+// Run runs the daemon until ctx ends, POST /v1/shutdown, or an error that a restart might mend. Stopping is graceful: what
+// was accepted is on disk before. Where another daemon runs the error has CodeExists and nothing was touched.
+func Run(ctx context.Context, cfg Config) error {
+	db, err := openHome(cfg.Home)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	log, closer, err := openLog(cfg)
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d := newDaemon(ctx, cfg, db, log, cancel)
+	if err := writePID(cfg.Home); err != nil {
+		return err
+	}
+	defer os.Remove(pidFile(cfg.Home))
+	ln, err := listen(cfg.Home, log)
+	if err != nil {
+		return fmt.Errorf("open the local socket: %w", err)
+	}
+	err = d.run(ln)
+	log.Info("daemon stopped", "pid", os.Getpid())
+	return err
+}
+
+func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, stop context.CancelFunc) *Daemon {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.watchEvery == 0 {
+		cfg.watchEvery = time.Second
+	}
+	d := &Daemon{
+		cfg: cfg, home: cfg.Home, log: log, start: cfg.Now(), life: ctx, stop: stop,
+		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*localSession),
+	}
+	d.mail = newMailbox(db, cfg.Now)
+	d.hub = newHub(db, d.mail, cfg.Now, log)
+	d.give = newGiver(d)
+	d.env = &env{db: db, log: log, now: cfg.Now, dial: cfg.Dial, events: d.hub, mail: d.mail}
+	return d
+}
+
+// run serves until the daemon's life ends. Everything that it started has ended when it returns.
+func (d *Daemon) run(ln *listener) error {
+	d.log.Info("daemon starts", "pid", os.Getpid(), "version", d.cfg.Version, "home", d.home.Dir())
+	seen := statConfig(d.home)
+	d.reload()
+	if err := d.openRegistry(); err != nil {
+		return err
+	}
+	defer d.live.Close()
+	var wg sync.WaitGroup
+	wg.Go(func() { d.live.Run(d.life) })
+	wg.Go(func() { d.watch(seen) })
+	err := d.serve(ln)
+	d.stop()
+	wg.Wait()
+	d.closeMeshes()
+	return err
+}
+
+// openHome wins the store, whose lock makes this daemon the only one.
+func openHome(home config.Home) (*store.DB, error) {
+	db, err := openStore(home.DBFile())
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		who := "another daemon runs"
+		if pid := readPID(home); pid != 0 {
+			who += fmt.Sprintf(" (pid %d)", pid)
+		}
+		return nil, protocol.Refuse(protocol.CodeExists, "%s on %s", who, home.Dir()).WithHint("claudemesh daemon down stops it")
+	case errors.Is(err, store.ErrNewer):
+		return nil, protocol.Refuse(protocol.CodeNotSupported, "%v", err).WithHint("install the newer claudemesh again; this one leaves the file alone")
+	case errors.Is(err, store.ErrFull):
+		return nil, protocol.Refuse(protocol.CodeStoreFull, "%v", err)
+	}
+	return db, err
+}
+
+// pidFile names the process that holds the store. It is for people and messages: the lock decides.
+func pidFile(home config.Home) string { return filepath.Join(home.Dir(), "daemon.pid") }
+
+func writePID(home config.Home) error {
+	return config.WriteFile(pidFile(home), []byte(strconv.Itoa(os.Getpid())+"\n"))
+}
+
+func readPID(home config.Home) int {
+	b, err := os.ReadFile(pidFile(home))
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
+// openLog opens the daemon's log, unless the caller brought one.
+func openLog(cfg Config) (*slog.Logger, io.Closer, error) {
+	if cfg.Logger != nil {
+		return cfg.Logger, io.NopCloser(nil), nil
+	}
+	level := slog.LevelInfo
+	if os.Getenv("CLAUDEMESH_DEBUG") != "" {
+		level = slog.LevelDebug
+	}
+	f, err := openLogFile(cfg.Home.LogFile(), maxLogFile)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open the log: %w", err)
+	}
+	return slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{Level: level})), f, nil
+}

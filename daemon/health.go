@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"net/http"
+	"os"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// health is what the daemon is at this moment. OK means that it can do its work: a mesh whose broker is away is no fault
+// of the daemon's, a config.json that it cannot read is one, and so is a mesh that could not be started.
+func (d *Daemon) health() protocol.Health {
+	h := protocol.Health{
+		OK: true, PID: os.Getpid(), Version: d.cfg.Version, Build: d.cfg.Build,
+		Uptime: d.cfg.Now().Sub(d.start).Seconds(), Meshes: make(map[string]protocol.MeshHealth),
+	}
+	d.mu.Lock()
+	h.Sessions = len(d.sessions)
+	if d.broken != nil {
+		h.OK, h.Error = false, d.broken.Error()
+	}
+	joined := make([]*joinedMesh, 0, len(d.joined))
+	for _, j := range d.joined {
+		joined = append(joined, j)
+	}
+	d.mu.Unlock()
+	for _, j := range joined {
+		if j.mesh != nil {
+			h.Meshes[j.member.Slug] = j.mesh.health()
+			continue
+		}
+		h.OK = false
+		h.Meshes[j.member.Slug] = protocol.MeshHealth{
+			State: protocol.ConnRefused, Since: j.since.UTC(), LastError: j.err.Error(), ErrorCode: protocol.CodeOf(j.err),
+		}
+	}
+	return h
+}
+
+func (d *Daemon) handleHealth(w http.ResponseWriter, _ *http.Request) error {
+	return reply(w, d.health())
+}
+
+// originalState is the state and the role of a mesh that an original client joined: listed, and left alone.
+const originalState = "original"
+
+func (d *Daemon) handleMeshes(w http.ResponseWriter, _ *http.Request) error {
+	d.mu.Lock()
+	fallback, foreign := d.fallback, d.foreign
+	d.mu.Unlock()
+	all := []protocol.MeshInfo{}
+	meshes := d.meshes()
+	for _, m := range meshes {
+		info := m.info()
+		info.Default = info.Mesh == fallback || len(meshes) == 1
+		all = append(all, info)
+	}
+	for _, o := range foreign {
+		all = append(all, protocol.MeshInfo{
+			Mesh: o.Slug, MeshID: o.MeshID, Broker: o.BrokerURL, Name: o.Name, Role: originalState, State: originalState,
+			Trust: protocol.TrustUnverified, Policy: originalState,
+		})
+	}
+	return reply(w, all)
+}

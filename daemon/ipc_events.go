@@ -1,0 +1,114 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// heartbeat is how often a silent stream says that it is alive, so that a reader notices a daemon that is not.
+const heartbeat = 15 * time.Second
+
+// handleEvents streams events until the reader goes or the daemon stops. With Last-Event-ID it begins behind that event,
+// else with what happens from now on.
+func (d *Daemon) handleEvents(w http.ResponseWriter, r *http.Request) error {
+	acting, err := d.acting(r.FormValue("session"))
+	if err != nil {
+		return err
+	}
+	a := audience{acting: acting, mesh: r.FormValue("mesh")}
+	if a.mesh != "" {
+		if _, err := d.mesh(a.mesh); err != nil {
+			return err
+		}
+	}
+	wake, cancel := d.hub.subscribe()
+	defer cancel()
+	cursor, lost, err := d.startOf(r.Header.Get("Last-Event-ID"))
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	s := &eventStream{w: w, flush: http.NewResponseController(w).Flush}
+	s.event(protocol.Event{Seq: cursor, Type: eventReady, At: d.cfg.Now().UTC(), Notice: lost})
+	s.follow(r.Context(), d.hub, a, cursor, wake)
+	return nil
+}
+
+// startOf returns where a stream begins, and a sentence for the reader when something between is not kept any more.
+func (d *Daemon) startOf(lastID string) (cursor uint64, lost string, err error) {
+	first, last, err := d.hub.span()
+	if err != nil || lastID == "" {
+		return last, "", err
+	}
+	cursor, err = strconv.ParseUint(lastID, 10, 64)
+	switch {
+	case err != nil:
+		return 0, "", protocol.Refuse(protocol.CodeInvalid, "Last-Event-ID %q is not a number", lastID)
+	case cursor > last:
+		return last, "the events were numbered anew: what happened before now is in the inbox", nil
+	case first > cursor+1:
+		return first - 1, fmt.Sprintf("%d events are not kept any more: what they told is in the inbox", first-cursor-1), nil
+	}
+	return cursor, "", nil
+}
+
+// eventStream writes server-sent events (WHATWG HTML, 9.2). The first error ends it: the reader is gone.
+type eventStream struct {
+	w     io.Writer
+	flush func() error
+	err   error
+}
+
+func (s *eventStream) event(e protocol.Event) {
+	b, err := json.Marshal(e)
+	if err != nil {
+		s.err = err
+	}
+	if s.err == nil {
+		_, s.err = fmt.Fprintf(s.w, "id: %d\nevent: %s\ndata: %s\n\n", e.Seq, e.Type, b)
+	}
+}
+
+func (s *eventStream) flushAll() {
+	if s.err == nil {
+		s.err = s.flush()
+	}
+}
+
+// follow writes what there is, waits for more, and so on until ctx ends or the reader is gone.
+func (s *eventStream) follow(ctx context.Context, h *hub, a audience, cursor uint64, wake <-chan struct{}) {
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for s.err == nil {
+		events, next, err := h.read(cursor, a)
+		if err != nil {
+			h.log.Error("read events", "reason", err)
+			return
+		}
+		for _, e := range events {
+			s.event(e)
+		}
+		if more := next != cursor; more {
+			cursor = next
+			continue
+		}
+		s.flushAll()
+		select {
+		case <-ctx.Done():
+			return
+		case <-wake:
+		case <-beat.C:
+			if s.err == nil {
+				_, s.err = io.WriteString(s.w, ": alive\n\n")
+			}
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package daemon
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// handleLeave revokes our own key and forgets the membership. With the key gone nobody could revoke it later, so where the
+// broker cannot be told the request must be forced.
+func (d *Daemon) handleLeave(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.LeaveRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	j, err := d.joinedAs(req.Mesh)
+	if err != nil {
+		return err
+	}
+	out := protocol.LeaveReply{OK: true, Mesh: j.member.Slug}
+	if j.mesh == nil {
+		out.Reason = "the mesh was not running: " + j.err.Error()
+	} else if err := j.mesh.leave(r.Context()); err != nil {
+		if e, ok := errors.AsType[*protocol.Error](err); ok && e.Code == protocol.CodeUnavailable && !req.Force {
+			return protocol.Refuse(e.Code, "nobody would hear that you left: %s", e.Message).WithHint("try again when the broker is back, or leave with --force")
+		}
+		out.Reason = err.Error()
+	} else {
+		out.Published = true
+	}
+	if key, err := d.home.OwnerKey(j.member.MeshID); err == nil {
+		out.OwnerKey = key.Path
+	}
+	err = d.home.Update(func(c *config.Config) error {
+		if m := c.ByID(j.member.MeshID); m != nil {
+			c.Remove(m.Slug)
+		}
+		if c.DefaultMesh == j.member.Slug {
+			c.DefaultMesh = ""
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	d.reload()
+	return reply(w, out)
+}
+
+// joinedAs finds a membership, running or not, by slug or mesh id.
+func (d *Daemon) joinedAs(name string) (*joinedMesh, error) {
+	e := protocol.Refuse(protocol.CodeNotFound, "no mesh %q is joined", name).WithHint("claudemesh mesh list")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, j := range d.joined {
+		if j.member.Slug == name || string(id) == name {
+			return j, nil
+		}
+		e.Names = append(e.Names, j.member.Slug)
+	}
+	return nil, e
+}
+
+// handleShutdown answers and stops the daemon.
+func (d *Daemon) handleShutdown(w http.ResponseWriter, _ *http.Request) error {
+	defer d.stop()
+	return reply(w, protocol.OKReply{OK: true})
+}

@@ -1,0 +1,168 @@
+package daemon
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+func (d *Daemon) handleSend(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.SendRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	acting, err := d.acting(req.Session)
+	if err != nil {
+		return err
+	}
+	m, err := d.route(req)
+	if err != nil {
+		return err
+	}
+	result, err := m.send(r.Context(), req, acting)
+	if err != nil {
+		return err
+	}
+	return reply(w, result)
+}
+
+func (d *Daemon) handleMessage(w http.ResponseWriter, r *http.Request) error {
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	id := r.PathValue("id")
+	var found protocol.SendResult
+	none := protocol.Refuse(protocol.CodeNotFound, "no message %q was sent from here", id).WithHint("ids are those that send printed")
+	err = firstThatKnows(meshes, none, func(m *mesh) (err error) {
+		found, err = m.message(id)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return reply(w, found)
+}
+
+func (d *Daemon) handleInbox(w http.ResponseWriter, r *http.Request) error {
+	q := protocol.InboxQuery{Mesh: r.FormValue("mesh"), Session: r.FormValue("session")}
+	for name, parse := range map[string]func(string) (err error){
+		"all":   func(s string) (err error) { q.All, err = strconv.ParseBool(s); return err },
+		"limit": func(s string) (err error) { q.Limit, err = strconv.Atoi(s); return err },
+	} {
+		if s := r.FormValue(name); s != "" && parse(s) != nil {
+			return protocol.Refuse(protocol.CodeInvalid, "%s=%q", name, s)
+		}
+	}
+	acting, err := d.inboxOf(q.Mesh, q.Session)
+	if err != nil {
+		return err
+	}
+	list, err := d.mail.list(q, acting)
+	if err != nil {
+		return err
+	}
+	return reply(w, list)
+}
+
+// inboxOf checks what narrows a request about mail: an unknown mesh or session is an error, not an empty list.
+func (d *Daemon) inboxOf(mesh, session string) (*localSession, error) {
+	if _, err := d.some(mesh); err != nil {
+		return nil, err
+	}
+	return d.acting(session)
+}
+
+func (d *Daemon) handleRead(w http.ResponseWriter, r *http.Request) error {
+	return d.change(w, r, func(c protocol.InboxChange, acting *localSession) (int, error) {
+		meshes, n, err := d.mail.markRead(c, acting)
+		d.wakeMeshes(meshes)
+		return n, err
+	})
+}
+
+func (d *Daemon) handleDelete(w http.ResponseWriter, r *http.Request) error {
+	return d.change(w, r, d.mail.delete)
+}
+
+// change runs a change of the inbox that names its messages.
+func (d *Daemon) change(w http.ResponseWriter, r *http.Request, do func(protocol.InboxChange, *localSession) (int, error)) error {
+	var c protocol.InboxChange
+	if err := decode(r, &c); err != nil {
+		return err
+	}
+	if c.All == (len(c.IDs) > 0) {
+		return protocol.Refuse(protocol.CodeInvalid, "name messages, or all of them")
+	}
+	acting, err := d.inboxOf(c.Mesh, c.Session)
+	if err != nil {
+		return err
+	}
+	n, err := do(c, acting)
+	if err != nil {
+		return err
+	}
+	return reply(w, protocol.CountReply{OK: true, Count: n})
+}
+
+func (d *Daemon) handleFlush(w http.ResponseWriter, r *http.Request) error {
+	var f protocol.InboxFlush
+	if err := decode(r, &f); err != nil {
+		return err
+	}
+	if f.Before.IsZero() {
+		return protocol.Refuse(protocol.CodeInvalid, "before is missing: flush deletes what came before a time")
+	}
+	if _, err := d.some(f.Mesh); err != nil {
+		return err
+	}
+	n, err := d.mail.flush(f)
+	if err != nil {
+		return err
+	}
+	return reply(w, protocol.CountReply{OK: true, Count: n})
+}
+
+// wakeMeshes lets meshes send the receipts that a change of the inbox made.
+func (d *Daemon) wakeMeshes(ids []protocol.MeshID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		if j := d.joined[id]; j != nil && j.mesh != nil {
+			j.mesh.wake()
+		}
+	}
+}
+
+func (d *Daemon) handleOutbox(w http.ResponseWriter, r *http.Request) error {
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	all := []protocol.OutboxRow{}
+	for _, m := range meshes {
+		rows, err := m.outbox()
+		if err != nil {
+			return err
+		}
+		all = append(all, rows...)
+	}
+	return reply(w, all)
+}
+
+func (d *Daemon) handleRequeue(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.RequeueRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	meshes, err := d.some(req.Mesh)
+	if err != nil {
+		return err
+	}
+	none := protocol.Refuse(protocol.CodeNotFound, "no message %q in the outbox", req.ID).WithHint("claudemesh daemon outbox list")
+	if err := firstThatKnows(meshes, none, func(m *mesh) error { return m.requeue(req.ID) }); err != nil {
+		return err
+	}
+	return reply(w, protocol.OKReply{OK: true})
+}

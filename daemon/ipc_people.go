@@ -1,0 +1,165 @@
+package daemon
+
+import (
+	"net/http"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+func (d *Daemon) handleWhoAmI(w http.ResponseWriter, r *http.Request) error {
+	acting, err := d.acting(r.FormValue("session"))
+	if err != nil {
+		return err
+	}
+	all := []protocol.WhoAmI{}
+	for _, m := range d.meshes() {
+		all = append(all, m.whoami(acting))
+	}
+	return reply(w, all)
+}
+
+func (d *Daemon) handlePeers(w http.ResponseWriter, r *http.Request) error {
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	all := []protocol.PeerInfo{}
+	for _, m := range meshes {
+		all = append(all, m.peers()...)
+	}
+	return reply(w, all)
+}
+
+func (d *Daemon) handleMembers(w http.ResponseWriter, r *http.Request) error {
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	all := []protocol.MemberInfo{}
+	for _, m := range meshes {
+		all = append(all, m.members()...)
+	}
+	return reply(w, all)
+}
+
+// handlePresence changes what others see of a session, or of the member.
+func (d *Daemon) handlePresence(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.PresenceRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	acting, err := d.acting(req.Session)
+	if err != nil {
+		return err
+	}
+	meshes, err := d.some(req.Mesh)
+	if err != nil {
+		return err
+	}
+	if len(meshes) == 0 {
+		return errNoMesh()
+	}
+	for _, m := range meshes {
+		if err := m.setPresence(r.Context(), req, acting); err != nil {
+			return err
+		}
+	}
+	if acting != nil {
+		d.keepPresence(acting.ID, req)
+	}
+	return reply(w, protocol.OKReply{OK: true})
+}
+
+func (d *Daemon) handleInvites(w http.ResponseWriter, r *http.Request) error {
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	all := []protocol.InviteInfo{}
+	for _, m := range meshes {
+		links, err := m.invites()
+		if err != nil {
+			return err
+		}
+		all = append(all, links...)
+	}
+	return reply(w, all)
+}
+
+func (d *Daemon) handleInvite(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.InviteRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.one(req.Mesh)
+	if err != nil {
+		return err
+	}
+	info, err := m.invite(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	return reply(w, info)
+}
+
+func (d *Daemon) handleCloseInvite(w http.ResponseWriter, r *http.Request) error {
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	err = firstThatKnows(meshes, errNoInvite(r.PathValue("id")), func(m *mesh) error { return m.closeInvite(r.Context(), r.PathValue("id")) })
+	if err != nil {
+		return err
+	}
+	return reply(w, protocol.OKReply{OK: true})
+}
+
+func errNoInvite(id string) *protocol.Error {
+	return protocol.Refuse(protocol.CodeNotFound, "no link %q of yours", id).WithHint("claudemesh invite list")
+}
+
+// firstThatKnows runs do on each mesh until one does not answer not_found.
+func firstThatKnows(meshes []*mesh, none error, do func(*mesh) error) error {
+	for _, m := range meshes {
+		if err := do(m); protocol.CodeOf(err) != protocol.CodeNotFound {
+			return err
+		}
+	}
+	return none
+}
+
+// handlePublish takes statements that the command line signed with the owner key.
+func (d *Daemon) handlePublish(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.PublishRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.one(req.Mesh)
+	if err != nil {
+		return err
+	}
+	if err := m.publish(r.Context(), req.Statements...); err != nil {
+		return err
+	}
+	return reply(w, protocol.OKReply{OK: true})
+}
+
+func (d *Daemon) handleBan(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.BanRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.one(req.Mesh)
+	if err != nil {
+		return err
+	}
+	key, err := crypto.ParsePublicKey(req.Pubkey)
+	if err != nil {
+		return protocol.Refuse(protocol.CodeInvalid, "pubkey: %v", err)
+	}
+	if err := m.ban(r.Context(), key, req.Reason); err != nil {
+		return err
+	}
+	return reply(w, protocol.OKReply{OK: true})
+}

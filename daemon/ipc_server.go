@@ -1,0 +1,190 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+const (
+	// maxRequest bounds a request's body: a message of 64 KiB of which every byte is escaped, and its meta, fit twice.
+	maxRequest = 1 << 20
+
+	headerTimeout = 5 * time.Second
+	idleTimeout   = 2 * time.Minute
+	stopTimeout   = 3 * time.Second // for requests under way when the daemon stops
+)
+
+// serve answers the socket until the daemon's life ends.
+func (d *Daemon) serve(ln *listener) error {
+	server := &http.Server{
+		Handler:           d.routes(),
+		BaseContext:       func(net.Listener) context.Context { return d.life }, // ends streams and waits when the daemon stops
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ln) }()
+	if d.cfg.started != nil {
+		d.cfg.started()
+	}
+	var err error
+	select {
+	case err = <-served:
+	case <-d.life.Done():
+		stop, cancel := context.WithTimeout(context.WithoutCancel(d.life), stopTimeout)
+		defer cancel()
+		if server.Shutdown(stop) != nil {
+			server.Close()
+		}
+		<-served
+	}
+	return errors.Join(err, ln.remove())
+}
+
+// route is a handler that reports a refusal by returning it.
+type route func(w http.ResponseWriter, r *http.Request) error
+
+func (d *Daemon) routes() http.Handler {
+	mux := http.NewServeMux()
+	for pattern, handle := range map[string]route{
+		"GET /v1/health":           d.handleHealth,
+		"GET /v1/meshes":           d.handleMeshes,
+		"GET /v1/whoami":           d.handleWhoAmI,
+		"GET /v1/peers":            d.handlePeers,
+		"GET /v1/members":          d.handleMembers,
+		"POST /v1/send":            d.handleSend,
+		"GET /v1/messages/{id}":    d.handleMessage,
+		"GET /v1/inbox":            d.handleInbox,
+		"POST /v1/inbox/read":      d.handleRead,
+		"POST /v1/inbox/delete":    d.handleDelete,
+		"POST /v1/inbox/flush":     d.handleFlush,
+		"GET /v1/events":           d.handleEvents,
+		"POST /v1/presence":        d.handlePresence,
+		"GET /v1/invites":          d.handleInvites,
+		"POST /v1/invites":         d.handleInvite,
+		"DELETE /v1/invites/{id}":  d.handleCloseInvite,
+		"POST /v1/publish":         d.handlePublish,
+		"POST /v1/members/ban":     d.handleBan,
+		"POST /v1/leave":           d.handleLeave,
+		"GET /v1/outbox":           d.handleOutbox,
+		"POST /v1/outbox/requeue":  d.handleRequeue,
+		"POST /v1/sessions":        d.handleRegister,
+		"GET /v1/sessions":         d.handleSessions,
+		"DELETE /v1/sessions/{id}": d.handleEndSession,
+		"POST /v1/mail/take":       d.handleTake,
+		"POST /v1/mail/settle":     d.handleSettle,
+		"POST /v1/accept":          d.handleAccept,
+		"POST /v1/shutdown":        d.handleShutdown,
+	} {
+		mux.Handle(pattern, d.handler(handle))
+	}
+	mux.Handle("/", d.handler(func(_ http.ResponseWriter, r *http.Request) error {
+		return protocol.Refuse(protocol.CodeNotFound, "no route %s %s", r.Method, r.URL.Path)
+	}))
+	return mux
+}
+
+// handler guards a route and turns its error into the answer.
+func (d *Daemon) handler(handle route) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		err := checkOrigin(r)
+		if err == nil {
+			err = handle(w, r)
+		}
+		if err != nil {
+			d.refuse(w, r, err)
+		}
+	})
+}
+
+// checkOrigin refuses what a browser could be made to send, should anything ever put this socket behind a port.
+func checkOrigin(r *http.Request) error {
+	if r.Header.Get("Origin") != "" || r.Host != "claudemesh" && r.Host != "localhost" {
+		return protocol.Refuse(protocol.CodeForbidden, "the local socket does not serve web pages")
+	}
+	return nil
+}
+
+// refuse answers with an error. What is no *protocol.Error is ours: the reader learns that, the log the rest.
+func (d *Daemon) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	e, ok := errors.AsType[*protocol.Error](err)
+	if !ok {
+		d.log.Error("request", "route", r.Pattern, "reason", err)
+		e = protocol.Refuse(protocol.CodeInternal, "the daemon could not do this").WithHint("claudemesh daemon logs says why")
+	}
+	writeJSON(w, statusOf(e.Code), protocol.ErrorReply{Error: protocol.ErrorBody{
+		Code: e.Code, Message: e.Message, Hint: e.Hint, Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(), Names: e.Names,
+	}})
+}
+
+// statusOf is the HTTP status of a code. Programs go by the code.
+func statusOf(code protocol.Code) int {
+	switch code {
+	case protocol.CodeInvalid, protocol.CodeBadFrame, protocol.CodeBadStatement, protocol.CodeBadSignature:
+		return http.StatusBadRequest
+	case protocol.CodeUnauthorized:
+		return http.StatusUnauthorized
+	case protocol.CodeForbidden, protocol.CodeRevoked, protocol.CodeBlocked, protocol.CodeForeign, protocol.CodeAlarm, protocol.CodeNotMember:
+		return http.StatusForbidden
+	case protocol.CodeNotFound, protocol.CodeUnknownRecipient:
+		return http.StatusNotFound
+	case protocol.CodeExists, protocol.CodeAmbiguous:
+		return http.StatusConflict
+	case protocol.CodeExpired, protocol.CodeClosedLink, protocol.CodeUsedUp:
+		return http.StatusGone
+	case protocol.CodePayloadTooLarge:
+		return http.StatusRequestEntityTooLarge
+	case protocol.CodeRateLimit, protocol.CodeQueueFull, protocol.CodeCapacity:
+		return http.StatusTooManyRequests
+	case protocol.CodeNotSupported, protocol.CodeUnknownType:
+		return http.StatusNotImplemented
+	case protocol.CodeUnavailable, protocol.CodeStarting, protocol.CodeDraining:
+		return http.StatusServiceUnavailable
+	case protocol.CodeTimeout:
+		return http.StatusGatewayTimeout
+	case protocol.CodeStoreFull, protocol.CodeStoreFailed:
+		return http.StatusInsufficientStorage
+	}
+	return http.StatusInternalServerError
+}
+
+// writeJSON answers. That the reader went away meanwhile is no news.
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+// reply answers 200 with v.
+func reply(w http.ResponseWriter, v any) error {
+	writeJSON(w, http.StatusOK, v)
+	return nil
+}
+
+// decode reads a request's body into v: one object, no name that v does not have.
+func decode(r *http.Request, v any) error {
+	dec := json.NewDecoder(r.Body)
+	dec.DisallowUnknownFields()
+	err := dec.Decode(v)
+	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		return protocol.Refuse(protocol.CodePayloadTooLarge, "a request is at most %d KiB long", maxRequest>>10)
+	}
+	if err != nil {
+		return protocol.Refuse(protocol.CodeInvalid, "the request is not the JSON that this route takes: %v", err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return protocol.Refuse(protocol.CodeInvalid, "something follows the request")
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/broker"
+	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// newHome is a home with a path short enough for a socket.
+func newHome(t *testing.T) config.Home {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "cm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	home, err := config.OpenHome(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return home
+}
+
+// testBroker is a real broker on loopback.
+type testBroker struct {
+	*broker.Server
+	addr string // host:port
+}
+
+func newBroker(t *testing.T) *testBroker {
+	t.Helper()
+	server, err := broker.New(broker.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() { defer close(served); server.Serve(ln) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		server.Close(ctx)
+		<-served
+	})
+	return &testBroker{Server: server, addr: ln.Addr().String()}
+}
+
+// testDaemon is a daemon that runs.
+type testDaemon struct {
+	t    *testing.T
+	home config.Home
+	*client.Client
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+// startDaemon returns when its socket answers.
+func startDaemon(t *testing.T, home config.Home) *testDaemon {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &testDaemon{t: t, home: home, Client: client.Dial(home), cancel: cancel, ended: make(chan error, 1)}
+	started := make(chan struct{})
+	go func() {
+		d.ended <- Run(ctx, Config{
+			Home: home, Version: "test", Logger: slog.New(slog.DiscardHandler), watchEvery: time.Millisecond, started: func() { close(started) },
+		})
+	}()
+	select {
+	case <-started:
+	case err := <-d.ended:
+		cancel()
+		t.Fatalf("the daemon ended at once: %v", err)
+	}
+	t.Cleanup(d.stop)
+	return d
+}
+
+// stop ends the daemon; later calls do nothing.
+func (d *testDaemon) stop() {
+	d.t.Helper()
+	if d.cancel == nil {
+		return
+	}
+	d.cancel()
+	d.cancel = nil
+	d.Close()
+	select {
+	case err := <-d.ended:
+		if err != nil {
+			d.t.Errorf("the daemon ended with: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		buf := make([]byte, 1<<20)
+		d.t.Fatalf("the daemon does not stop:\n%s", buf[:runtime.Stack(buf, true)])
+	}
+}
+
+// until polls a condition: for what has no event of its own.
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("never: %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// state is the state of a mesh's connection as health tells it, "" while the mesh is not there.
+func (d *testDaemon) state(slug string) string {
+	h, err := d.Health(context.Background())
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return h.Meshes[slug].State
+}
+
+func (d *testDaemon) wantState(slug, want string) {
+	d.t.Helper()
+	until(d.t, slug+" is "+want, func() bool { return d.state(slug) == want })
+}
+
+// create founds a mesh on the broker.
+func create(t *testing.T, home config.Home, b *testBroker, slug, name string) *Created {
+	t.Helper()
+	c, err := Create(context.Background(), CreateOptions{Home: home, Slug: slug, BrokerURL: b.addr, Name: name, AdminToken: b.AdminToken()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// link makes a link with a daemon that is in the mesh.
+func (d *testDaemon) link(slug string, uses int) protocol.InviteInfo {
+	d.t.Helper()
+	info, err := d.CreateInvite(context.Background(), protocol.InviteRequest{Mesh: slug, Uses: uses, Expires: time.Now().Add(time.Hour).Unix()})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return info
+}
+
+// wantOnly fails if the home holds a secret or a membership that a refused join left.
+func wantNothing(t *testing.T, home config.Home) {
+	t.Helper()
+	entries, err := os.ReadDir(home.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".lock") {
+			t.Errorf("left behind: %s", e.Name())
+		}
+	}
+}
+
+func wantCode(t *testing.T, what string, err error, want protocol.Code) *protocol.Error {
+	t.Helper()
+	e, ok := errors.AsType[*protocol.Error](err)
+	if !ok || e.Code != want {
+		t.Fatalf("%s: error %v (code %q), want code %q", what, err, protocol.CodeOf(err), want)
+	}
+	return e
+}
+
+func exists(path ...string) bool {
+	_, err := os.Stat(filepath.Join(path...))
+	return err == nil
+}
