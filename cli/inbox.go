@@ -53,7 +53,10 @@ func runInbox(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	q := protocol.InboxQuery{Mesh: c.str("mesh"), Session: c.str("session"), All: c.yes("all"), Limit: limit}
+	q := protocol.InboxQuery{Mesh: c.str("mesh"), All: c.yes("all"), Limit: limit}
+	if q.Session, err = c.acting(ctx, cl); err != nil {
+		return err
+	}
 	if c.yes("follow") {
 		return c.follow(ctx, cl, q)
 	}
@@ -122,12 +125,15 @@ type change func(*client.Client, context.Context, protocol.InboxChange) (int, er
 
 // changeInbox marks or deletes the messages that the arguments name.
 func (c *call) changeInbox(ctx context.Context, did string, change change) error {
-	req := protocol.InboxChange{IDs: c.args, Mesh: c.str("mesh"), Session: c.str("session")}
+	req := protocol.InboxChange{IDs: c.args, Mesh: c.str("mesh")}
 	if len(c.args) == 1 && c.args[0] == "all" {
 		req.IDs, req.All = nil, true
 	}
 	cl, err := c.daemon(ctx)
 	if err != nil {
+		return err
+	}
+	if req.Session, err = c.acting(ctx, cl); err != nil {
 		return err
 	}
 	n, err := change(cl, ctx, req)

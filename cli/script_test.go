@@ -33,7 +33,11 @@ func TestMain(m *testing.M) {
 //	parallel 20 alice send bob hi  twenty at once, all must succeed
 //	set ID id                      ID becomes the field of the JSON on stdout; a path may have dots and indexes
 //	want recipients.0.state queued the field has that value
+//	keys 0.from name pubkey        the object there has these fields; "." is the whole document
 //	count 3                        the JSON list on stdout has three items
+//	follow bob inbox --follow      starts a verb that goes on
+//	next 'regexp'                  its next line matches
+//	unfollow                       SIGINT ends it with exit code 0
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                filepath.Join("..", "testdata", "script"),
@@ -42,19 +46,25 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"broker": cmdBroker, "alice": person("alice"), "bob": person("bob"), "cathy": person("cathy"),
 			"exits": cmdExits, "parallel": cmdParallel, "set": cmdSet, "want": cmdWant, "count": cmdCount,
+			"keys": cmdKeys, "follow": cmdFollow, "next": cmdNext, "unfollow": cmdUnfollow,
 		},
 	})
 }
 
 var people = []string{"alice", "bob", "cathy"}
 
-type brokerKey struct{}
+type (
+	brokerKey struct{}
+	followKey struct{}
+)
 
 func setupScript(e *testscript.Env) error {
 	e.Values[brokerKey{}] = &scriptBroker{}
+	e.Values[followKey{}] = &follower{}
 	e.Setenv("HOME", e.WorkDir)
 	e.Setenv("NO_COLOR", "1")
 	e.Defer(func() {
+		e.Values[followKey{}].(*follower).end()
 		e.Values[brokerKey{}].(*scriptBroker).end(syscall.SIGKILL)
 		for _, p := range people {
 			stopLeftover(filepath.Join(e.WorkDir, p))
@@ -194,8 +204,12 @@ func stdoutJSON(ts *testscript.TestScript) any {
 	return v
 }
 
-func field(ts *testscript.TestScript, path string) string {
+// at returns the value at a path.
+func at(ts *testscript.TestScript, path string) any {
 	v := stdoutJSON(ts)
+	if path == "." {
+		return v
+	}
 	for part := range strings.SplitSeq(path, ".") {
 		switch at := v.(type) {
 		case map[string]any:
@@ -214,6 +228,11 @@ func field(ts *testscript.TestScript, path string) string {
 			ts.Fatalf("%s: %q is below a plain value", path, part)
 		}
 	}
+	return v
+}
+
+func field(ts *testscript.TestScript, path string) string {
+	v := at(ts, path)
 	if s, ok := v.(string); ok {
 		return s
 	}
@@ -249,4 +268,70 @@ func cmdCount(ts *testscript.TestScript, neg bool, args []string) {
 	if strconv.Itoa(len(items)) != args[0] {
 		ts.Fatalf("%d items, want %s", len(items), args[0])
 	}
+}
+
+func cmdKeys(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: keys PATH NAME…")
+	}
+	object, ok := at(ts, args[0]).(map[string]any)
+	if !ok {
+		ts.Fatalf("%s is no object", args[0])
+	}
+	for _, name := range args[1:] {
+		if _, ok := object[name]; !ok {
+			ts.Fatalf("%s has no %q", args[0], name)
+		}
+	}
+}
+
+// follower is a verb that goes on while the story does.
+type follower struct {
+	cmd   *exec.Cmd
+	lines *bufio.Reader
+}
+
+func (f *follower) end() {
+	if f.cmd != nil {
+		_ = f.cmd.Process.Kill()
+		_ = f.cmd.Wait()
+		f.cmd = nil
+	}
+}
+
+func cmdFollow(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: follow PERSON VERB…")
+	}
+	f := ts.Value(followKey{}).(*follower)
+	exe, err := exec.LookPath("claudemesh")
+	ts.Check(err)
+	f.cmd = exec.Command(exe, args[1:]...)
+	f.cmd.Env = []string{"HOME=" + ts.Getenv("HOME"), "CLAUDEMESH_CONFIG_DIR=" + filepath.Join(ts.Getenv("WORK"), args[0])}
+	out, err := f.cmd.StdoutPipe()
+	ts.Check(err)
+	f.lines = bufio.NewReader(out)
+	ts.Check(f.cmd.Start())
+}
+
+func cmdNext(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: next REGEXP")
+	}
+	re, err := regexp.Compile(args[0])
+	ts.Check(err)
+	line, err := ts.Value(followKey{}).(*follower).lines.ReadString('\n')
+	if err != nil || !re.MatchString(line) {
+		ts.Fatalf("the next line is %q (%v)", line, err)
+	}
+}
+
+func cmdUnfollow(ts *testscript.TestScript, neg bool, _ []string) {
+	f := ts.Value(followKey{}).(*follower)
+	if neg || f.cmd == nil {
+		ts.Fatalf("nothing is followed")
+	}
+	ts.Check(f.cmd.Process.Signal(os.Interrupt))
+	ts.Check(f.cmd.Wait())
+	f.cmd = nil
 }

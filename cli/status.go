@@ -16,6 +16,7 @@ func statusVerb() *verb {
 		flags: []urfave.Flag{jsonFlag()}, about: "It changes nothing and starts nothing.",
 		examples: []string{"claudemesh status", "claudemesh status --json"},
 		run:      runStatus,
+		subs:     []*verb{statusSetVerb()},
 	}
 }
 

@@ -25,9 +25,9 @@ func verbs() *verb {
 		subs: []*verb{
 			demoVerb(),
 			createVerb(), inviteVerb(), joinVerb(), leaveVerb(), meshVerb(),
-			sendVerb(), replyVerb(), inboxVerb(), messageVerb(),
-			statusVerb(), peersVerb(), peerVerb(), membersVerb(), whoamiVerb(),
-			brokerVerb(), daemonVerb(), completionVerb(),
+			sendVerb(), replyVerb(), inboxVerb(), messageVerb(), acceptVerb(),
+			statusVerb(), summaryVerb(), groupVerb(), peersVerb(), peerVerb(), membersVerb(), whoamiVerb(),
+			brokerVerb(), daemonVerb(), mcpVerb(), completionVerb(),
 			listVerb(),
 		},
 	}

@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/mcp"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/registry"
+)
+
+func mcpVerb() *verb {
+	return &verb{
+		name: "mcp", heading: headRun, usage: "the MCP server on stdin and stdout: what Claude Code starts",
+		about: "It belongs to the Claude session that started it and brings that session's mail in front of the model. It answers at once, whether the daemon\n" +
+			"runs or not, starts the daemon when it is needed, and survives its restarts.",
+		examples: []string{"claude mcp add claudemesh --scope user -- claudemesh mcp"},
+		run:      runMCP,
+	}
+}
+
+func runMCP(ctx context.Context, c *call) error {
+	home, err := config.DefaultHome()
+	if err != nil {
+		return err
+	}
+	level := slog.LevelWarn
+	if os.Getenv("CLAUDEMESH_DEBUG") != "" {
+		level = slog.LevelDebug
+	}
+	in, ok := c.stdin.(io.ReadCloser)
+	if !ok {
+		in = io.NopCloser(c.stdin)
+	}
+	return mcp.Serve(ctx, mcp.Config{
+		Mesh: meshOfMCP{client.Dial(home), home}, Version: thisBuild().Version, Session: claudeSession(), Channel: os.Getenv("CLAUDEMESH_CHANNEL") != "",
+		Inbox:  mcp.Inbox{Path: os.Getenv("CLAUDE_CODE_MESSAGING_SOCKET"), Token: os.Getenv("CLAUDE_CODE_MESSAGING_TOKEN")},
+		Logger: slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: level})),
+	}, in, nopWriteCloser{c.stdout})
+}
+
+// claudeSession is the session that this process was started by, as Claude Code tells its children; without an id if it did not.
+func claudeSession() protocol.SessionRequest {
+	id := os.Getenv("CLAUDE_CODE_SESSION_ID")
+	if id == "" {
+		return protocol.SessionRequest{}
+	}
+	cwd, _ := os.Getwd()
+	return protocol.SessionRequest{
+		ID: id, PID: registry.Owner(os.Getppid()), Cwd: cmp.Or(os.Getenv("CLAUDE_PROJECT_DIR"), cwd), Channel: "claude-code",
+		Name: os.Getenv("CLAUDEMESH_DISPLAY_NAME"),
+	}
+}
+
+type nopWriteCloser struct{ io.Writer }
+
+func (nopWriteCloser) Close() error { return nil }
+
+// meshOfMCP is the daemon as the MCP server sees it. Registering, which comes before everything else, starts it when nobody answers.
+type meshOfMCP struct {
+	*client.Client
+	home config.Home
+}
+
+func (m meshOfMCP) Register(ctx context.Context, r protocol.SessionRequest) (info protocol.SessionInfo, err error) {
+	info, err = m.Client.Register(ctx, r)
+	if protocol.CodeOf(err) != protocol.CodeUnavailable {
+		return info, err
+	}
+	if _, err := client.Ensure(ctx, m.home, client.EnsureOptions{}); err != nil {
+		return info, err
+	}
+	return m.Client.Register(ctx, r)
+}
