@@ -1,0 +1,109 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// InstallOptions of Install.
+type InstallOptions struct {
+	Force  bool // disregard refusals that are not final
+	Linger bool // let the user's services run without a login (systemd user units)
+}
+
+// Installed is what Install did.
+type Installed struct {
+	Replaced bool     // there was one before
+	Lingers  bool     // the daemon runs without a login
+	Warnings []string // about the place of the executable
+}
+
+// Install writes the file, makes the manager start the service at every login or boot, and starts it now; over an older
+// one of ours, it replaces the file and restarts. When it cannot put the service in place, everything is as before. When
+// the service is in place and does not start, the error is a *StartError and the service stays.
+func (s *Service) Install(ctx context.Context, o InstallOptions) (Installed, error) {
+	var done Installed
+	if r := s.Obstacle(ctx); r != nil && (r.Final || !o.Force) {
+		return done, r
+	}
+	old, err := s.installed()
+	if err != nil && !errors.Is(err, ErrNotInstalled) {
+		return done, err
+	}
+	done.Replaced = old != ""
+	done.Warnings = placeWarnings(s.spec.executable)
+
+	text := s.manager.render()
+	mark := strings.Contains(old, lingerMark)
+	if o.Linger && !s.host.Lingers() {
+		if err := s.host.setLinger(ctx, true); err != nil {
+			return done, err
+		}
+		mark = true
+	}
+	if mark {
+		text += lingerMark
+	}
+	if err := s.replace(ctx, old, text); err != nil {
+		if mark && !strings.Contains(old, lingerMark) {
+			err = errors.Join(err, s.host.setLinger(ctx, false))
+		}
+		return done, err
+	}
+	done.Lingers = s.host.Lingers()
+	if done.Replaced {
+		err = s.manager.restart(ctx)
+	} else {
+		err = s.manager.start(ctx)
+	}
+	if err != nil {
+		return done, &StartError{err}
+	}
+	return done, nil
+}
+
+// StartError says that a service is installed and did not start.
+type StartError struct{ Err error }
+
+func (e *StartError) Error() string { return "start the service: " + e.Err.Error() }
+func (e *StartError) Unwrap() error { return e.Err }
+
+// replace puts text in the place of old, which is empty when there was none; on an error old is back.
+func (s *Service) replace(ctx context.Context, old, text string) error {
+	if old == text {
+		return nil
+	}
+	if old != "" {
+		if err := s.manager.remove(ctx); err != nil {
+			return fmt.Errorf("take the old service out: %w", err)
+		}
+	}
+	err := s.manager.place(ctx, text)
+	if err == nil {
+		return nil
+	}
+	err = errors.Join(fmt.Errorf("install the service: %w", err), s.manager.remove(ctx))
+	if old != "" {
+		err = errors.Join(err, s.manager.place(ctx, old))
+	}
+	return err
+}
+
+// Uninstall stops the service and takes away everything that Install made, also what a broken Install left behind. Where
+// nothing is installed the error is ErrNotInstalled.
+func (s *Service) Uninstall(ctx context.Context) error {
+	text, err := s.installed()
+	if err != nil {
+		return err
+	}
+	stopped := s.manager.stop(ctx) // a manager that does not answer must not keep the file in place
+	if err := s.manager.remove(ctx); err != nil {
+		return errors.Join(fmt.Errorf("remove the service: %w", err), stopped)
+	}
+	if strings.Contains(text, lingerMark) {
+		return errors.Join(stopped, s.host.setLinger(ctx, false))
+	}
+	return stopped
+}

@@ -1,0 +1,183 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// systemd runs a unit of the user's manager, or of the system's.
+type systemd struct {
+	host Host
+	spec spec
+	unit string // without .service
+	user bool
+}
+
+func (m *systemd) name() string { return "systemd" }
+
+// dir is where the manager looks for units that were made by hand.
+func (m *systemd) dir() string {
+	if m.user {
+		return filepath.Join(m.host.Home, ".config", "systemd", "user")
+	}
+	return "/etc/systemd/system"
+}
+
+func (m *systemd) path() string { return filepath.Join(m.dir(), m.unit+".service") }
+
+func (m *systemd) render() string {
+	if m.user {
+		return renderDaemonUnit(m.spec)
+	}
+	return renderBrokerUnit(m.spec)
+}
+
+func (m *systemd) serves() string {
+	if m.user {
+		return homeLine(m.spec.home)
+	}
+	return ""
+}
+
+func (m *systemd) place(ctx context.Context, text string) error { return m.kardianosInstall(text) }
+
+// remove undoes place, and half of it as well.
+func (m *systemd) remove(ctx context.Context) error {
+	disabled := m.kardianosUninstall()
+	if err := os.Remove(m.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return errors.Join(disabled, err)
+	}
+	if disabled == nil {
+		m.sweep()
+		return nil
+	}
+	// The manager did not answer, so the links are ours to remove; it reads the directory anew when it starts.
+	if err := m.unlink(); err != nil {
+		return errors.Join(disabled, err)
+	}
+	m.sweep()
+	return nil
+}
+
+// unlink removes the links by which the unit is enabled.
+func (m *systemd) unlink() error {
+	links, err := filepath.Glob(filepath.Join(m.dir(), "*.wants", m.unit+".service"))
+	if err != nil {
+		return err
+	}
+	for _, l := range links {
+		if err := os.Remove(l); err != nil {
+			return err
+		}
+		removeEmpty(filepath.Dir(l), m.dir())
+	}
+	return nil
+}
+
+// sweep removes directories that the user's first unit brought and that are empty again.
+func (m *systemd) sweep() {
+	if m.user {
+		removeEmpty(m.dir(), filepath.Join(m.host.Home, ".config"))
+	}
+}
+
+// start forgets earlier failures: whoever starts it by hand has mended them.
+func (m *systemd) start(ctx context.Context) error {
+	_, _ = m.systemctl(ctx, "reset-failed", m.unit) // fails where there is nothing to forget
+	return m.act(ctx, "start")
+}
+
+func (m *systemd) restart(ctx context.Context) error {
+	_, _ = m.systemctl(ctx, "reset-failed", m.unit)
+	return m.act(ctx, "restart")
+}
+
+func (m *systemd) stop(ctx context.Context) error {
+	if _, err := m.systemctl(ctx, "stop", m.unit); err != nil {
+		return err
+	}
+	_, _ = m.systemctl(ctx, "reset-failed", m.unit) // so that an uninstalled unit leaves no failed one in the lists
+	return nil
+}
+
+// act runs a verb that returns when the unit has told that it is ready, and adds the unit's own words to its failure.
+func (m *systemd) act(ctx context.Context, verb string) error {
+	_, err := m.systemctl(ctx, verb, m.unit)
+	if err == nil {
+		return nil
+	}
+	if st, serr := m.status(ctx); serr == nil && st.Detail != "" {
+		return fmt.Errorf("%s: %s", m.unit, st.Detail)
+	}
+	return err
+}
+
+func (m *systemd) systemctl(ctx context.Context, args ...string) (string, error) {
+	if m.user {
+		args = append([]string{"--user"}, args...)
+	}
+	return output(ctx, "systemctl", append([]string{"--no-ask-password"}, args...)...)
+}
+
+func (m *systemd) statusCommand() string {
+	if m.user {
+		return "systemctl --user status " + m.unit
+	}
+	return "systemctl status " + m.unit
+}
+
+func (m *systemd) status(ctx context.Context) (Status, error) {
+	out, err := m.systemctl(ctx, "show", "--property", "LoadState,ActiveState,SubState,Result,MainPID,ExecMainCode,ExecMainStatus,StatusText,NRestarts,UnitFileState", m.unit)
+	if err != nil {
+		return Status{}, err
+	}
+	return readShow(out), nil
+}
+
+// readShow turns the properties of `systemctl show` into a status.
+func readShow(out string) Status {
+	p := map[string]string{}
+	for line := range strings.Lines(out) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
+			p[k] = v
+		}
+	}
+	st := Status{Detail: p["ActiveState"] + " (" + p["SubState"] + ")"}
+	st.PID, _ = strconv.Atoi(p["MainPID"]) // 0 where none runs
+	switch p["ActiveState"] {
+	case "active", "reloading":
+		st.State = Running
+	case "activating":
+		st.State = Starting
+	case "failed":
+		st.State = Failed
+	default:
+		st.State = Stopped
+	}
+	if p["LoadState"] == "not-found" || p["LoadState"] == "bad-setting" || p["LoadState"] == "masked" {
+		st.Detail += ", " + p["LoadState"]
+	}
+	if r := p["Result"]; r != "" && r != "success" {
+		st.Detail += ", " + r
+	}
+	if code := p["ExecMainStatus"]; code != "" && code != "0" {
+		kind := map[string]string{"2": "signal", "3": "signal"}[p["ExecMainCode"]] // CLD_KILLED, CLD_DUMPED
+		if kind == "" {
+			kind = "exit code"
+		}
+		st.Detail += ", last " + kind + " " + code
+	}
+	if n := p["NRestarts"]; n != "" && n != "0" {
+		st.Detail += ", restarted " + n + " times"
+	}
+	if p["StatusText"] != "" {
+		st.Detail += ": " + p["StatusText"]
+	}
+	return st
+}
