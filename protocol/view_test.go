@@ -372,6 +372,19 @@ func TestMembersRevokeTheirSessions(t *testing.T) {
 	wantRevoked(t, v, ci, true)
 	wantRevoked(t, v, dave, false)
 	wantMembers(t, v, "bob", "dave")
+	if r, _ := v.Revoked(web.Public()); !r.Own || r.By != bob.Public() {
+		t.Errorf("the session is revoked by %+v", r)
+	}
+	h.revoke(owner, RevokeKey, web)
+	if r, _ := h.view().Revoked(web.Public()); r.Own {
+		t.Errorf("the reason told is %+v, want the owner's", r)
+	}
+	h.session(bob, owner, 1)
+	h.revoke(bob, RevokeKey, owner)
+	wantRevoked(t, h.view(), owner, false)
+	if _, ok := h.view().RevokedOf(bob.Public(), owner.Public()); ok {
+		t.Error("bob revoked the owner's key")
+	}
 	h.revoke(owner, RevokeKey, dave)
 	if _, ok := h.view().RevokedOf(dave.Public(), seeded(40).Public()); !ok {
 		t.Error("a session outlives its member")
