@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -297,6 +298,57 @@ func TestFlushFails(t *testing.T) {
 	if err := q.Close(); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("close: %v, want ErrClosed", err)
 	}
+}
+
+// TestFlushFailsOnce cannot read back what it has to flush, and then can.
+func TestFlushFailsOnce(t *testing.T) {
+	disk := storetest.NewDisk()
+	var log strings.Builder
+	q := openTest(t, disk, Options{MemoryLimit: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	first, second := mustPut(t, q, direct(bob, "1", "b")), mustPut(t, q, direct(bob, "2", "b"))
+	disk.FailReads(true)
+	q.flushAndReport()
+	q.flushAndReport()
+	if _, err := q.Pull(bob, Now, 0, 9, 0); !errors.Is(err, storetest.ErrIO) {
+		t.Errorf("pull: %v, want ErrIO", err)
+	}
+	if there, err := q.Ack(bob, Now, first); !there || err != nil {
+		t.Errorf("ack: %v, %v", there, err)
+	}
+	disk.FailReads(false)
+	wantPull(t, q, bob, second)
+	q.flushAndReport()
+	q.flushAndReport()
+	wantPull(t, q, bob, second)
+	if n := len(q.queues()[bob].deletes); n != 0 || q.Stats().Flushes != 1 || q.flushed.Load() != 2 {
+		t.Errorf("%d rows to delete, flushed up to %d, %+v", n, q.flushed.Load(), q.Stats())
+	}
+	q.Ack(bob, Now, second)
+	mustFlush(t, q)
+	if n := len(q.queues()); n != 0 {
+		t.Errorf("%d queues are kept", n)
+	}
+	if errs, well := strings.Count(log.String(), "level=ERROR"), strings.Count(log.String(), "works again"); errs != 1 || well != 1 {
+		t.Errorf("logged %q", log.String())
+	}
+}
+
+// TestAckSurvives has the next commit carry an acknowledgement to the disk.
+func TestAckSurvives(t *testing.T) {
+	w := newWorld(t, 1, Options{})
+	mustPut(t, w.q, direct(bob, "1", "b"))
+	second := mustPut(t, w.q, direct(bob, "2", "b"))
+	mustFlush(t, w.q)
+	third := mustPut(t, w.q, direct(bob, "3", "b"))
+	for _, lsn := range []uint64{second, third} { // one in the DB, one in the ring
+		if there, err := w.q.Ack(bob, Now, lsn); !there || err != nil {
+			t.Errorf("ack: %v, %v", there, err)
+		}
+	}
+	last := mustPut(t, w.q, direct(bob, "4", "b"))
+	w.crash(true)
+	wantPull(t, w.q, bob, 1, last)
+	wantDepth(t, w.q, bob, 2, 4)
 }
 
 func TestFlushesByItself(t *testing.T) {

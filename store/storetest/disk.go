@@ -30,6 +30,7 @@ type Disk struct {
 	off      bool              // after Crash
 	failSync int               // fsyncs to refuse
 	failing  bool              // refuse writes
+	unread   bool              // refuse reads
 	syncs    int
 	broken   []*inode // an fsync failed: what later ones say means nothing
 }
@@ -156,6 +157,13 @@ func (d *Disk) FailWrites(on bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.failing = on
+}
+
+// FailReads refuses all reads of file contents while on.
+func (d *Disk) FailReads(on bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.unread = on
 }
 
 // Syncs is how many fsyncs of files were asked for.
@@ -312,7 +320,7 @@ type file struct {
 func (f *file) ReadAt(p []byte, off int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	if f.d.off {
+	if f.d.off || f.d.unread {
 		return 0, ErrIO
 	}
 	if off >= int64(len(f.n.data)) {
