@@ -411,6 +411,14 @@ func (c *client) open(p *protocol.Push) *protocol.Message {
 	return m
 }
 
+func decodePush(w *world, raw []byte) (p protocol.Push) {
+	w.Helper()
+	if err := json.Unmarshal(raw, &p); err != nil {
+		w.Fatal(err)
+	}
+	return p
+}
+
 // Get wants the next push to say text, and returns it without acknowledging it.
 func (c *client) Get(text string) protocol.Push {
 	c.w.Helper()

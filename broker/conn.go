@@ -5,7 +5,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -166,17 +165,15 @@ func (c *conn) endOf(err error) ending {
 		}
 		return ending{code: websocket.CloseNormalClosure, reason: endClient}
 	}
+	ne, isNet := errors.AsType[net.Error](err) // gorilla hides what it wraps
 	switch {
 	case errors.Is(err, websocket.ErrReadLimit):
 		return ending{code: websocket.CloseMessageTooBig, text: string(protocol.CodePayloadTooLarge), reason: endTooLarge}
-	case errors.Is(err, os.ErrDeadlineExceeded) && c.mesh == nil:
+	case isNet && ne.Timeout() && c.mesh == nil:
 		return ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeTimeout), reason: endHelloTimeout}
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case isNet && ne.Timeout():
 		return ending{code: websocket.CloseGoingAway, text: string(protocol.CodeTimeout), reason: endSilent}
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrUnexpectedEOF):
-		return ending{reason: endLost}
-	}
-	if _, ok := errors.AsType[net.Error](err); ok {
+	case isNet, errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrUnexpectedEOF):
 		return ending{reason: endLost}
 	}
 	return ending{code: websocket.CloseProtocolError, reason: endBadFrame}

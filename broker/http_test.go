@@ -1,0 +1,273 @@
+package broker
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// wantNoUpgrade dials and wants a refusal.
+func (c *client) wantNoUpgrade() int {
+	c.w.Helper()
+	pipe, err := c.w.listener.dial(c.addr)
+	if err != nil {
+		c.w.Fatal(err)
+	}
+	defer pipe.Close()
+	_, resp, err := websocket.NewClient(pipe, mustURL("ws://"+testHost+"/ws"), nil, 1024, 1024)
+	if err == nil || resp == nil {
+		c.w.Fatalf("upgraded, or no answer: %v", err)
+	}
+	return resp.StatusCode
+}
+
+func mustURL(s string) *url.URL {
+	u, err := url.Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return u
+}
+
+func (w *world) get(path string) (int, string) {
+	rec := httptest.NewRecorder()
+	w.srv.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+	return rec.Code, rec.Body.String()
+}
+
+func TestHealth(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		for _, path := range []string{"/health", "/health/ready"} {
+			if status, body := w.get(path); status != http.StatusOK || !strings.Contains(body, `"ok":true`) {
+				t.Errorf("%s: %d %s", path, status, body)
+			}
+		}
+		if status, body := w.get("/nothing"); status != http.StatusNotFound || !strings.Contains(body, "not_found") {
+			t.Errorf("/nothing: %d %s", status, body)
+		}
+		w.srv.queue.Close() // what a dead disk does to it
+		if status, body := w.get("/health/ready"); status != http.StatusServiceUnavailable || !strings.Contains(body, "store_failed") {
+			t.Errorf("not ready: %d %s", status, body)
+		}
+		alice := w.alice.connect()
+		s := alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi")
+		for range 2 { // the second is no repeat: nothing was kept
+			if ack := alice.wantNotQueued(s, protocol.CodeStoreFailed); !ack.Retryable {
+				t.Errorf("ack %+v", ack)
+			}
+		}
+	})
+}
+
+func TestAdminToken(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		path := filepath.Join(w.cfg.Dir, adminTokenFile)
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v", info, err)
+		}
+		b, _ := os.ReadFile(path)
+		if strings.TrimSpace(string(b)) != w.srv.AdminToken() || len(w.srv.AdminToken()) != 43 {
+			t.Errorf("file %q, token of %d", b, len(w.srv.AdminToken()))
+		}
+		token := w.srv.AdminToken()
+		w.restart()
+		if w.srv.AdminToken() != token {
+			t.Error("another token after a restart")
+		}
+		if strings.Contains(w.log.String(), token) {
+			t.Error("the token is in the log")
+		}
+	})
+}
+
+func TestCreateIsRefused(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		token := w.srv.AdminToken()
+		owner, eve := crypto.GenerateKey(), crypto.GenerateKey()
+		charter := w.sign(&protocol.Charter{Owner: owner.Public(), Created: time.Now().Unix(), Slug: "new"}, owner)
+		byEve := w.sign(&protocol.Cert{
+			Mesh: charter.Mesh(), Issuer: eve.Public(), Member: eve.Public(), Name: "eve", Role: protocol.RoleAdmin, Issued: 1,
+		}, eve)
+		tests := []struct {
+			name, token string
+			statements  []string
+			status      int
+			code        protocol.Code
+		}{
+			{"without token", "", []string{charter.Text()}, 401, protocol.CodeUnauthorized},
+			{"with a wrong token", token[1:] + "x", []string{charter.Text()}, 401, protocol.CodeUnauthorized},
+			{"with half a token", token[:20], []string{charter.Text()}, 401, protocol.CodeUnauthorized},
+			{"without charter", token, []string{byEve.Text()}, 400, protocol.CodeInvalid},
+			{"with two charters", token, []string{charter.Text(), w.charter.Text()}, 400, protocol.CodeInvalid},
+			{"with a stranger's certificate", token, []string{charter.Text(), byEve.Text()}, 403, protocol.CodeForbidden},
+			{"with a statement of another mesh", token, []string{charter.Text(), w.certify(w.bob, protocol.RoleMember).Text()}, 403, protocol.CodeForeign},
+			{"again", token, []string{w.charter.Text()}, 409, protocol.CodeExists},
+			{"with nonsense", token, []string{"nonsense"}, 400, protocol.CodeBadStatement},
+		}
+		for _, tt := range tests {
+			status, body := w.post("/api/v1/meshes", tt.token, protocol.CreateRequest{Statements: tt.statements})
+			var e httpError
+			if err := json.Unmarshal([]byte(body), &e); err != nil || status != tt.status || e.Code != tt.code || e.OK {
+				t.Errorf("%s: %d %s", tt.name, status, body)
+			}
+		}
+		if status, body := w.post("/api/v1/meshes", token, protocol.CreateRequest{Statements: []string{charter.Text()}}); status != 201 {
+			t.Errorf("create: %d %s", status, body)
+		}
+	})
+}
+
+func TestHTTPLimits(t *testing.T) {
+	story(t, Limits{HTTPPerAddress: 3, HTTPBody: 2000}, func(w *world) {
+		size := func(n int) (int, string) {
+			return w.post("/join", "", map[string]string{"invite": strings.Repeat("x", n-len(`{"invite":""}`))})
+		}
+		if status, body := size(2000); status != http.StatusBadRequest {
+			t.Errorf("2000 bytes: %d %s", status, body)
+		}
+		if status, body := size(2001); status != http.StatusRequestEntityTooLarge {
+			t.Errorf("2001 bytes: %d %s", status, body)
+		}
+		size(100)
+		if status, body := size(100); status != http.StatusTooManyRequests || !strings.Contains(body, `"retry_after_ms":20000`) {
+			t.Errorf("fourth visit: %d %s", status, body)
+		}
+		time.Sleep(20 * time.Second)
+		if status, _ := size(100); status != http.StatusBadRequest {
+			t.Errorf("20 s later: %d", status)
+		}
+	})
+}
+
+func TestClientAddr(t *testing.T) {
+	tests := []struct{ remote, forwarded, want string }{
+		{"10.0.0.9:1", "", "10.0.0.9"},
+		{"10.0.0.9:1", "10.1.1.1", "10.0.0.9"}, // only a proxy on this machine is believed
+		{"127.0.0.1:1", "", "127.0.0.1"},
+		{"127.0.0.1:1", "10.1.1.1", "10.1.1.1"},
+		{"[::1]:1", "10.1.1.1, 10.2.2.2", "10.2.2.2"},
+		{"127.0.0.1:1", "nonsense", "127.0.0.1"},
+	}
+	for _, tt := range tests {
+		r := httptest.NewRequest(http.MethodGet, "/ws", nil)
+		r.RemoteAddr = tt.remote
+		if tt.forwarded != "" {
+			r.Header.Set("X-Forwarded-For", tt.forwarded)
+		}
+		if got := clientAddr(r); got != tt.want {
+			t.Errorf("%+v: %s", tt, got)
+		}
+	}
+}
+
+func TestDrain(t *testing.T) {
+	story(t, Limits{Drain: 10 * time.Second}, func(w *world) {
+		alice, bob := w.alice.connect(), w.bob.connect()
+		s := alice.Send(w.bob, "before")
+		closed := make(chan struct{})
+		start := time.Now()
+		go func() {
+			defer close(closed)
+			w.close()
+		}()
+		time.Sleep(time.Second)
+		open := alice // one of the two is closed at once, the other after five seconds
+		if alice.isClosed() {
+			open = bob
+		}
+		ack := open.submit(open.seal(w.cathy.key.Public(), protocol.PriorityNext, "late"))
+		if ack.Code != protocol.CodeDraining || !ack.Retryable || ack.RetryAfter == 0 {
+			t.Errorf("ack %+v", ack)
+		}
+		if open == alice {
+			alice.wantQueued(s) // a repeat is still answered
+		}
+		alice.wantClose(websocket.CloseGoingAway)
+		bob.wantClose(websocket.CloseGoingAway)
+		<-closed
+		if d := time.Since(start); d < 5*time.Second || d > 20*time.Second {
+			t.Errorf("drained in %s", d)
+		}
+		w.open()
+		w.bob.connect().Want("before")
+	})
+}
+
+func (c *client) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed != nil
+}
+
+func TestCloseTwice(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		w.close()
+		if err := w.srv.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		w.open()
+	})
+}
+
+func TestSecondBrokerOnTheDirectory(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		if srv, err := New(w.cfg); err == nil || srv != nil {
+			t.Error("two brokers on one directory")
+		}
+	})
+}
+
+func TestMetrics(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		alice, bob := w.alice.connect(), w.bob.connect()
+		s := alice.Send(w.bob, "hi")
+		alice.wantQueued(s)
+		bob.Want("hi")
+		alice.WantReceipt(s, protocol.StateDelivered, true)
+		alice.wantNotQueued(alice.seal(crypto.GenerateKey().Public(), protocol.PriorityNext, "hi"), protocol.CodeUnknownRecipient)
+		bob.leave()
+		rec := httptest.NewRecorder()
+		w.srv.MetricsHandler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		for _, want := range []string{
+			`claudemesh_broker_messages_total{priority="next"} 1`,
+			`claudemesh_broker_messages_total{priority="low"} 0`,
+			`claudemesh_broker_repeats_total 1`,
+			`claudemesh_broker_pushes_total 2`, // and the receipt
+			`claudemesh_broker_receipts_total{state="delivered"} 1`,
+			`claudemesh_broker_refusals_total{reason="unknown_recipient"} 1`,
+			`claudemesh_broker_refusals_total{reason="queue_full"} 0`,
+			`claudemesh_broker_closes_total{reason="client"} 1`,
+			`claudemesh_broker_closes_total{reason="slow"} 0`,
+			`claudemesh_broker_connections{kind="control"} 1`,
+			`claudemesh_broker_connections{kind="hello"} 0`,
+			`claudemesh_broker_commit_seconds_count 1`,
+			`claudemesh_broker_push_seconds_count 1`,
+			`claudemesh_broker_committed_total 2`,
+			`claudemesh_broker_meshes 1`,
+		} {
+			if !strings.Contains(rec.Body.String(), want+"\n") {
+				t.Errorf("no %s in\n%s", want, grep(rec.Body.String(), strings.Split(want, "{")[0]))
+			}
+		}
+	})
+}
+
+func grep(text, word string) (found string) {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, word) {
+			found += line
+		}
+	}
+	return found
+}
