@@ -141,6 +141,21 @@ func TestLinkClosed(t *testing.T) {
 	}
 }
 
+// A removed admin's link that is kept can be closed by him still.
+func TestLinkClosedByRemovedAdmin(t *testing.T) {
+	h := newHistory(t)
+	h.cert(owner, alice, "alice", RoleAdmin, 1)
+	inv := h.invite(alice, seeded(9), RoleMember)
+	h.revoke(owner, RevokeAdmin, alice, inv)
+	if h.view().LinkClosed(inv.Body.(*Invite)) {
+		t.Error("closed before anybody closed it")
+	}
+	h.revoke(alice, RevokeLink, seeded(9))
+	if !h.view().LinkClosed(inv.Body.(*Invite)) {
+		t.Error("still open")
+	}
+}
+
 func TestMayIssue(t *testing.T) {
 	h := newHistory(t)
 	h.cert(owner, alice, "alice", RoleAdmin, 1)

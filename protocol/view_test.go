@@ -521,6 +521,7 @@ func TestFork(t *testing.T) {
 	a := h.handOver(owner, 1, owner2, recovery, kept)
 	b := h.handOver(owner, 1, mallory, recovery)
 	h.handOver(mallory, 2, owner3, recovery)
+	h.handOver(mallory, 2, owner, recovery) // was owner before: leads nowhere, whomever a link names
 	views := map[string]struct {
 		pins     Pins
 		owner    *crypto.PrivateKey
