@@ -117,17 +117,22 @@ func (a *arrival) storeMessage(tx *store.Tx, cloned bool) error {
 	case a.inbound == "hold":
 		row.Held = "messages of this mesh are held"
 	}
-	return a.m.storeRow(tx, row)
+	return a.m.storeRow(tx, row, a.msg)
 }
 
-// storeRow puts a row into the inbox and tells of it. A session's mail is told to that session alone.
-func (m *mesh) storeRow(tx *store.Tx, row *inRow) error {
+// storeRow puts a row into the inbox and tells of it. A session's mail is told to that session alone. msg is nil for an alarm, which waits for nobody.
+func (m *mesh) storeRow(tx *store.Tx, row *inRow, msg *protocol.Message) error {
 	if s, _ := m.ring.session(row.Own); s != nil && !row.Member {
 		row.ToSession = s.Label
 	}
 	n, err := m.env.mail.add(tx, row)
 	if err != nil {
 		return err
+	}
+	if msg != nil {
+		if err := waitFor(tx, n, row, msg); err != nil {
+			return err
+		}
 	}
 	o := eventOptions{Inbox: n}
 	if s, _ := m.ring.session(row.Own); s != nil && !row.Member {
@@ -237,7 +242,7 @@ func (a *arrival) storeAlarm(tx *store.Tx) error {
 	return a.m.storeRow(tx, &inRow{
 		Mesh: a.m.meshID, Own: own, Member: own == a.m.self, From: a.alarm.Sender, Name: a.m.claimedName(a.alarm.Sender),
 		MessageID: a.push.MessageID, Received: now.UnixMilli(), Alarm: a.alarm.Reason,
-	})
+	}, nil)
 }
 
 // claimedName is how an alarm calls who it claims to be from.

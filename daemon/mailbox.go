@@ -151,7 +151,7 @@ func (b *mailbox) list(q protocol.InboxQuery, acting *localSession) ([]protocol.
 			if _, err := getJSON(tx, bucketInbox, k, &row); err != nil {
 				return err
 			}
-			if !q.All && row.Read != 0 || q.Mesh != "" && b.slug(row.Mesh) != q.Mesh || !row.visible(acting) {
+			if !q.All && (row.Read != 0 || row.Shown != 0) || q.Mesh != "" && b.slug(row.Mesh) != q.Mesh || !row.visible(acting) {
 				continue
 			}
 			msg, err := b.show(&row)

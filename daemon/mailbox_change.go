@@ -62,6 +62,11 @@ func (b *mailbox) change(c protocol.InboxChange, acting *localSession, edit func
 			if err := putJSON(tx, bucketInbox, u64(seq), row); err != nil {
 				return err
 			}
+			if row.Read != 0 {
+				if err := tx.Delete(bucketWaiting, u64(seq)); err != nil {
+					return err
+				}
+			}
 			if row.Alarm != "" {
 				continue
 			}
@@ -149,6 +154,9 @@ func (b *mailbox) remove(pick func(*store.Tx) (map[uint64]*inRow, error)) (count
 		count = len(rows)
 		for seq, row := range rows {
 			if err := tx.Delete(bucketInbox, u64(seq)); err != nil {
+				return err
+			}
+			if err := tx.Delete(bucketWaiting, u64(seq)); err != nil {
 				return err
 			}
 			for _, id := range row.ids() {

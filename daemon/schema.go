@@ -33,12 +33,15 @@ const (
 	bucketReceipts = "receipts" // mesh ‖ sequence → receipt to be sent
 	bucketInvites  = "invites"  // mesh ‖ invite id → inviteRow
 	bucketEvents   = "events"   // event sequence → protocol.Event
+	bucketWaiting  = "waiting"  // received sequence → waitRow, until the message was shown
+	bucketAccepted = "accepted" // mesh ‖ member key → when the user accepted its messages, Unix ms
 )
 
 // buckets lists all that openStore creates.
 var buckets = []string{
 	bucketState, bucketTrust, bucketPins, bucketKnown, bucketSessions, bucketEnded, bucketOutbox, bucketSealed, bucketOutIDs,
 	bucketNumbers, bucketInbox, bucketInIDs, bucketReplay, bucketHeld, bucketReceipts, bucketInvites, bucketEvents,
+	bucketWaiting, bucketAccepted,
 }
 
 // migrations[i] brings daemon.db from schema i to i+1.
