@@ -96,9 +96,9 @@ func story(t *testing.T, f func(w *world)) {
 		defer w.close()
 		w.bob, w.cathy = w.admitted("bob"), w.admitted("cathy")
 		for _, n := range w.nodes {
-			n.start()
+			n.start() // alice first: she tells the broker of the others
+			synctest.Wait()
 		}
-		synctest.Wait()
 		f(w)
 	})
 }
@@ -434,4 +434,17 @@ func wantRefusal(t testing.TB, err error, code protocol.Code) {
 	if got := protocol.CodeOf(err); got != code {
 		t.Errorf("error %v has code %q, want %q", err, got, code)
 	}
+}
+
+// copyOf takes a copy of a daemon's home, for another to run on.
+func (w *world) copyOf(n *node) (restore func(*node), err error) {
+	var b bytes.Buffer
+	if _, err := n.db.WriteTo(&b); err != nil {
+		return nil, err
+	}
+	return func(to *node) {
+		if err := os.WriteFile(to.path(), b.Bytes(), 0o600); err != nil {
+			w.Fatal(err)
+		}
+	}, nil
 }
