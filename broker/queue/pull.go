@@ -46,12 +46,17 @@ func (d *Disk) Pull(to Recipient, class Class, after uint64, max, maxBytes int) 
 			rows, spills = l.ring.read(rows, class, after, &left)
 			q.mu.Unlock()
 			err := d.fetch(rows, spills)
-			if errors.Is(err, store.ErrGone) && !d.closed.Load() {
-				// A flush has moved these rows meanwhile: they are in bbolt.
-				rows, left = rows[:n], before
-				continue
+			switch {
+			case err == nil:
+				return rows, nil
+			case !errors.Is(err, store.ErrGone):
+				return nil, err
+			case d.closed.Load():
+				return nil, store.ErrClosed
 			}
-			return rows, err
+			// A flush has moved these rows meanwhile: they are in bbolt.
+			rows, left = rows[:n], before
+			continue
 		}
 		upTo, moves := q.flushed, q.moves
 		q.mu.Unlock()

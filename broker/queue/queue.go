@@ -50,7 +50,7 @@ type Queue interface {
 	// once, or after a while when commits fall behind. Done (which may be nil)
 	// is called once: when the message is on disk and visible to Pull, with its
 	// LSN, or with the error after which it is not accepted. It may be called
-	// before Put returns.
+	// before Put returns. So the caller holds no lock that done or a wake takes.
 	Put(m Message, done func(lsn uint64, err error))
 
 	// Pull returns the first rows of the class with an LSN above after: at most
