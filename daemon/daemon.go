@@ -35,7 +35,7 @@ type Config struct {
 	LocalBroker func(ctx context.Context, listen, dir string) error
 
 	watchEvery time.Duration // of config.json; zero means one second
-	started    func()        // called when the socket answers
+	started    func(*Daemon) // called when the socket answers
 }
 
 // Daemon is the one daemon of a user on a machine: it holds the store, the socket, and a mesh for each membership.
@@ -116,7 +116,9 @@ func (d *Daemon) run(ln *listener) error {
 	seen := statConfig(d.home)
 	d.reload()
 	if err := d.openRegistry(); err != nil {
-		return err
+		d.stop()
+		d.closeMeshes()
+		return errors.Join(err, ln.Close(), ln.remove())
 	}
 	defer d.live.Close()
 	var wg sync.WaitGroup

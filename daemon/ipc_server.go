@@ -34,7 +34,7 @@ func (d *Daemon) serve(ln *listener) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
 	if d.cfg.started != nil {
-		d.cfg.started()
+		d.cfg.started(d)
 	}
 	var err error
 	select {

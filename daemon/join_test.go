@@ -78,7 +78,7 @@ func TestJoinInvited(t *testing.T) {
 	alice := startDaemon(t, alicesHome)
 	alice.wantState("acme", protocol.ConnOpen)
 	link := alice.link("acme", 1).Link
-	alice.stop()
+	alice.end()
 	joined, err := Join(context.Background(), JoinOptions{Home: bobsHome, Link: link, Name: "bob", WaitVerified: -1})
 	if err != nil {
 		t.Fatal(err)

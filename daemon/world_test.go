@@ -64,6 +64,7 @@ func newBroker(t *testing.T) *testBroker {
 type testDaemon struct {
 	t    *testing.T
 	home config.Home
+	*Daemon
 	*client.Client
 	cancel context.CancelFunc
 	ended  chan error
@@ -74,24 +75,24 @@ func startDaemon(t *testing.T, home config.Home) *testDaemon {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &testDaemon{t: t, home: home, Client: client.Dial(home), cancel: cancel, ended: make(chan error, 1)}
-	started := make(chan struct{})
+	started := make(chan *Daemon, 1)
 	go func() {
 		d.ended <- Run(ctx, Config{
-			Home: home, Version: "test", Logger: slog.New(slog.DiscardHandler), watchEvery: time.Millisecond, started: func() { close(started) },
+			Home: home, Version: "test", Logger: discard(), watchEvery: time.Millisecond, started: func(d *Daemon) { started <- d },
 		})
 	}()
 	select {
-	case <-started:
+	case d.Daemon = <-started:
 	case err := <-d.ended:
 		cancel()
 		t.Fatalf("the daemon ended at once: %v", err)
 	}
-	t.Cleanup(d.stop)
+	t.Cleanup(d.end)
 	return d
 }
 
-// stop ends the daemon; later calls do nothing.
-func (d *testDaemon) stop() {
+// end stops the daemon; later calls do nothing.
+func (d *testDaemon) end() {
 	d.t.Helper()
 	if d.cancel == nil {
 		return
@@ -159,7 +160,7 @@ func (d *testDaemon) link(slug string, uses int) protocol.InviteInfo {
 	return info
 }
 
-// wantOnly fails if the home holds a secret or a membership that a refused join left.
+// wantNothing fails if a refused command left anything in the home.
 func wantNothing(t *testing.T, home config.Home) {
 	t.Helper()
 	entries, err := os.ReadDir(home.Dir())
@@ -186,3 +187,5 @@ func exists(path ...string) bool {
 	_, err := os.Stat(filepath.Join(path...))
 	return err == nil
 }
+
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }

@@ -1,0 +1,200 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// A daemon without a mesh is healthy and idle.
+func TestIdle(t *testing.T) {
+	d := startDaemon(t, newHome(t))
+	h, err := d.Health(context.Background())
+	if err != nil || !h.OK || h.PID != os.Getpid() || h.Version != "test" || len(h.Meshes) != 0 {
+		t.Errorf("health %+v, %v", h, err)
+	}
+	if list, err := d.Meshes(context.Background()); err != nil || list == nil || len(list) != 0 {
+		t.Errorf("meshes %v, %v", list, err)
+	}
+	_, err = d.Send(context.Background(), protocol.SendRequest{To: "bob", Body: "hi"})
+	wantCode(t, "send", err, protocol.CodeNotFound)
+}
+
+// A second daemon ends, says whose pid it met, and disturbs nothing.
+func TestOnlyOneDaemon(t *testing.T) {
+	home := newHome(t)
+	first := startDaemon(t, home)
+	err := Run(context.Background(), Config{Home: home, Logger: discard()})
+	if e := wantCode(t, "the second", err, protocol.CodeExists); !strings.Contains(e.Message, "another daemon runs (pid ") {
+		t.Errorf("message %q", e.Message)
+	}
+	if _, err := first.Health(context.Background()); err != nil {
+		t.Errorf("the first: %v", err)
+	}
+}
+
+// What a daemon that died left is no obstacle: its socket, its pid file, and half of a new socket.
+func TestLeftovers(t *testing.T) {
+	home := newHome(t)
+	for _, path := range []string{home.SocketFile(), filepath.Join(home.Dir(), "d.new")} {
+		ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ln.SetUnlinkOnClose(false)
+		ln.Close()
+	}
+	if err := config.WriteFile(pidFile(home), []byte("1\n")); err != nil {
+		t.Fatal(err)
+	}
+	d := startDaemon(t, home)
+	if _, err := d.Health(context.Background()); err != nil {
+		t.Error(err)
+	}
+	d.end()
+	for _, path := range []string{home.SocketFile(), pidFile(home)} {
+		if exists(path) {
+			t.Errorf("%s is left behind", path)
+		}
+	}
+}
+
+// A home whose path is too long for a socket has it elsewhere, and clients find it.
+func TestLongHome(t *testing.T) {
+	home, err := config.OpenHome(filepath.Join(newHome(t).Dir(), strings.Repeat("x", config.MaxSocketPath)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := startDaemon(t, home)
+	if _, err := d.Health(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	path := home.SocketPath()
+	if path == home.SocketFile() || len(path) > config.MaxSocketPath {
+		t.Fatalf("socket at %s", path)
+	}
+	wantPrivate(t, filepath.Dir(path), 0o700)
+	wantPrivate(t, path, 0o600)
+	d.end()
+	if exists(filepath.Dir(path)) || home.SocketPath() != home.SocketFile() {
+		t.Errorf("%s is left behind", path)
+	}
+	dead := filepath.Join(t.TempDir(), "cm-dead")
+	if err := errors.Join(os.Mkdir(dead, 0o700), os.WriteFile(filepath.Join(dead, "daemon.sock"), nil, 0o600), home.RecordSocket(filepath.Join(dead, "daemon.sock"))); err != nil {
+		t.Fatal(err)
+	}
+	again := startDaemon(t, home)
+	if _, err := again.Health(context.Background()); err != nil || exists(dead) {
+		t.Errorf("after a daemon that died: %v, its directory is there: %v", err, exists(dead))
+	}
+}
+
+func wantPrivate(t *testing.T, path string, want fs.FileMode) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := info.Mode().Perm(); got != want && runtime.GOOS != "windows" {
+		t.Errorf("%s has mode %04o, want %04o", path, got, want)
+	}
+}
+
+// Everything that a daemon makes is its user's alone, its log included.
+func TestModes(t *testing.T) {
+	b, home := newBroker(t), newHome(t)
+	create(t, home, b, "acme", "alice")
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ready, ended := make(chan struct{}), make(chan error, 1)
+	go func() { ended <- Run(ctx, Config{Home: home, started: func(*Daemon) { close(ready) }}) }()
+	<-ready
+	wantPrivate(t, home.Dir(), 0o700)
+	entries, err := os.ReadDir(home.Dir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, e := range entries {
+		seen[e.Name()] = true
+		wantPrivate(t, filepath.Join(home.Dir(), e.Name()), 0o600)
+	}
+	for _, name := range []string{"config.json", "owner-acme.key", "daemon.db", "daemon.sock", "daemon.log", "daemon.pid"} {
+		if !seen[name] {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShutdown(t *testing.T) {
+	d := startDaemon(t, newHome(t))
+	if err := d.Shutdown(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-d.ended; err != nil {
+		t.Error(err)
+	}
+	d.ended <- nil
+}
+
+// A store of a later version is left alone.
+func TestNewerStore(t *testing.T) {
+	home := newHome(t)
+	migrations = append(migrations, migrations[0])
+	db, err := openStore(home.DBFile())
+	migrations = migrations[:len(migrations)-1]
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	err = Run(context.Background(), Config{Home: home, Logger: discard()})
+	wantCode(t, "run", err, protocol.CodeNotSupported)
+}
+
+func TestLogFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "daemon.log")
+	l, err := openLogFile(path, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	line := strings.Repeat("x", 59) + "\n"
+	for range 3 {
+		if n, err := l.Write([]byte(line)); n != 60 || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	for _, p := range []string{path, path + ".1"} {
+		if b, err := os.ReadFile(p); err != nil || string(b) != line {
+			t.Errorf("%s: %d bytes, %v", p, len(b), err)
+		}
+		wantPrivate(t, p, 0o600)
+	}
+	if err := errors.Join(l.Close(), l.Close()); err != nil {
+		t.Error(err)
+	}
+	if _, err := l.Write([]byte("x")); !errors.Is(err, fs.ErrClosed) {
+		t.Errorf("write after close: %v", err)
+	}
+	again, err := openLogFile(path, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	again.Write([]byte(line))
+	if b, _ := os.ReadFile(path); string(b) != line {
+		t.Errorf("the size of an older run is not counted: %d bytes", len(b))
+	}
+}
