@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"slices"
 	"time"
 
@@ -106,6 +107,27 @@ func (v *View) CheckSession(s *Statement, invited bool, now time.Time) error {
 		return Refuse(CodeExpired, "the session's statement has expired")
 	}
 	return nil
+}
+
+// Supersedes reports whether of two session statements, or two apikey statements, of one member and key s is the one to keep:
+// the one issued later, of two of one millisecond the one with the lower id. So everybody keeps the same one, whichever came
+// first, and nobody can bring back an old list of groups.
+func (s *Statement) Supersedes(old *Statement) bool {
+	issued := func(s *Statement) (ownKey, int64) {
+		switch b := s.Body.(type) {
+		case *Session:
+			return ownKey{b.Member, b.Session}, b.Issued
+		case *APIKey:
+			return ownKey{b.Member, b.Key}, b.Issued
+		}
+		return ownKey{}, 0
+	}
+	own, at := issued(s)
+	ownOld, atOld := issued(old)
+	if s.Kind != old.Kind || s.mesh != old.mesh || own != ownOld {
+		return false
+	}
+	return at > atOld || at == atOld && bytes.Compare(s.ID[:], old.ID[:]) < 0
 }
 
 func (v *View) checkKeys(member, key crypto.PublicKey) error {

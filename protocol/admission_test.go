@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -224,6 +225,29 @@ func TestCheckSession(t *testing.T) {
 			s := c.say(h)
 			wantCode(t, h.view().CheckSession(s, c.invited, now), c.code)
 		})
+	}
+}
+
+func TestSupersedes(t *testing.T) {
+	h := newHistory(t)
+	web := seeded(4)
+	old, young := h.session(bob, web, 1), h.session(bob, web, 2)
+	twin := mustSign(t, &Session{Mesh: h.mesh(), Member: bob.Public(), Session: web.Public(), Label: "other", Issued: 2}, bob, web)
+	key := mustSign(t, &APIKey{Mesh: h.mesh(), Member: bob.Public(), Key: web.Public(), Label: "ci", Issued: 3}, bob, web)
+	if !young.Supersedes(old) || old.Supersedes(young) || young.Supersedes(young) {
+		t.Error("not the later one is kept")
+	}
+	if lower := bytes.Compare(twin.ID[:], young.ID[:]) < 0; twin.Supersedes(young) != lower || young.Supersedes(twin) == lower {
+		t.Error("of two of one millisecond not the lower id is kept")
+	}
+	for _, other := range []*Statement{h.session(dave, web, 9), h.session(bob, seeded(8), 9), key, h.charter} {
+		if other.Supersedes(old) || old.Supersedes(other) {
+			t.Errorf("a %s of another member or key takes part", other.Kind)
+		}
+	}
+	later := mustSign(t, &APIKey{Mesh: h.mesh(), Member: bob.Public(), Key: web.Public(), Label: "ci", Issued: 4}, bob, web)
+	if !later.Supersedes(key) {
+		t.Error("not the later api key is kept")
 	}
 }
 
