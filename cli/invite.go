@@ -21,7 +21,7 @@ func inviteVerb() *verb {
 		name: "invite", heading: headStart, usage: "make a link that lets somebody join",
 		flags: []urfave.Flag{
 			meshFlag(),
-			&urfave.StringFlag{Name: "role", Usage: "what the holder becomes: `R` is member or admin (admin needs the owner key)", Value: "member"},
+			&urfave.StringFlag{Name: "role", Usage: "what the holder becomes: `R` is member or admin (admin needs the owner key)", Value: protocol.RoleMember},
 			&urfave.StringFlag{Name: "expires", Usage: "the link's `TIME` of life, at most 30d", Value: "7d"},
 			&urfave.IntFlag{Name: "uses", Usage: "how many may join with it: `N`", Value: 1},
 			&urfave.BoolFlag{Name: "qr", Usage: "draw it as a QR code, too"},
@@ -48,7 +48,7 @@ func runInvite(ctx context.Context, c *call) error {
 		return err
 	}
 	var info protocol.InviteInfo
-	if req.Role == roleAdmin {
+	if req.Role == protocol.RoleAdmin {
 		info, err = adminInvite(ctx, cl, req)
 	} else {
 		info, err = cl.CreateInvite(ctx, req)
@@ -58,8 +58,6 @@ func runInvite(ctx context.Context, c *call) error {
 	}
 	return c.printInvite(info)
 }
-
-const roleAdmin = "admin"
 
 func (c *call) inviteRequest() (req protocol.InviteRequest, err error) {
 	life, err := c.duration("expires")
@@ -73,7 +71,7 @@ func (c *call) inviteRequest() (req protocol.InviteRequest, err error) {
 	if req.Uses, err = c.positive("uses"); err != nil {
 		return req, err
 	}
-	req.Role, err = c.oneOf("role", "member", roleAdmin)
+	req.Role, err = c.oneOf("role", protocol.RoleMember, protocol.RoleAdmin)
 	return req, err
 }
 
@@ -89,7 +87,7 @@ func adminInvite(ctx context.Context, cl *client.Client, req protocol.InviteRequ
 		return info, err
 	}
 	link := crypto.GenerateKey()
-	signed, err := protocol.Sign(&protocol.Invite{Mesh: mesh, Issuer: owner.Public(), Link: link.Public(), Role: roleAdmin,
+	signed, err := protocol.Sign(&protocol.Invite{Mesh: mesh, Issuer: owner.Public(), Link: link.Public(), Role: protocol.RoleAdmin,
 		Uses: uint64(req.Uses), Expires: req.Expires, URL: m.Broker, Owner: owner.Public()}, owner)
 	if err != nil {
 		return info, err

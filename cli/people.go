@@ -77,8 +77,9 @@ func membersVerb() *verb {
 	return &verb{
 		name: "members", heading: headPeople, usage: "everybody who belongs to your meshes, online or not",
 		flags:    []urfave.Flag{meshFlag(), jsonFlag()},
-		examples: []string{"claudemesh members", "claudemesh members --json"},
+		examples: []string{"claudemesh members", "claudemesh members --json", "claudemesh members admit cathy"},
 		run:      runMembers,
+		subs:     []*verb{admitVerb()},
 	}
 }
 

@@ -1,11 +1,16 @@
+//go:build !windows
+
 package cli
 
 import (
 	"bufio"
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -36,7 +41,9 @@ func TestMain(m *testing.M) {
 //	keys 0.from name pubkey        the object there has these fields; "." is the whole document
 //	count 3                        the JSON list on stdout has three items
 //	follow bob inbox --follow      starts a verb that goes on
-//	next 'regexp'                  its next line matches
+//	next 'regexp'                  its next line matches; a group in it becomes NEXT
+//	fetch URL regexp               what is served there matches
+//	cert localhost                 makes localhost.pem and localhost-key.pem
 //	unfollow                       SIGINT ends it with exit code 0
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -47,6 +54,7 @@ func TestScripts(t *testing.T) {
 			"broker": cmdBroker, "alice": person("alice"), "bob": person("bob"), "cathy": person("cathy"),
 			"exits": cmdExits, "parallel": cmdParallel, "set": cmdSet, "want": cmdWant, "count": cmdCount,
 			"keys": cmdKeys, "follow": cmdFollow, "next": cmdNext, "unfollow": cmdUnfollow,
+			"fetch": cmdFetch, "cert": cmdCert,
 		},
 	})
 }
@@ -307,6 +315,7 @@ func cmdFollow(ts *testscript.TestScript, neg bool, args []string) {
 	exe, err := exec.LookPath("claudemesh")
 	ts.Check(err)
 	f.cmd = exec.Command(exe, args[1:]...)
+	f.cmd.Dir = ts.MkAbs(".")
 	f.cmd.Env = []string{"HOME=" + ts.Getenv("HOME"), "CLAUDEMESH_CONFIG_DIR=" + filepath.Join(ts.Getenv("WORK"), args[0])}
 	out, err := f.cmd.StdoutPipe()
 	ts.Check(err)
@@ -321,8 +330,12 @@ func cmdNext(ts *testscript.TestScript, neg bool, args []string) {
 	re, err := regexp.Compile(args[0])
 	ts.Check(err)
 	line, err := ts.Value(followKey{}).(*follower).lines.ReadString('\n')
-	if err != nil || !re.MatchString(line) {
+	m := re.FindStringSubmatch(line)
+	if m == nil {
 		ts.Fatalf("the next line is %q (%v)", line, err)
+	}
+	if len(m) > 1 {
+		ts.Setenv("NEXT", m[1])
 	}
 }
 
@@ -334,4 +347,31 @@ func cmdUnfollow(ts *testscript.TestScript, neg bool, _ []string) {
 	ts.Check(f.cmd.Process.Signal(os.Interrupt))
 	ts.Check(f.cmd.Wait())
 	f.cmd = nil
+}
+
+func cmdFetch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fetch URL REGEXP")
+	}
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	res, err := client.Get(args[0])
+	ts.Check(err)
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	ts.Check(err)
+	re, err := regexp.Compile(args[1])
+	ts.Check(err)
+	if !re.Match(b) {
+		ts.Fatalf("%s: %s", res.Status, b)
+	}
+}
+
+func cmdCert(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: cert NAME")
+	}
+	cert, key, err := selfSigned(args[0])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pem"), cert, 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+"-key.pem"), key, 0o600))
 }
