@@ -110,6 +110,8 @@ func TestAdminsFillTheMeshAndTheOwnerClearsIt(t *testing.T) {
 	if s.Len() > MaxMeshLog+1 {
 		t.Errorf("%d statements are held", s.Len())
 	}
+	h.addTo(s, h.revoke(bob, RevokeKey, bob)) // so does it to somebody who leaves
+	wantMembers(t, s.View(), "cathy!", "dave")
 }
 
 func TestSetSize(t *testing.T) {
