@@ -22,13 +22,13 @@ func (d *Daemon) handleLeave(w http.ResponseWriter, r *http.Request) error {
 	out := protocol.LeaveReply{OK: true, Mesh: j.member.Slug}
 	if j.mesh == nil {
 		out.Reason = "the mesh was not running: " + j.err.Error()
-	} else if err := j.mesh.leave(r.Context()); err != nil {
+	} else if err := j.mesh.leave(r.Context()); err == nil || protocol.CodeOf(err) == protocol.CodeRevoked {
+		out.Published = true // the broker may hang up on a revoked key before it has answered
+	} else {
 		if e, ok := errors.AsType[*protocol.Error](err); ok && e.Code == protocol.CodeUnavailable && !req.Force {
 			return protocol.Refuse(e.Code, "nobody would hear that you left: %s", e.Message).WithHint("try again when the broker is back, or leave with --force")
 		}
 		out.Reason = err.Error()
-	} else {
-		out.Published = true
 	}
 	if key, err := d.home.OwnerKey(j.member.MeshID); err == nil {
 		out.OwnerKey = key.Path

@@ -53,9 +53,9 @@ func (d *Daemon) serve(ln *listener) error {
 // route is a handler that reports a refusal by returning it.
 type route func(w http.ResponseWriter, r *http.Request) error
 
-func (d *Daemon) routes() http.Handler {
-	mux := http.NewServeMux()
-	for pattern, handle := range map[string]route{
+// table lists the routes by pattern.
+func (d *Daemon) table() map[string]route {
+	return map[string]route{
 		"GET /v1/health":           d.handleHealth,
 		"GET /v1/meshes":           d.handleMeshes,
 		"GET /v1/whoami":           d.handleWhoAmI,
@@ -84,7 +84,12 @@ func (d *Daemon) routes() http.Handler {
 		"POST /v1/mail/settle":     d.handleSettle,
 		"POST /v1/accept":          d.handleAccept,
 		"POST /v1/shutdown":        d.handleShutdown,
-	} {
+	}
+}
+
+func (d *Daemon) routes() http.Handler {
+	mux := http.NewServeMux()
+	for pattern, handle := range d.table() {
 		mux.Handle(pattern, d.handler(handle))
 	}
 	mux.Handle("/", d.handler(func(_ http.ResponseWriter, r *http.Request) error {

@@ -1,0 +1,229 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// stream reads a stream of events as a client does.
+type stream struct {
+	t    *testing.T
+	next func() (protocol.Event, error, bool)
+}
+
+func (d *testDaemon) stream(q client.EventQuery) *stream {
+	ctx, cancel := context.WithCancel(context.Background())
+	next, stop := iter.Pull2(d.Events(ctx, q))
+	d.t.Cleanup(func() { cancel(); stop() })
+	return &stream{t: d.t, next: next}
+}
+
+// want reads the next event, which must be a notice of that text, or of a type alone.
+func (s *stream) want(what string) protocol.Event {
+	s.t.Helper()
+	e, err, ok := s.next()
+	if err != nil || !ok {
+		s.t.Fatalf("want %s: %v", what, err)
+	}
+	if e.Notice != what && e.Type != what {
+		s.t.Fatalf("got %+v, want %s", e, what)
+	}
+	return e
+}
+
+func (d *testDaemon) notice(text string, o eventOptions) {
+	d.hub.emit(protocol.Event{Type: eventNotice, Notice: text}, o)
+}
+
+func TestEventsLiveAndReplayed(t *testing.T) {
+	d := startDaemon(t, newHome(t))
+	d.notice("before", eventOptions{})
+	live := d.stream(client.EventQuery{})
+	live.want("ready")
+	d.notice("one", eventOptions{})
+	one := live.want("one")
+	d.notice("two", eventOptions{})
+	live.want("two")
+	if one.Seq == 0 || one.At.IsZero() {
+		t.Errorf("event %+v", one)
+	}
+	replay := d.stream(client.EventQuery{Replay: true})
+	for _, what := range []string{"ready", "before", "one", "two"} {
+		replay.want(what)
+	}
+	late := d.stream(client.EventQuery{Replay: true, After: one.Seq})
+	if e := late.want("ready"); e.Seq != one.Seq {
+		t.Errorf("ready at %d, asked for %d", e.Seq, one.Seq)
+	}
+	late.want("two")
+	d.notice("three", eventOptions{})
+	for _, s := range []*stream{live, replay, late} {
+		s.want("three")
+	}
+}
+
+// The cursor and the events survive the daemon; Follow goes on where it was.
+func TestEventsOverARestart(t *testing.T) {
+	home := newHome(t)
+	first := startDaemon(t, home)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	next, stop := iter.Pull2(client.Dial(home).Follow(ctx, client.EventQuery{}))
+	defer stop()
+	s := &stream{t: t, next: next}
+	s.want("ready")
+	first.notice("one", eventOptions{})
+	s.want("one")
+	first.notice("two", eventOptions{})
+	first.end()
+	second := startDaemon(t, home)
+	second.notice("three", eventOptions{})
+	var got []string
+	for len(got) < 2 {
+		e, err, ok := next()
+		if err != nil || !ok {
+			t.Fatal(err)
+		}
+		if e.Type == eventNotice {
+			got = append(got, e.Notice)
+		}
+	}
+	if !slices.Equal(got, []string{"two", "three"}) {
+		t.Errorf("followed %q", got)
+	}
+}
+
+// What is kept is capped, and a reader who was away for longer is told.
+func TestEventsCapped(t *testing.T) {
+	d := startDaemon(t, newHome(t))
+	const more = 25
+	err := d.env.db.Commit(func(tx *store.Tx) error {
+		for n := range eventsKept + more {
+			if err := d.hub.put(tx, protocol.Event{Type: eventNotice, Notice: fmt.Sprint(n + 1)}, eventOptions{}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first, last, err := d.hub.span(); err != nil || first != more+1 || last != eventsKept+more {
+		t.Errorf("kept %d to %d, %v", first, last, err)
+	}
+	s := d.stream(client.EventQuery{Replay: true, After: 5})
+	if e := s.want("ready"); !strings.Contains(e.Notice, "20 events") {
+		t.Errorf("ready %+v", e)
+	}
+	s.want(fmt.Sprint(more + 1))
+	ahead := d.stream(client.EventQuery{Replay: true, After: 1 << 40})
+	if e := ahead.want("ready"); e.Seq != eventsKept+more || e.Notice == "" {
+		t.Errorf("ready %+v", e)
+	}
+}
+
+// alarm puts a message without content into the inbox, with its event, as the mesh does.
+func (d *testDaemon) alarm(id string, row inRow, session string) {
+	d.t.Helper()
+	row.MessageID, row.Alarm = id, "test"
+	err := d.env.db.Commit(func(tx *store.Tx) error {
+		n, err := d.mail.add(tx, &row)
+		if err != nil {
+			return err
+		}
+		return d.hub.put(tx, protocol.Event{Type: eventMessage}, eventOptions{Session: session, Inbox: n})
+	})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.hub.wake()
+}
+
+// wantMessages reads messages by id.
+func (s *stream) wantMessages(ids ...string) {
+	s.t.Helper()
+	for _, id := range ids {
+		if e := s.want(eventMessage); e.Message == nil || e.Message.MessageID != id {
+			s.t.Fatalf("got %+v, want message %s", e.Message, id)
+		}
+	}
+}
+
+// A session sees its own mail and its member's, but not what it sent itself nor another session's; the member sees all.
+func TestEventsAreScoped(t *testing.T) {
+	d := startDaemon(t, newHome(t))
+	web, api, member := &localSession{ID: "id-web", Label: "web", Key: crypto.GenerateKey()}, &localSession{ID: "id-api", Label: "api", Key: crypto.GenerateKey()}, crypto.GenerateKey().Public()
+	d.putSession(web)
+	d.putSession(api)
+	streams := map[string]*stream{"": d.stream(client.EventQuery{}), "web": d.stream(client.EventQuery{Session: "web"}), "api": d.stream(client.EventQuery{Session: "id-api"})}
+	for _, s := range streams {
+		s.want("ready")
+	}
+	d.alarm("for-web", inRow{Own: web.public()}, web.ID)
+	d.alarm("for-member", inRow{Own: member, Member: true}, "")
+	d.alarm("from-web", inRow{Own: member, Member: true, From: web.public()}, "")
+	d.notice("web only", eventOptions{Session: web.ID})
+	d.alarm("last", inRow{Own: member, Member: true}, "")
+	streams[""].wantMessages("for-web", "for-member", "from-web")
+	streams[""].want("web only")
+	streams[""].wantMessages("last")
+	streams["web"].wantMessages("for-web", "for-member")
+	streams["web"].want("web only")
+	streams["web"].wantMessages("last")
+	streams["api"].wantMessages("for-member", "from-web", "last")
+
+	_, err, _ := d.stream(client.EventQuery{Session: "nobody"}).next()
+	wantCode(t, "a session that is not here", err, protocol.CodeNotFound)
+	_, err, _ = d.stream(client.EventQuery{Mesh: "nowhere"}).next()
+	wantCode(t, "a mesh that is not joined", err, protocol.CodeNotFound)
+}
+
+// A message that was deleted is gone from the replay too: no copy is kept.
+func TestEventsForgetDeletedMessages(t *testing.T) {
+	d := startDaemon(t, newHome(t))
+	member := crypto.GenerateKey().Public()
+	d.alarm("message-1", inRow{Own: member, Member: true}, "")
+	d.alarm("message-2", inRow{Own: member, Member: true}, "")
+	if n, err := d.DeleteMessages(context.Background(), protocol.InboxChange{IDs: []string{"message-1"}}); err != nil || n != 1 {
+		t.Fatal(n, err)
+	}
+	s := d.stream(client.EventQuery{Replay: true})
+	s.want("ready")
+	s.wantMessages("message-2")
+}
+
+// A reader that stops reading holds up nobody, and the end of the daemon ends its stream.
+func TestEventsSlowReader(t *testing.T) {
+	d := startDaemon(t, newHome(t))
+	slow := d.stream(client.EventQuery{})
+	slow.want("ready")
+	long := strings.Repeat("x", 10<<10)
+	for range 500 { // 5 MiB: more than any socket buffers
+		d.hub.put2(t, long)
+	}
+	d.notice("end", eventOptions{})
+	quick := d.stream(client.EventQuery{Replay: true, After: 500})
+	quick.want("ready")
+	quick.want("end")
+	d.end()
+}
+
+// put2 keeps an event without waking anybody per event: the test is about readers, not about fsyncs.
+func (h *hub) put2(t *testing.T, text string) {
+	t.Helper()
+	if err := h.db.Commit(func(tx *store.Tx) error {
+		return h.put(tx, protocol.Event{Type: eventNotice, Notice: text}, eventOptions{})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	h.wake()
+}
