@@ -53,6 +53,8 @@ var exits = map[protocol.Code]int{
 	protocol.CodeQueueFull:        exitRefused,
 	protocol.CodeRateLimit:        exitRefused,
 	protocol.CodeRevoked:          exitUnauthorised,
+	protocol.CodeServiceNotReady:  exitUnreachable,
+	protocol.CodeSpawnFailed:      exitUnreachable,
 	protocol.CodeStarting:         exitUnreachable,
 	protocol.CodeStoreFailed:      exitIO,
 	protocol.CodeStoreFull:        exitIO,

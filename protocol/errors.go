@@ -39,6 +39,8 @@ const (
 	CodeQueueFull        Code = "queue_full"        // the recipient's queue is full; the sender keeps the message
 	CodeRateLimit        Code = "rate_limit"        // too many requests; see retry_after_ms
 	CodeRevoked          Code = "revoked"           // the key is revoked for ever
+	CodeServiceNotReady  Code = "service_not_ready" // a service manager runs the daemon, which does not answer
+	CodeSpawnFailed      Code = "spawn_failed"      // the daemon was started here and did not come up
 	CodeStarting         Code = "starting"          // the daemon has not finished starting
 	CodeStoreFailed      Code = "store_failed"      // the disk refused; nothing was acknowledged
 	CodeStoreFull        Code = "store_full"        // the disk is full; nothing was acknowledged

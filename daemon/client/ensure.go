@@ -104,8 +104,8 @@ func (c *Client) awaitService(ctx context.Context, by string) error {
 	defer cancel()
 	err := c.await(ctx, nil)
 	if errors.Is(err, errNoAnswer) {
-		return protocol.Refuse(protocol.CodeStarting, "service-not-ready: %s runs the daemon, which did not answer within %s", by, startTimeout).
-			WithHint("claudemesh daemon logs, claudemesh doctor").RetryAfter(0)
+		return protocol.Refuse(protocol.CodeServiceNotReady, "service-not-ready: %s runs the daemon, which did not answer within %s", by, startTimeout).
+			WithHint("claudemesh doctor").RetryAfter(0)
 	}
 	return err
 }
@@ -153,7 +153,7 @@ func (c *Client) start(ctx context.Context, command []string) (int, error) {
 	boot := filepath.Join(c.home.Dir(), "daemon.boot")
 	pid, ended, err := spawn(c.home, command, boot)
 	if err != nil {
-		return 0, protocol.Refuse(protocol.CodeUnavailable, "start the daemon: %v", err)
+		return 0, protocol.Refuse(protocol.CodeSpawnFailed, "spawn-failed: start the daemon: %v", err)
 	}
 	err = c.await(ctx, ended)
 	switch {
@@ -164,9 +164,9 @@ func (c *Client) start(ctx context.Context, command []string) (int, error) {
 		}
 		return pid, nil
 	case errors.Is(err, errEnded):
-		return 0, protocol.Refuse(protocol.CodeUnavailable, "the daemon did not start: %s", bootText(boot)).WithHint("claudemesh doctor")
+		return 0, protocol.Refuse(protocol.CodeSpawnFailed, "spawn-failed: the daemon did not start: %s", bootText(boot)).WithHint("claudemesh doctor")
 	case errors.Is(err, errNoAnswer):
-		return 0, protocol.Refuse(protocol.CodeTimeout, "the daemon (pid %d) did not answer within %s: %s", pid, startTimeout, bootText(boot)).
+		return 0, protocol.Refuse(protocol.CodeSpawnFailed, "spawn-failed: the daemon (pid %d) did not answer within %s: %s", pid, startTimeout, bootText(boot)).
 			WithHint("claudemesh daemon logs")
 	}
 	return 0, err
@@ -209,7 +209,7 @@ func lastFailure(home config.Home) error {
 	if rest <= 0 || rest > startBackoff { // a time ahead of us is of a clock that was set back
 		return nil
 	}
-	return protocol.Refuse(protocol.CodeUnavailable, "%s (not tried again for %d s)", f.Message, int(rest.Seconds())+1).
+	return protocol.Refuse(protocol.CodeSpawnFailed, "%s (not tried again for %d s)", f.Message, int(rest.Seconds())+1).
 		WithHint("claudemesh daemon up tries at once").RetryAfter(rest)
 }
 

@@ -168,12 +168,12 @@ func TestEnsureAfterAKill(t *testing.T) {
 func TestEnsureBacksOff(t *testing.T) {
 	home, options := newHome(t), self(t, "broken")
 	_, err := client.Ensure(context.Background(), home, options)
-	if protocol.CodeOf(err) != protocol.CodeUnavailable || !strings.Contains(err.Error(), "herring") {
+	if protocol.CodeOf(err) != protocol.CodeSpawnFailed || !strings.Contains(err.Error(), "herring") {
 		t.Fatalf("first: %v", err)
 	}
 	good := self(t, "daemon")
 	_, err = client.Ensure(context.Background(), home, good)
-	if protocol.CodeOf(err) != protocol.CodeUnavailable || !strings.Contains(err.Error(), "herring") || len(starts(home)) != 0 {
+	if protocol.CodeOf(err) != protocol.CodeSpawnFailed || !strings.Contains(err.Error(), "herring") || len(starts(home)) != 0 {
 		t.Fatalf("second: %v, started %v", err, starts(home))
 	}
 	good.Now = true
@@ -208,7 +208,7 @@ func TestEnsureWaitsForTheService(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	_, err := client.Ensure(ctx, home, options)
-	if protocol.CodeOf(err) != protocol.CodeStarting || !strings.Contains(err.Error(), "service-not-ready") || len(starts(home)) != 0 {
+	if protocol.CodeOf(err) != protocol.CodeServiceNotReady || !strings.Contains(err.Error(), "service-not-ready") || len(starts(home)) != 0 {
 		t.Errorf("error %v, started %v", err, starts(home))
 	}
 }
