@@ -230,7 +230,13 @@ func (m *mesh) ban(ctx context.Context, key crypto.PublicKey, reason string) err
 }
 
 // leave revokes our own key. It needs the broker: a leave that nobody hears of would be none.
-func (m *mesh) leave(ctx context.Context) error { return m.revoke(ctx, m.self, "left") }
+func (m *mesh) leave(ctx context.Context) error {
+	err := m.revoke(ctx, m.self, "left")
+	if protocol.CodeOf(err) == protocol.CodeRevoked {
+		return nil // the broker took it, and ended the connection of the key before it answered
+	}
+	return err
+}
 
 func (m *mesh) revoke(ctx context.Context, key crypto.PublicKey, reason string) error {
 	s, err := protocol.Sign(&protocol.Revoke{

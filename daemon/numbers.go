@@ -119,25 +119,22 @@ func (m *mesh) noteNumber(tx *store.Tx, msg *protocol.Message) (cloned bool, err
 // sweepNumbers tells of numbers that did not come within GapPatience, once each.
 func (m *mesh) sweepNumbers() error {
 	limit := m.env.now().Add(-protocol.GapPatience).UnixMilli()
-	missing := make(map[crypto.PublicKey]uint64)
+	var missing map[crypto.PublicKey]uint64
+	var changed map[string]*arrivals
+	look := func(tx *store.Tx) (err error) {
+		missing, changed, err = m.overdue(tx, limit)
+		return err
+	}
+	// Nearly always there is nothing: then nothing is written either.
+	if err := m.env.db.View(look); err != nil || len(changed) == 0 {
+		return err
+	}
 	err := m.env.db.Commit(func(tx *store.Tx) error {
-		clear(missing)
-		changed := make(map[string]arrivals)
-		for k, v := range tx.Scan(bucketNumbers, keyIn(m.meshID, []byte{'i'}), nil) {
-			var a arrivals
-			if err := json.Unmarshal(v, &a); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketNumbers, err)
-			}
-			for i := range a.Holes {
-				if h := &a.Holes[i]; !h.Told && h.Since <= limit {
-					h.Told = true
-					missing[a.Member] += h.Last - h.First + 1
-					changed[string(k)] = a
-				}
-			}
+		if err := look(tx); err != nil {
+			return err
 		}
 		for k, a := range changed {
-			if err := putJSON(tx, bucketNumbers, []byte(k), &a); err != nil {
+			if err := putJSON(tx, bucketNumbers, []byte(k), a); err != nil {
 				return err
 			}
 		}
@@ -146,10 +143,28 @@ func (m *mesh) sweepNumbers() error {
 	if err != nil {
 		return fmt.Errorf("look for missing messages: %w", err)
 	}
-	if len(missing) > 0 {
-		m.env.events.wake()
-	}
+	m.env.events.wake()
 	return nil
+}
+
+// overdue finds the holes that nobody was told of and that are older than limit (Unix ms), and marks them as told in the
+// streams that it returns.
+func (m *mesh) overdue(tx *store.Tx, limit int64) (missing map[crypto.PublicKey]uint64, changed map[string]*arrivals, err error) {
+	missing, changed = make(map[crypto.PublicKey]uint64), make(map[string]*arrivals)
+	for k, v := range tx.Scan(bucketNumbers, keyIn(m.meshID, []byte{'i'}), nil) {
+		a := new(arrivals)
+		if err := json.Unmarshal(v, a); err != nil {
+			return nil, nil, fmt.Errorf("decode a row of %s: %w", bucketNumbers, err)
+		}
+		for i := range a.Holes {
+			if h := &a.Holes[i]; !h.Told && h.Since <= limit {
+				h.Told = true
+				missing[a.Member] += h.Last - h.First + 1
+				changed[string(k)] = a
+			}
+		}
+	}
+	return missing, changed, nil
 }
 
 // recordGaps makes the notices, one a sender.

@@ -288,35 +288,46 @@ func (m *mesh) requeue(id string) error {
 func (m *mesh) giveUp() error {
 	limit := m.env.now().Add(-outboxGiveUp).UnixMilli()
 	old := make(map[string]bool)
-	err := m.env.db.Commit(func(tx *store.Tx) error {
-		clear(old)
-		rows := make(map[uint64]*outRow)
-		for k, v := range tx.Scan(bucketOutbox, []byte(m.meshID), nil) {
-			row := new(outRow)
-			if err := json.Unmarshal(v, row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
+	waiting := m.out.tries()
+	if len(waiting) == 0 {
+		return nil
+	}
+	tooOld := func(tx *store.Tx, each func(n uint64, row *outRow) error) error {
+		for id := range waiting {
+			n, row, err := m.out.rowOf(tx, id)
+			if err != nil {
+				return err
 			}
-			if row.Stage == stagePending && row.Since < limit {
-				rows[uint64FromKey(k[len(m.meshID):])] = row
+			if row == nil || row.Stage != stagePending || row.Since >= limit {
+				continue
 			}
-		}
-		for n, row := range rows {
-			old[row.ID] = true
-			m.endRow(row, protocol.ProofSelf, "the broker could not be reached for 7 days")
-			if err := m.saveRow(tx, n, row); err != nil {
+			if err := each(n, row); err != nil {
 				return err
 			}
 		}
 		return nil
+	}
+	err := m.env.db.View(func(tx *store.Tx) error {
+		return tooOld(tx, func(_ uint64, row *outRow) error {
+			old[row.ID] = true
+			return nil
+		})
+	})
+	if err != nil || len(old) == 0 {
+		return err
+	}
+	err = m.env.db.Commit(func(tx *store.Tx) error {
+		return tooOld(tx, func(n uint64, row *outRow) error {
+			m.endRow(row, protocol.ProofSelf, "the broker could not be reached for 7 days")
+			return m.saveRow(tx, n, row)
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("give up old messages: %w", err)
 	}
-	if len(old) > 0 {
-		m.out.drop(old)
-		m.env.events.wake()
-		m.out.notify()
-	}
+	m.out.drop(old)
+	m.env.events.wake()
+	m.out.notify()
 	return nil
 }
 
