@@ -1,6 +1,9 @@
 package protocol
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Set is what one reader knows about one mesh: the statements from which its view is made. It takes statements in any order
 // and from anybody, since each stands alone; all that a stranger can do is to fill what is set aside for signers not known
@@ -26,6 +29,11 @@ type Set struct {
 // NewSet returns an empty set for the mesh of charter, for a reader with these pins.
 func NewSet(charter *Statement, pins Pins) *Set {
 	return &Set{charter: charter, pins: pins, byID: make(map[ID]*Statement), view: NewView(charter, nil, pins)}
+}
+
+// Clone returns a set that holds the same: for who adds first, commits to disk, and keeps the old set when that goes wrong.
+func (s *Set) Clone() *Set {
+	return &Set{charter: s.charter, pins: s.pins, all: slices.Clone(s.all), byID: maps.Clone(s.byID), view: s.view}
 }
 
 // View returns the view of the set. It costs nothing.

@@ -52,6 +52,26 @@ func TestSetAdd(t *testing.T) {
 	}
 }
 
+func TestClone(t *testing.T) {
+	h := newHistory(t)
+	s := NewSet(h.charter, Pins{InviteOwner: owner2.Public()})
+	h.addTo(s, h.cert(owner, alice, "alice", RoleAdmin, 1))
+	c := s.Clone()
+	h.addTo(c, h.cert(alice, bob, "bob", RoleMember, 1), h.handOver(owner, 1, owner2, recovery, h.set...), h.handOver(owner, 1, owner3, recovery))
+	wantMembers(t, s.View(), "alice!")
+	wantMembers(t, c.View(), "alice!", "bob")
+	wantOwner(t, s.View(), owner)
+	wantOwner(t, c.View(), owner2)
+	if s.Len() != 1 || c.Len() != 4 || len(s.Pins().Owner) != 0 || len(c.Pins().Owner) != 1 {
+		t.Errorf("%d and %d held, pins %v and %v", s.Len(), c.Len(), s.Pins(), c.Pins())
+	}
+	if _, ok := s.Get(h.set[1].ID); ok {
+		t.Error("the first set holds what its clone was given")
+	}
+	h.addTo(s, h.set[1])
+	wantMembers(t, s.View(), "alice!", "bob")
+}
+
 // keyNo returns a key that nobody holds.
 func keyNo(i int) crypto.PublicKey {
 	return crypto.PublicKey{byte(i), byte(i >> 8), 1}
