@@ -75,6 +75,15 @@ func TestHeaderIsStrict(t *testing.T) {
 			t.Errorf("%.20q is taken", bad)
 		}
 	}
+	group := vectorHeader(t, v)
+	group.To, group.Seq = "*", 0
+	good, err = EncodeHeader(group)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := DecodeHeader([]byte(strings.Replace(string(good), `"ep"`, `"seq":0,"ep"`, 1))); err == nil {
+		t.Error("seq of zero for a group is taken")
+	}
 	// What JSON allows and the rules do not mention is taken.
 	if _, err := DecodeHeader([]byte(strings.ReplaceAll(string(good), `,"`, " ,\n\t\""))); err != nil {
 		t.Errorf("white space: %v", err)

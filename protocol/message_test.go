@@ -86,6 +86,7 @@ func TestReceipts(t *testing.T) {
 		`[{"id":"a-message-of-letters","state":"queued","at":1}]`, `[{"id":"short","state":"read","at":1}]`,
 		`[{"ID":"a-message-of-letters","state":"read","at":1}]`, `[{"id":"a-message-of-letters","state":"read","at":-1}]`,
 		`[{"id":"a-message-of-letters","state":"read","state":"shown","at":1}]`,
+		`[{"id":"a-message-of-letters","state":"shown","at":1,"rung":"` + strings.Repeat("x", 201) + `"}]`,
 		`[{"id":"a-message-of-letters","state":"read","at":1,"reason":"` + strings.Repeat("x", 201) + `"}]`,
 		"[" + strings.Repeat(`{"id":"a-message-of-letters","state":"read","at":1},`, 256) + `{"id":"a-message-of-letters","state":"read","at":1}]`,
 	} {
@@ -209,6 +210,11 @@ func TestMessageOnDisk(t *testing.T) {
 			got.Seq() != m.Seq() || got.Group() != m.Group() || got.Opened() != m.Opened() {
 			t.Errorf("got %+v, want %+v", got, m)
 		}
+		want[5] = 2 // neither direct nor group
+		if err := new(Message).UnmarshalBinary(want); err == nil {
+			t.Error("a damaged row is taken")
+		}
+		want[5] = boolByte(m.Group())
 		// A damaged row is refused or is another message; it never panics.
 		for n := range want {
 			if err := new(Message).UnmarshalBinary(want[:n]); err == nil && n < len(want)-len(m.body) {

@@ -33,7 +33,7 @@ func TestNeutralize(t *testing.T) {
 func TestNeutralizeName(t *testing.T) {
 	for in, want := range map[string]string{
 		"alice": "alice", "bob~3fa9": "bob~3fa9", "José 日本": "José 日本", "  a \n\t b  ": "a b",
-		"": "_", " \u200b ": "_", "a\"><x>": "a___x_", "a\u202eb": "a_b", "a\xffb": "a_b",
+		"": "_", " \u200b ": "_", "a\u3164b": "a_b", "a\"><x>": "a___x_", "a\u202eb": "a_b", "a\xffb": "a_b",
 		strings.Repeat("x", 70): strings.Repeat("x", 64), strings.Repeat("x", 63) + " y": strings.Repeat("x", 63) + "y",
 	} {
 		if got := NeutralizeName(in); got != want {

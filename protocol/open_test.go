@@ -461,6 +461,7 @@ func TestForm(t *testing.T) {
 		{"nonce absent", func(p *Push) { p.Nonce = "" }},
 		{"line end in the nonce", func(p *Push) { p.Nonce = p.Nonce[:8] + "\n" + p.Nonce[8:] }},
 		{"space in the ciphertext", func(p *Push) { p.Ciphertext += " " }},
+		{"line end in the ciphertext", func(p *Push) { p.Ciphertext = p.Ciphertext[:8] + "\n" + p.Ciphertext[8:] }},
 		{"url alphabet", func(p *Push) { p.Ciphertext = "-_-_" + p.Ciphertext }},
 		{"bits after the end", func(p *Push) { p.Ciphertext = encode64(make([]byte, 16))[:21] + "B==" }},
 		{"ciphertext absent", func(p *Push) { p.Ciphertext = "" }},
@@ -558,7 +559,8 @@ func TestSealRefuses(t *testing.T) {
 		"quote in the id":       func(h *Header) { h.ID = `"""""""""""""""""` },
 		"no mesh":               func(h *Header) { h.Mesh = "" },
 		"from another":          func(h *Header) { h.From = l.bob.Public() },
-		"to a group":            func(h *Header) { h.To = "*" },
+		"signed by another":     func(h *Header) { h.From, h.Member = l.bob.Public(), l.bob.Public() },
+		"to a group":            func(h *Header) { h.To, h.Seq = "*", 0 },
 		"no seq":                func(h *Header) { h.Seq = 0 },
 		"seq of 2⁵³":            func(h *Header) { h.Seq = 1 << 53 },
 		"receipt with seq":      func(h *Header) { h.Kind = KindReceipt },
@@ -593,6 +595,11 @@ func TestSealRefuses(t *testing.T) {
 	}
 	if _, err := SealGroup(l.header(l.alice, to(l.bob)), nil, l.alice); CodeOf(err) != CodeInvalid {
 		t.Errorf("group of one key: got %v", err)
+	}
+	for _, nobody := range []string{"", "bob", "@", "@Backend", "#general", "**"} {
+		if _, err := SealGroup(l.header(l.alice, nobody), nil, l.alice); CodeOf(err) != CodeInvalid {
+			t.Errorf("to %q: got %v", nobody, err)
+		}
 	}
 	for _, kind := range []string{KindReceipt, KindLog} {
 		h := l.header(l.alice, "*")

@@ -77,7 +77,7 @@ func (s *scanner) text(c class) ([]byte, bool) {
 		s.i++
 	}
 	if c == base64Class {
-		for pad := 0; pad < 2 && (s.i-start)%4 >= 2 && s.i < len(s.b) && s.b[s.i] == '='; pad++ {
+		for pad := 0; pad < 2 && s.i < len(s.b) && s.b[s.i] == '='; pad++ {
 			s.i++
 		}
 		if (s.i-start)%4 != 0 {
