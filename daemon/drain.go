@@ -114,9 +114,6 @@ func (w *worker) introduce(key crypto.PublicKey) error {
 	if _, err := w.offer([]*protocol.Statement{s}); err != nil {
 		return err
 	}
-	if w.introduced == nil {
-		w.introduced = make(map[crypto.PublicKey]bool)
-	}
 	w.introduced[key] = true
 	return nil
 }

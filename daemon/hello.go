@@ -34,7 +34,6 @@ func (w *worker) hello() error {
 	if err := w.c.call(frame, &frame.Tag, protocol.TypeHelloAck, &ack); err != nil {
 		return err
 	}
-	w.brokerCursor = ack.LogCursor
 	if ack.RetentionDays > 0 {
 		w.m.mu.Lock()
 		w.m.kept = ack.RetentionDays

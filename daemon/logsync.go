@@ -33,7 +33,6 @@ func (m *mesh) chore(add func(*chores)) {
 
 // syncAll brings a fresh control connection up to date, both ways.
 func (w *worker) syncAll() error {
-	w.log = logState{has: make(map[protocol.ID]bool), read: make(map[string]bool)}
 	if err := w.fetchLog(); err != nil {
 		return err
 	}

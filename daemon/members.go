@@ -94,9 +94,7 @@ func (w *worker) takeSession(text string) error {
 	if !ok || w.m.trust.trust(body.Member) == protocol.TrustUnverified {
 		return nil
 	}
-	if w.log.read != nil {
-		w.log.read[text] = true
-	}
+	w.log.read[text] = true
 	_, err = w.m.trust.learn([]*protocol.Statement{s}, nil)
 	return err
 }

@@ -267,7 +267,6 @@ func TestBrokerInventsMembers(t *testing.T) {
 			Mesh: w.charter.Mesh(), Member: mallory.Public(), Session: mallory.Public(), Label: "carol", Issued: 1, Expires: 1 << 50,
 		}, mallory, mallory)
 		x := w.alice.wire()
-		x.w.log = logState{has: make(map[protocol.ID]bool), read: make(map[string]bool)}
 		err := x.w.takeMembers([]protocol.MemberItem{{
 			Pubkey: mallory.Public().String(), Certs: []string{self.Text()}, Sessions: []string{session.Text()}, Name: "carol", Online: true,
 		}})

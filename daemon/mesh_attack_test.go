@@ -22,7 +22,7 @@ type wire struct {
 
 func (n *node) wire() *wire {
 	c := &conn{u: n.m.control, out: make(chan outgoing, 1000), gone: make(chan struct{}), waiting: make(map[string]chan []byte)}
-	return &wire{n, &worker{u: n.m.control, m: n.m, c: c}}
+	return &wire{n, newWorker(n.m.control, c)}
 }
 
 // push hands a push to the daemon and returns its acks.

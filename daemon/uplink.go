@@ -85,8 +85,7 @@ func (u *uplink) serve(ctx context.Context) error {
 	}
 	defer c.close()
 	defer u.m.out.release(u)
-	w := &worker{u: u, m: u.m, c: c}
-	return w.run(ctx)
+	return newWorker(u, c).run(ctx)
 }
 
 // failed records why there is no connection and returns how long to wait: anything up to the backoff, or long where the

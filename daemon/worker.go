@@ -17,9 +17,15 @@ type worker struct {
 	m *mesh
 	c *conn
 
-	brokerCursor uint64                    // newest statement that the broker has, as hello_ack says
-	log          logState                  // control only
-	introduced   map[crypto.PublicKey]bool // ended sessions whose statement the broker has from this connection
+	log        logState                  // control only
+	introduced map[crypto.PublicKey]bool // ended sessions whose statement the broker has from this connection
+}
+
+func newWorker(u *uplink, c *conn) *worker {
+	return &worker{
+		u: u, m: u.m, c: c, introduced: make(map[crypto.PublicKey]bool),
+		log: logState{has: make(map[protocol.ID]bool), read: make(map[string]bool)},
+	}
 }
 
 // incoming is a frame that changes what is on disk. apply runs in a transaction shared with others, and may run twice;
