@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ type waitRow struct {
 	Sender   crypto.PublicKey     `json:"sender"` // member
 	Member   bool                 `json:"member"` // for the member: the rows of one machine share it
 	Several  bool                 `json:"several,omitempty"`
+	Group    string               `json:"group,omitempty"` // without @
 	Prio     string               `json:"prio"`
 	Held     bool                 `json:"held,omitempty"` // kept out of the model's context until the sender is accepted
 	Received int64                `json:"received"`       // Unix ms
@@ -62,9 +64,12 @@ func waitFor(tx *store.Tx, seq uint64, row *inRow, msg *protocol.Message) error 
 	if h.Kind == protocol.KindReceipt || h.Kind == protocol.KindLog || h.Kind == protocol.KindCard {
 		return nil
 	}
-	several := h.To == "*" || len(h.To) > 0 && h.To[0] == '@'
+	group, several := strings.CutPrefix(h.To, "@")
+	if !several {
+		group, several = "", h.To == "*"
+	}
 	return putJSON(tx, bucketWaiting, u64(seq), waitRow{
-		Mesh: row.Mesh, Own: row.Own, From: row.From, Sender: msg.Member(), Member: row.Member, Several: several, Prio: h.Prio,
+		Mesh: row.Mesh, Own: row.Own, From: row.From, Sender: msg.Member(), Member: row.Member, Several: several, Group: group, Prio: h.Prio,
 		Held: row.Held != "", Received: row.Received,
 	})
 }
@@ -78,10 +83,18 @@ type giveView struct {
 	live     map[string]registry.Session // by hex of the key
 	chosen   bool                        // this session is the one that gets the member's mail now
 	accepted func(protocol.MeshID, crypto.PublicKey) bool
+	groups   map[protocol.MeshID][]string // of this session, and of the member as a whole
 }
 
 func (g *giver) view(s registry.Session, local *localSession, rung string) *giveView {
-	v := &giveView{s: s, key: local.public(), now: g.d.cfg.Now(), rung: rung, live: make(map[string]registry.Session)}
+	v := &giveView{s: s, key: local.public(), now: g.d.cfg.Now(), rung: rung, live: make(map[string]registry.Session), groups: make(map[protocol.MeshID][]string)}
+	for _, m := range g.d.meshes() {
+		for _, key := range []crypto.PublicKey{v.key, m.self} {
+			if own, _ := m.ring.session(key); own != nil {
+				v.groups[m.id()] = append(v.groups[m.id()], own.Groups...)
+			}
+		}
+	}
 	for _, other := range g.d.live.Live() {
 		if _, l, err := g.d.liveSession(other.ID); err == nil {
 			v.live[l.public().String()] = other
@@ -120,6 +133,8 @@ func (v *giveView) mine(row *waitRow) bool {
 		return false // own words
 	case !row.Several:
 		return true
+	case row.Group != "" && !slices.Contains(v.groups[row.Mesh], row.Group):
+		return false
 	}
 	// A message to several reaches the sessions that were there when it came; if none was, the first to come after.
 	if row.Received >= v.s.Registered.UnixMilli() {

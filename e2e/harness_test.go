@@ -23,6 +23,12 @@ import (
 var bin string // the executable under test
 
 func TestMain(m *testing.M) {
+	if mcp := os.Getenv("E2E_OWNER"); mcp != "" { // an agent process of its own, which newAgent starts: it starts the tool server as its child
+		cmd := exec.Command(mcp, "mcp")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		cmd.Run()
+		os.Exit(0)
+	}
 	dir, err := os.MkdirTemp("", "cme2e")
 	if err != nil {
 		panic(err)

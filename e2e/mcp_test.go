@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -27,8 +28,8 @@ type agent struct {
 func newAgent(t *testing.T, h *home, id string, inbox bool) *agent {
 	t.Helper()
 	a := &agent{t: t, id: id, inbox: make(chan string, 1000)}
-	cmd := exec.Command(bin, "mcp")
-	cmd.Env = append(append([]string{}, h.env...), "CLAUDE_CODE_SESSION_ID="+id, "CLAUDE_PROJECT_DIR=/src/"+id)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append([]string{}, h.env...), "E2E_OWNER="+bin, "CLAUDE_CODE_SESSION_ID="+id, "CLAUDE_PROJECT_DIR=/src/"+id)
 	if inbox {
 		path := filepath.Join(tempDir(t), "s")
 		ln, err := net.Listen("unix", path)
