@@ -74,6 +74,16 @@ func waitFor(tx *store.Tx, seq uint64, row *inRow, msg *protocol.Message) error 
 	})
 }
 
+// groupsOf are the groups that a session of this machine is in, by itself or with its member.
+func (m *mesh) groupsOf(session crypto.PublicKey) (groups []string) {
+	for _, key := range []crypto.PublicKey{session, m.self} {
+		if own, _ := m.ring.session(key); own != nil {
+			groups = append(groups, own.Groups...)
+		}
+	}
+	return groups
+}
+
 // view is what decides for one session, read before the transaction.
 type giveView struct {
 	s        registry.Session
@@ -89,11 +99,7 @@ type giveView struct {
 func (g *giver) view(s registry.Session, local *localSession, rung string) *giveView {
 	v := &giveView{s: s, key: local.public(), now: g.d.cfg.Now(), rung: rung, live: make(map[string]registry.Session), groups: make(map[protocol.MeshID][]string)}
 	for _, m := range g.d.meshes() {
-		for _, key := range []crypto.PublicKey{v.key, m.self} {
-			if own, _ := m.ring.session(key); own != nil {
-				v.groups[m.id()] = append(v.groups[m.id()], own.Groups...)
-			}
-		}
+		v.groups[m.id()] = m.groupsOf(v.key)
 	}
 	for _, other := range g.d.live.Live() {
 		if _, l, err := g.d.liveSession(other.ID); err == nil {
@@ -358,9 +364,16 @@ func (g *giver) settle(s registry.Session, local *localSession, req protocol.Set
 
 // othersWait says whether a message to several still has a live session to reach.
 func (g *giver) othersWait(row *waitRow, shown crypto.PublicKey) bool {
+	m, err := g.d.mesh(string(row.Mesh))
+	if err != nil {
+		return false // the mesh was left
+	}
 	for _, s := range g.d.live.Live() {
 		_, l, err := g.d.liveSession(s.ID)
-		if err == nil && l.public() != shown && l.public() != row.From && !row.shownTo(l.public()) && row.Received >= s.Registered.UnixMilli() {
+		if err != nil || row.Group != "" && !slices.Contains(m.groupsOf(l.public()), row.Group) {
+			continue
+		}
+		if l.public() != shown && l.public() != row.From && !row.shownTo(l.public()) && row.Received >= s.Registered.UnixMilli() {
 			return true
 		}
 	}
