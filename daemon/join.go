@@ -314,6 +314,9 @@ func (j *joining) awaitCert(ctx context.Context) error {
 		}
 		asked := time.Now()
 		if err := j.ask(ctx, hold); err != nil {
+			if refused(err) {
+				return errors.Join(err, j.forget())
+			}
 			j.reason = fmt.Sprintf("waiting for the certificate: %v", err)
 			return nil
 		}
@@ -328,6 +331,22 @@ func (j *joining) awaitCert(ctx context.Context) error {
 	return j.o.Home.Update(func(c *config.Config) error {
 		if m := c.ByID(j.member.MeshID); m != nil {
 			m.Cert, m.Name = j.member.Cert, j.member.Name
+		}
+		return nil
+	})
+}
+
+// refused reports whether the link admits us neither now nor later, as when its last use was somebody else's.
+func refused(err error) bool {
+	_, unsent := errors.AsType[unsentError](err)
+	return !unsent && leavesNothing(err)
+}
+
+// forget takes the membership out of config.json again.
+func (j *joining) forget() error {
+	return j.o.Home.Update(func(c *config.Config) error {
+		if m := c.ByID(j.member.MeshID); m != nil {
+			c.Remove(m.Slug)
 		}
 		return nil
 	})
