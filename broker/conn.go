@@ -226,12 +226,12 @@ func (c *conn) waitForRoom() {
 // leave takes the ended connection out of the tables of its mesh and of the server.
 func (c *conn) leave() {
 	c.mu.Lock()
-	e := c.ending
-	for _, f := range c.pushes.feeds {
-		f.stop()
-	}
+	e, feeds := c.ending, c.pushes.feeds
 	c.pushes = pushState{}
 	c.mu.Unlock()
+	for _, f := range feeds {
+		f.stop()
+	}
 	if c.mesh != nil {
 		c.mesh.left(c, e)
 	}

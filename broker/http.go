@@ -90,16 +90,34 @@ func (s *Server) handleReady(w http.ResponseWriter, r *http.Request) {
 		writeError(w, s.refusal(errDraining()))
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-	defer cancel()
-	err := s.db.Commit(func(tx *store.Tx) error {
-		return tx.Put(bucketReady, []byte("ready"), []byte(s.now().UTC().Format(time.RFC3339Nano)))
-	})
-	if err := errors.Join(err, s.queue.Ready(ctx)); err != nil {
+	if err := s.probe(r.Context()); err != nil {
 		writeError(w, s.refusal(s.storeError("not ready", err)))
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"ok": true})
+}
+
+// readiness is the last answer of probe.
+type readiness struct {
+	mu  sync.Mutex // held while probing: those who ask meanwhile get the same answer
+	at  time.Time
+	err error
+}
+
+// probe writes to both the journal and the data base, once a second however often it is asked.
+func (s *Server) probe(ctx context.Context) error {
+	s.ready.mu.Lock()
+	defer s.ready.mu.Unlock()
+	if !s.ready.at.IsZero() && time.Since(s.ready.at) < time.Second {
+		return s.ready.err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyTimeout)
+	defer cancel()
+	err := s.db.Commit(func(tx *store.Tx) error {
+		return tx.Put(bucketReady, []byte("ready"), []byte(s.now().UTC().Format(time.RFC3339Nano)))
+	})
+	s.ready.at, s.ready.err = time.Now(), errors.Join(err, s.queue.Ready(ctx))
+	return s.ready.err
 }
 
 // visits limits what strangers may ask over HTTP, by address.

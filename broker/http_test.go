@@ -57,6 +57,10 @@ func TestHealth(t *testing.T) {
 			t.Errorf("/nothing: %d %s", status, body)
 		}
 		w.srv.queue.Close() // what a dead disk does to it
+		if status, _ := w.get("/health/ready"); status != http.StatusOK {
+			t.Error("asked the disk twice in a second")
+		}
+		time.Sleep(time.Second)
 		if status, body := w.get("/health/ready"); status != http.StatusServiceUnavailable || !strings.Contains(body, "store_failed") {
 			t.Errorf("not ready: %d %s", status, body)
 		}

@@ -114,11 +114,13 @@ func (m *mesh) waitVerified(ctx context.Context, key crypto.PublicKey, wait time
 		m.mu.Lock()
 		done, changed := m.view.Verified(key), m.joins
 		m.mu.Unlock()
-		if done || m.srv.draining.Load() {
+		if done {
 			return
 		}
 		select {
 		case <-changed:
+		case <-m.srv.stopping:
+			return
 		case <-ctx.Done():
 			return
 		}

@@ -221,6 +221,17 @@ func TestDedupeForgetsTheOldest(t *testing.T) {
 		bob.Want("3")
 		alice.wantQueued(first) // forgotten: it is pushed again, and the recipient dedupes
 		bob.Want("0")
+
+		second := alice.Send(w.bob, "twice")
+		bob.Get("twice")
+		for i := range 3 {
+			alice.Send(w.bob, fmt.Sprint(i))
+			bob.Want(fmt.Sprint(i))
+		}
+		alice.wantQueued(second)
+		bob.Want("twice") // one acknowledgement for both rows
+		bob.lose()
+		w.bob.connect().wantNone(protocol.TypePush)
 	})
 }
 

@@ -1,47 +1,59 @@
 package broker
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
+const (
+	// maxListedSessions is how many sessions of a member others are told of, the newest: he has few at a time, and keeps the
+	// keys of all that ever were.
+	maxListedSessions = 16
+
+	// listBudget bounds the answer to a list, well below the frame limit. What does not fit comes in pushes behind it.
+	listBudget = protocol.MaxFrame * 3 / 4
+)
+
 // memberItems tells what the broker knows of these members.
 func (m *mesh) memberItems(keys []crypto.PublicKey) []protocol.MemberItem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	certs := m.certsLocked()
 	items := make([]protocol.MemberItem, 0, len(keys))
 	for _, k := range keys {
 		if p := m.members[k]; p != nil {
-			items = append(items, m.memberItemLocked(p, certs[k]))
+			items = append(items, m.memberItemLocked(p))
 		}
 	}
 	return items
 }
 
-// certsLocked sorts the certificates of the log by member.
-func (m *mesh) certsLocked() map[crypto.PublicKey][]string {
-	certs := make(map[crypto.PublicKey][]string)
-	for _, st := range m.log {
-		if c, ok := st.Body.(*protocol.Cert); ok {
-			certs[c.Member] = append(certs[c.Member], st.Text())
-		}
+func (m *mesh) memberItemLocked(p *member) protocol.MemberItem {
+	item := protocol.MemberItem{Pubkey: p.key.String(), LastSeen: p.lastSeen, Online: m.onlineLocked(p)}
+	for _, st := range p.certs {
+		item.Certs = append(item.Certs, st.Text())
 	}
-	return certs
-}
-
-func (m *mesh) memberItemLocked(p *member, certs []string) protocol.MemberItem {
-	item := protocol.MemberItem{Pubkey: p.key.String(), Certs: certs, LastSeen: p.lastSeen, Online: m.onlineLocked(p)}
 	if p.enrol != nil {
 		item.Invite, item.Enrol = p.invite.Text(), p.enrol.Text()
 	}
-	for _, st := range p.sessions {
+	for _, st := range p.newestSessions() {
 		item.Sessions = append(item.Sessions, st.Text())
 	}
-	slices.Sort(item.Sessions)
 	return item
+}
+
+// newestSessions returns the statements of the sessions that were attested last, the newest first.
+func (p *member) newestSessions() []*protocol.Statement {
+	all := make([]*protocol.Statement, 0, len(p.sessions))
+	for _, st := range p.sessions {
+		all = append(all, st)
+	}
+	slices.SortFunc(all, func(a, b *protocol.Statement) int {
+		return cmp.Or(cmp.Compare(b.Body.(*protocol.Session).Issued, a.Body.(*protocol.Session).Issued), slices.Compare(a.ID[:], b.ID[:]))
+	})
+	return all[:min(len(all), maxListedSessions)]
 }
 
 // onlineLocked tells whether p has a presence, a lease included.
@@ -57,16 +69,40 @@ func (m *mesh) onlineLocked(p *member) bool {
 	return false
 }
 
-// handleListMembers answers with everybody who is or was admitted or invited.
+// handleListMembers answers with everybody who is or was admitted or invited. Those who do not fit the answer are pushed as
+// membership to a control connection.
 func (c *conn) handleListMembers(tag protocol.Tag) error {
 	m := c.mesh
+	answer := protocol.MembersList{Tag: protocol.Tag{Type: protocol.TypeMembersList, ReqID: tag.ReqID}, Members: []protocol.MemberItem{}}
+	var rest []crypto.PublicKey
 	m.mu.Lock()
 	keys := make([]crypto.PublicKey, 0, len(m.members))
 	for k := range m.members {
 		keys = append(keys, k)
 	}
-	m.mu.Unlock()
 	slices.SortFunc(keys, func(a, b crypto.PublicKey) int { return slices.Compare(a[:], b[:]) })
-	c.reply(protocol.MembersList{Tag: protocol.Tag{Type: protocol.TypeMembersList, ReqID: tag.ReqID}, Members: m.memberItems(keys)})
+	size := 0
+	for _, k := range keys {
+		item := m.memberItemLocked(m.members[k])
+		if size += sizeOf(item); size > listBudget {
+			rest = append(rest, k)
+			continue
+		}
+		answer.Members = append(answer.Members, item)
+	}
+	m.mu.Unlock()
+	c.reply(answer)
+	for _, k := range rest {
+		c.markPerson(k)
+	}
 	return nil
+}
+
+// sizeOf is about how long the item is as JSON.
+func sizeOf(item protocol.MemberItem) int {
+	n := 200 + len(item.Invite) + len(item.Enrol)
+	for _, s := range slices.Concat(item.Certs, item.Sessions) {
+		n += len(s) + 3
+	}
+	return n
 }

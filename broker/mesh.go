@@ -39,7 +39,8 @@ type member struct {
 	id       string // for original clients and hello_ack
 	address  *address
 	invite   *protocol.Statement
-	enrol    *protocol.Statement                      // with invite: how he came
+	enrol    *protocol.Statement // with invite: how he came
+	certs    []*protocol.Statement
 	sessions map[crypto.PublicKey]*protocol.Statement // newest session statement per key, the member key's own included
 	lastSeen int64                                    // Unix ms
 	conns    map[crypto.PublicKey]*conn               // live, by the key they connected with
@@ -79,15 +80,18 @@ func newMesh(s *Server, log []*protocol.Statement) (*mesh, error) {
 		presences: make(map[crypto.PublicKey]*presence),
 		joins:     make(chan struct{}),
 	}
-	m.refreshLocked()
+	m.refreshLocked(log)
 	return m, nil
 }
 
-// refreshLocked takes the view of the set, and gives every certified key its member.
-func (m *mesh) refreshLocked() {
+// refreshLocked takes the view of the set, to which these statements were added, and gives each certificate its member.
+func (m *mesh) refreshLocked(added []*protocol.Statement) {
 	m.view = m.set.View()
-	for _, v := range m.view.Members() {
-		m.memberLocked(v.Key)
+	for _, st := range added {
+		if c, ok := st.Body.(*protocol.Cert); ok {
+			p := m.memberLocked(c.Member)
+			p.certs = append(p.certs, st)
+		}
 	}
 	close(m.joins)
 	m.joins = make(chan struct{})

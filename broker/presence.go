@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -183,7 +184,7 @@ func (c *conn) writeNews() (int, error) {
 	return n, nil
 }
 
-// Pages keep frames far below the frame limit: a member has up to a few KiB of statements, a peer a card of 8 KiB.
+// Pages keep frames far below the frame limit: a member has up to a few KiB of statements, a peer a card of 12 KiB.
 const (
 	membersPerFrame = 64
 	peersPerFrame   = 64
@@ -215,29 +216,39 @@ func (p *presence) itemFor(reader crypto.PublicKey) protocol.PeerItem {
 	return item
 }
 
-// handleListPeers answers with all presences, leases included.
+// handleListPeers answers with all presences, leases included. Those that do not fit the answer are pushed as presence to a
+// control connection.
 func (c *conn) handleListPeers(tag protocol.Tag) error {
 	m := c.mesh
+	var rest []crypto.PublicKey
+	size := 0
 	m.mu.Lock()
 	peers := make([]protocol.PeerItem, 0, len(m.presences))
-	for _, p := range m.presences {
-		peers = append(peers, p.itemFor(c.member.key))
+	for k, p := range m.presences {
+		item := p.itemFor(c.member.key)
+		size += peerSize + len(item.Session)
+		if item.Card != nil {
+			size += len(item.Card.Ciphertext)
+		}
+		if size > listBudget {
+			rest = append(rest, k)
+			continue
+		}
+		peers = append(peers, item)
 	}
 	m.mu.Unlock()
-	slices.SortFunc(peers, func(a, b protocol.PeerItem) int { return compare(a.ConnectedAt+a.Pubkey, b.ConnectedAt+b.Pubkey) })
+	slices.SortFunc(peers, func(a, b protocol.PeerItem) int {
+		return cmp.Or(cmp.Compare(a.ConnectedAt, b.ConnectedAt), cmp.Compare(a.Pubkey, b.Pubkey))
+	})
 	c.reply(protocol.PeersList{Tag: protocol.Tag{Type: protocol.TypePeersList, ReqID: tag.ReqID}, Peers: peers})
+	for _, k := range rest {
+		c.markPresence(k)
+	}
 	return nil
 }
 
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
+// peerSize is what an item without session statement and card has as JSON, about.
+const peerSize = 1 << 10
 
 // handleSetStatus changes the status that others see of this connection.
 func (c *conn) handleSetStatus(tag protocol.Tag, frame []byte) error {
@@ -259,8 +270,8 @@ func (c *conn) handleSetStatus(tag protocol.Tag, frame []byte) error {
 	return nil
 }
 
-// maxCardCiphertext holds a card of 4 KiB with its header and signature, in base64.
-const maxCardCiphertext = 32 << 10
+// maxCardCiphertext holds a card of 4 KiB with its header, its attestation and its signature, in base64.
+const maxCardCiphertext = 12 << 10
 
 // handleSetCard replaces the sealed card of this connection.
 func (c *conn) handleSetCard(tag protocol.Tag, frame []byte) error {

@@ -149,7 +149,7 @@ func (m *mesh) appliedLocked(log, sessions []*protocol.Statement) {
 	}
 	m.log = append(m.log, log...)
 	if len(log) > 0 {
-		m.refreshLocked()
+		m.refreshLocked(log)
 		m.controlsLocked(func(c *conn) { c.nudge() })
 	}
 	for _, st := range log {

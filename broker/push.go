@@ -48,7 +48,8 @@ type pushed struct {
 	class queue.Class
 	lsn   uint64
 	size  int
-	row   []byte // its header
+	row   []byte  // its header
+	older *pushed // of the same id: its sender sent it again when the broker had forgotten the first
 }
 
 // startPushes lets writeLoop push, from now on.
@@ -203,10 +204,12 @@ func (c *conn) pushRow(f *feed, r queue.Row) error {
 	if c.pushes.out == nil {
 		c.pushes.out = make(map[string]pushed)
 	}
-	if _, again := c.pushes.out[id]; !again {
-		c.pushes.bytes += r.Size
+	p := pushed{to: f.to, owner: f.owner, class: r.Class, lsn: r.LSN, size: r.Size, row: r.Header}
+	if older, again := c.pushes.out[id]; again {
+		p.older = &older
 	}
-	c.pushes.out[id] = pushed{to: f.to, owner: f.owner, class: r.Class, lsn: r.LSN, size: r.Size, row: r.Header}
+	c.pushes.bytes += r.Size
+	c.pushes.out[id] = p
 	c.mu.Unlock()
 	c.srv.metrics.pushed.Inc()
 	return c.writeFrame(frame)
@@ -251,7 +254,9 @@ func (c *conn) takePushed(id []byte) (pushed, bool) {
 		return row, false
 	}
 	delete(p.out, string(id))
-	p.bytes -= row.size
+	for r := &row; r != nil; r = r.older {
+		p.bytes -= r.size
+	}
 	if p.full {
 		p.full = false
 		c.nudge()

@@ -62,8 +62,10 @@ func (c *conn) clientAck(v *protocol.ClientAckView) error {
 			}}, nil)
 		}
 	}
-	if _, err := c.srv.queue.Ack(p.to, p.class, p.lsn); err != nil {
-		return c.srv.storeError("acknowledge", err)
+	for r := &p; r != nil; r = r.older {
+		if _, err := c.srv.queue.Ack(r.to, r.class, r.lsn); err != nil {
+			return c.srv.storeError("acknowledge", err)
+		}
 	}
 	return nil
 }

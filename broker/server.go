@@ -42,10 +42,12 @@ type Server struct {
 	adminToken string
 	started    time.Time
 	visits     *visits // of unauthenticated HTTP requests
+	ready      readiness
 
 	draining  atomic.Bool
 	running   sync.WaitGroup // connections and the sweeper
 	stop      context.CancelFunc
+	stopping  <-chan struct{} // closed by stop
 	closeOnce sync.Once
 	closeErr  error
 
@@ -102,6 +104,7 @@ func (s *Server) open() error {
 	}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())
+	s.stopping = ctx.Done()
 	s.running.Add(1)
 	go func() {
 		defer s.running.Done()

@@ -1,0 +1,94 @@
+package broker
+
+import (
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// TestSendAllocations holds the hot path to what the queue, the sender's memory and the ids need.
+func TestSendAllocations(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	story(t, Limits{Burst: 1 << 20, QueueMessages: 1 << 20, QueueBytes: 1 << 40}, func(w *world) {
+		alice := w.alice.connect()
+		c := w.srv.mesh(w.mesh).members[w.alice.key.Public()].conns[w.alice.key.Public()]
+		s := alice.seal(w.bob.key.Public(), protocol.PriorityLow, "hi")
+		frame := fmt.Appendf(nil, `{"type":"send","id":"%022d","targetSpec":"%s","priority":"low","nonce":"%s","ciphertext":"%s"}`,
+			0, s.TargetSpec, s.Nonce, s.Ciphertext)
+		n := 0
+		got := testing.AllocsPerRun(500, func() {
+			n++
+			copy(frame[len(`{"type":"send","id":"`):], fmt.Appendf(nil, "%022d", n))
+			c.handleSend(frame)
+		})
+		t.Logf("%.1f allocations", got)
+		if got > 30 {
+			t.Errorf("%.1f allocations for one send", got)
+		}
+	})
+}
+
+// TestOverLoopback is the story of stories over TCP, as it is in the world: many senders, one broker, nothing lost or twice.
+func TestOverLoopback(t *testing.T) {
+	w := newWorld(t, Limits{Burst: 1 << 20, Window: 16, Drain: time.Millisecond})
+	defer w.close()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- w.srv.Serve(l) }()
+	dial := func(p *person) *client {
+		c := &client{person: p, changed: make(chan struct{})}
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.ws, _, err = websocket.NewClient(conn, mustURL("ws://"+testHost+"/ws"), nil, 4096, 4096)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go c.read()
+		c.hello(c.helloFor(p.key, "control"))
+		return c
+	}
+	alice, bob, cathy := dial(w.alice), dial(w.bob), dial(w.cathy)
+	const each = 300
+	for _, from := range []*client{alice, cathy} {
+		go func() {
+			for i := range each {
+				s := from.seal(w.bob.key.Public(), protocol.PriorityNext, fmt.Sprintf("%s %d", from.name, i))
+				from.write(s)
+			}
+		}()
+	}
+	next := map[string]int{}
+	for range 2 * each {
+		var p protocol.Push
+		bob.wantFrame(protocol.TypePush, &p)
+		text, _ := bob.open(&p).Text()
+		var name string
+		var i int
+		fmt.Sscan(text, &name, &i)
+		if next[name] != i {
+			t.Fatalf("%s sent %d, want %d", name, i, next[name])
+		}
+		next[name]++
+		bob.write(protocol.ClientAck{Tag: protocol.Tag{Type: protocol.TypeClientAck}, BrokerMessageID: p.MessageID})
+	}
+	if next["alice"] != each || next["cathy"] != each {
+		t.Errorf("received %v", next)
+	}
+	for range each {
+		alice.take(protocol.TypeAck, func([]byte) bool { return true })
+	}
+	alice.ws.Close()
+	bob.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
+}
