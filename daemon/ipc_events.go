@@ -36,7 +36,9 @@ func (d *Daemon) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
-	s := &eventStream{w: w, flush: http.NewResponseController(w).Flush}
+	conn := http.NewResponseController(w)
+	defer context.AfterFunc(r.Context(), func() { conn.SetWriteDeadline(time.Now()) })() // a reader that does not read holds up no stop
+	s := &eventStream{w: w, flush: conn.Flush}
 	s.event(protocol.Event{Seq: cursor, Type: eventReady, At: d.cfg.Now().UTC(), Notice: lost})
 	s.follow(r.Context(), d.hub, a, cursor, wake)
 	return nil
