@@ -23,9 +23,10 @@ const (
 	defaultMaxSessions    = 256              // session keys of one member that can be written to: a control connection watches them all
 	defaultHTTPBody       = 1 << 20          // a charter, certificates and a policy are far below
 	defaultJoinWait       = 10 * time.Second
-	defaultDrain          = 2 * time.Second // over which a drain spreads the closes, so that not all return at once
-	defaultDedupe         = 4096            // client ids a member: a sender has at most 1,024 unacknowledged
-	defaultHTTPPerAddress = 30              // joins and creations a minute from one address: each costs four signature checks
+	defaultDrain          = 2 * time.Second           // over which a drain spreads the closes, so that not all return at once
+	defaultDedupe         = 4096                      // client ids a member: a sender has at most 1,024 unacknowledged
+	defaultListBytes      = protocol.MaxFrame * 3 / 4 // well below the frame limit, with room for what we estimate badly
+	defaultHTTPPerAddress = 30                        // joins and creations a minute from one address: each costs four signature checks
 )
 
 // Limits are what one client, address or mesh may use. A refusal names the limit; none ever loses what was acknowledged.
@@ -36,6 +37,7 @@ type Limits struct {
 	Silence      time.Duration // without a frame, ping or pong until the connection counts as dead
 	WriteTimeout time.Duration // for one flush to a peer that does not read
 	ReplyBytes   int           // replies waiting for a peer; above it we stop reading from him
+	ListBytes    int           // of the answer to a list; what does not fit is pushed behind it
 
 	Burst         int     // requests that one member may make at once, over all his connections
 	Rate          float64 // requests a second to refill it
@@ -74,6 +76,7 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.Silence, protocol.SilenceLimit)
 	orDefault(&l.WriteTimeout, defaultWriteTimeout)
 	orDefault(&l.ReplyBytes, defaultReplyBytes)
+	orDefault(&l.ListBytes, defaultListBytes)
 	orDefault(&l.Burst, defaultBurst)
 	orDefault(&l.Rate, defaultRate)
 	orDefault(&l.QueueMessages, defaultQueueMessages)

@@ -333,3 +333,31 @@ func TestSealedSizes(t *testing.T) {
 		alice.wantNotQueued(s, protocol.CodeInvalid)
 	})
 }
+
+func TestListsThatDoNotFitOneFrame(t *testing.T) {
+	story(t, Limits{ListBytes: 2500}, func(w *world) {
+		alice := w.alice.connect()
+		w.bob.connect()
+		w.cathy.connect()
+		alice.clear()
+		var members protocol.MembersList
+		alice.request(protocol.Tag{Type: protocol.TypeListMembers}, protocol.TypeMembersList, &members)
+		synctest.Wait()
+		var pushed protocol.Membership
+		if alice.count(protocol.TypeMembership) > 0 {
+			alice.wantFrame(protocol.TypeMembership, &pushed)
+		}
+		if len(members.Members)+len(pushed.Members) != 3 || len(members.Members) == 0 || len(pushed.Members) == 0 {
+			t.Errorf("%d members listed, %d pushed", len(members.Members), len(pushed.Members))
+		}
+		n := len(alice.peers())
+		synctest.Wait()
+		var rest protocol.Presence
+		if alice.count(protocol.TypePresence) > 0 {
+			alice.wantFrame(protocol.TypePresence, &rest)
+		}
+		if n+len(rest.Peers) != 3 || n == 0 || len(rest.Peers) == 0 {
+			t.Errorf("%d peers listed, %d pushed", n, len(rest.Peers))
+		}
+	})
+}

@@ -8,14 +8,9 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-const (
-	// maxListedSessions is how many sessions of a member others are told of, the newest: he has few at a time, and keeps the
-	// keys of all that ever were.
-	maxListedSessions = 16
-
-	// listBudget bounds the answer to a list, well below the frame limit. What does not fit comes in pushes behind it.
-	listBudget = protocol.MaxFrame * 3 / 4
-)
+// maxListedSessions is how many sessions of a member others are told of, the newest: he has few at a time, and keeps the keys
+// of all that ever were.
+const maxListedSessions = 16
 
 // memberItems tells what the broker knows of these members.
 func (m *mesh) memberItems(keys []crypto.PublicKey) []protocol.MemberItem {
@@ -84,7 +79,7 @@ func (c *conn) handleListMembers(tag protocol.Tag) error {
 	size := 0
 	for _, k := range keys {
 		item := m.memberItemLocked(m.members[k])
-		if size += sizeOf(item); size > listBudget {
+		if size += sizeOf(item); size > m.srv.limits.ListBytes {
 			rest = append(rest, k)
 			continue
 		}

@@ -230,7 +230,7 @@ func (c *conn) handleListPeers(tag protocol.Tag) error {
 		if item.Card != nil {
 			size += len(item.Card.Ciphertext)
 		}
-		if size > listBudget {
+		if size > m.srv.limits.ListBytes {
 			rest = append(rest, k)
 			continue
 		}
