@@ -34,6 +34,8 @@ type Config struct {
 	// daemon and broker meet only on the wire. Nil means that there is none to run.
 	LocalBroker func(ctx context.Context, listen, dir string) error
 
+	Ready func() // called once, when the socket answers; may be nil
+
 	watchEvery time.Duration // of config.json; zero means one second
 	started    func(*Daemon) // called when the socket answers
 }
@@ -66,7 +68,7 @@ type Daemon struct {
 // Run runs the daemon until ctx ends, POST /v1/shutdown, or an error that a restart might mend. Stopping is graceful: what
 // was accepted is on disk before. Where another daemon runs the error has CodeExists and nothing was touched.
 func Run(ctx context.Context, cfg Config) error {
-	db, err := openHome(cfg.Home)
+	db, err := openHome(ctx, cfg.Home)
 	if err != nil {
 		return err
 	}
@@ -131,9 +133,16 @@ func (d *Daemon) run(ln *listener) error {
 	return err
 }
 
+// endingPatience is how long a daemon waits for one that holds the store and does not answer: it is about to end.
+const endingPatience = 5 * time.Second
+
 // openHome wins the store, whose lock makes this daemon the only one.
-func openHome(home config.Home) (*store.DB, error) {
+func openHome(ctx context.Context, home config.Home) (*store.DB, error) {
+	until := time.Now().Add(endingPatience)
 	db, err := openStore(home.DBFile())
+	for errors.Is(err, store.ErrLocked) && !answers(home) && ctx.Err() == nil && time.Now().Before(until) {
+		db, err = openStore(home.DBFile()) // waits for the lock itself, a second
+	}
 	switch {
 	case errors.Is(err, store.ErrLocked):
 		who := "another daemon runs"
@@ -147,6 +156,16 @@ func openHome(home config.Home) (*store.DB, error) {
 		return nil, protocol.Refuse(protocol.CodeStoreFull, "%v", err)
 	}
 	return db, err
+}
+
+// answers reports whether somebody listens on the home's socket.
+func answers(home config.Home) bool {
+	conn, err := net.Dial("unix", home.SocketPath())
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 // pidFile names the process that holds the store. It is for people and messages: the lock decides.

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -40,6 +41,22 @@ func TestOnlyOneDaemon(t *testing.T) {
 	if _, err := first.Health(context.Background()); err != nil {
 		t.Errorf("the first: %v", err)
 	}
+}
+
+// A daemon that starts while another one is ending waits for it.
+func TestStartsAfterOneThatEnds(t *testing.T) {
+	home := newHome(t)
+	db, err := openStore(home.DBFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = openHome(ctx, home)
+	wantCode(t, "told to stop while it waits", err, protocol.CodeExists)
+	ending := time.AfterFunc(1200*time.Millisecond, func() { db.Close() }) // beyond the second that the store waits itself
+	defer ending.Stop()
+	startDaemon(t, home)
 }
 
 // What a daemon that died left is no obstacle: its socket, its pid file, and half of a new socket.

@@ -33,6 +33,9 @@ func (d *Daemon) serve(ln *listener) error {
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
+	if d.cfg.Ready != nil {
+		d.cfg.Ready()
+	}
 	if d.cfg.started != nil {
 		d.cfg.started(d)
 	}

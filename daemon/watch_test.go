@@ -152,7 +152,7 @@ func TestLocalBroker(t *testing.T) {
 		events <- "stop " + listen
 		return nil
 	}
-	db, err := openHome(home)
+	db, err := openHome(ctx, home)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -160,15 +160,18 @@ func (d *testDaemon) link(slug string, uses int) protocol.InviteInfo {
 	return info
 }
 
-// wantNothing fails if a refused command left anything in the home.
+// wantNothing fails if a refused command left a membership or a key in the home.
 func wantNothing(t *testing.T, home config.Home) {
 	t.Helper()
+	if c, err := home.Load(); err != nil || len(c.Meshes) != 0 {
+		t.Errorf("config.json: %v, %v", c, err)
+	}
 	entries, err := os.ReadDir(home.Dir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if !strings.HasSuffix(e.Name(), ".lock") {
+		if e.Name() != "config.json" && !strings.HasSuffix(e.Name(), ".lock") {
 			t.Errorf("left behind: %s", e.Name())
 		}
 	}
