@@ -156,11 +156,25 @@ func (m *mesh) follow(c change) {
 		}
 	}
 	m.env.events.emit(protocol.Event{Type: eventMesh, Mesh: m.slug(), Notice: "members changed"}, eventOptions{})
+	m.relabel()
 	m.control.readersChanged()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, u := range m.uplinks {
 		u.readersChanged()
+	}
+}
+
+// relabel gives the member's own session statement the name of the certificate, which may be another than was asked for.
+func (m *mesh) relabel() {
+	own, _ := m.ring.session(m.self)
+	if own.Label == m.label() {
+		return
+	}
+	renamed := *own
+	renamed.Label = m.label()
+	if err := m.addSession(&renamed); err != nil {
+		m.log.Warn("the new name was not kept", "err", err)
 	}
 }
 

@@ -209,7 +209,7 @@ func (m *mesh) sweepLoop(ctx context.Context) {
 func (m *mesh) sweep(hourly bool) {
 	steps := []func() error{m.sweepNumbers, m.giveUp}
 	if hourly {
-		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.sweep)
+		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.sweep, m.trust.sweep)
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -252,10 +252,19 @@ func (m *mesh) removeSession(id string) error {
 	delete(m.uplinks, key)
 	m.mu.Unlock()
 	if u != nil {
-		u.stop()
+		m.stopUplink(u)
 	}
 	m.control.wakeUp()
 	return nil
+}
+
+// stopUplink ends an uplink without keeping the caller waiting for the network.
+func (m *mesh) stopUplink(u *uplink) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.ctx != nil {
+		m.running.Go(u.stop)
+	}
 }
 
 // wake tells the uplinks that there may be something to send.

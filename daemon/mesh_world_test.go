@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,7 +33,7 @@ type world struct {
 	testing.TB
 	brokerDir string
 	srv       *broker.Server
-	listener  *pipeListener
+	listener  atomic.Pointer[pipeListener]
 	served    chan error
 	log       *slog.Logger
 	owner     *crypto.PrivateKey
@@ -124,8 +125,10 @@ func (w *world) openBroker() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	w.srv, w.listener, w.served = srv, newPipeListener(), make(chan error, 1)
-	go func(l *pipeListener, served chan error) { served <- srv.Serve(l) }(w.listener, w.served)
+	l := newPipeListener()
+	w.srv, w.served = srv, make(chan error, 1)
+	w.listener.Store(l)
+	go func(served chan error) { served <- srv.Serve(l) }(w.served)
 }
 
 func (w *world) closeBroker() {
@@ -261,7 +264,7 @@ func (n *node) learn(statements ...*protocol.Statement) {
 
 func (n *node) dial(context.Context, string, string) (net.Conn, error) {
 	n.mu.Lock()
-	cut, l := n.cut, n.listener
+	cut, l := n.cut, n.listener.Load()
 	n.mu.Unlock()
 	if cut {
 		return nil, errors.New("network is unreachable")

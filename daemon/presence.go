@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -22,6 +23,7 @@ type presence struct {
 type peer struct {
 	item protocol.PeerItem
 	card *protocol.Card // nil: none, or one that we cannot open
+	gone time.Time      // zero: it is there; else when it counts as left, unless it comes back before
 }
 
 // memberSeen is when somebody was last heard of.
@@ -74,14 +76,15 @@ func (p *presence) sessionsOf(member crypto.PublicKey) (n int) {
 	return n
 }
 
-// replace takes a whole list, and returns who came and who left since the last one; the first list is no news.
-func (p *presence) replace(list map[crypto.PublicKey]peer, now int64) (came, left []peer) {
+// replace takes a whole list and returns who came since the last one; the first list is no news. Who is missing counts as
+// left only after the lease: a broker that was restarted does not know yet who is there.
+func (p *presence) replace(list map[crypto.PublicKey]peer, now time.Time) (came []peer) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	old, news := p.peers, p.known
 	p.peers, p.known = list, true
 	if !news {
-		return nil, nil
+		return nil
 	}
 	for key, peer := range list {
 		if _, ok := old[key]; !ok {
@@ -90,11 +93,31 @@ func (p *presence) replace(list map[crypto.PublicKey]peer, now int64) (came, lef
 	}
 	for key, peer := range old {
 		if _, ok := list[key]; !ok {
-			left = append(left, peer)
-			p.goneLocked(peer, now)
+			if peer.gone.IsZero() {
+				peer.gone = now.Add(protocol.PresenceLease)
+			}
+			list[key] = peer
 		}
 	}
-	return came, left
+	return came
+}
+
+// expire takes out who was missing for the length of the lease, and returns when to look again; zero: nobody is missing.
+func (p *presence) expire(now time.Time) (left []peer, next time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, peer := range p.peers {
+		switch {
+		case peer.gone.IsZero():
+		case peer.gone.After(now):
+			next = earlier(next, peer.gone)
+		default:
+			delete(p.peers, key)
+			left = append(left, peer)
+			p.goneLocked(peer, now.UnixMilli())
+		}
+	}
+	return left, next
 }
 
 // update takes an increment and returns who came and who left.
@@ -143,7 +166,7 @@ func (w *worker) listPeers() error {
 	if err != nil {
 		return err
 	}
-	w.m.tellPeers(w.m.who.replace(list, w.m.env.now().UnixMilli()))
+	w.m.tellPeers(w.m.who.replace(list, w.m.env.now()), nil)
 	return nil
 }
 
@@ -255,12 +278,9 @@ func (m *mesh) peerInfo(p peer) (protocol.PeerInfo, bool) {
 	s := statement.Body.(*protocol.Session)
 	info := protocol.PeerInfo{
 		Mesh: m.slug(), Name: m.callName(s.Member), Pubkey: key.String(), MemberPubkey: s.Member.String(),
-		SessionID: protocol.NeutralizeName(p.item.SessionID), Status: p.item.Status, Groups: s.Groups,
-		PeerType: p.item.PeerType, Channel: p.item.Channel, ConnectedAt: p.item.ConnectedAt,
+		SessionID: shownWord(p.item.SessionID), Status: shownWord(p.item.Status), Groups: s.Groups,
+		PeerType: shownWord(p.item.PeerType), Channel: shownWord(p.item.Channel), ConnectedAt: shownWord(p.item.ConnectedAt),
 		Trust: m.trust.trust(s.Member), InPerson: m.trust.metInPerson(s.Member), Self: s.Member == m.self,
-	}
-	if p.item.SessionID == "" {
-		info.SessionID = ""
 	}
 	if info.Groups == nil {
 		info.Groups = []string{}
@@ -275,4 +295,12 @@ func (m *mesh) peerInfo(p peer) (protocol.PeerInfo, bool) {
 		info.Hostname, info.Model = protocol.Neutralize(p.card.Host), protocol.Neutralize(p.card.Model)
 	}
 	return info, true
+}
+
+// shownWord makes a word of the broker's fit to be shown.
+func shownWord(s string) string {
+	if s == "" {
+		return ""
+	}
+	return protocol.NeutralizeName(s)
 }

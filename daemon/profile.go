@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -131,27 +130,20 @@ func mergeGroups(groups, join, leave []string) []string {
 
 // health is what the connection to the broker is now.
 func (m *mesh) health() protocol.MeshHealth {
-	u := m.control
+	h := m.control.health()
+	h.Queued = m.out.depth()
+	return h
+}
+
+// health is what this connection is now. Queued is the mesh's.
+func (u *uplink) health() protocol.MeshHealth {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	h := protocol.MeshHealth{State: u.state, Since: u.since.UTC(), RTTms: float64(u.rtt.Microseconds()) / 1000, Queued: m.out.depth()}
+	h := protocol.MeshHealth{State: u.state, Since: u.since.UTC(), RTTms: float64(u.rtt.Microseconds()) / 1000}
 	if u.lastError != nil {
 		h.LastError, h.ErrorCode = u.lastError.Message, u.lastError.Code
 	}
 	return h
-}
-
-// sessionState is the state of the connection of a live session; empty where the session is not on this mesh.
-func (m *mesh) sessionState(key crypto.PublicKey) string {
-	m.mu.Lock()
-	u := m.uplinks[key]
-	m.mu.Unlock()
-	if u == nil {
-		return ""
-	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.state
 }
 
 // info describes the mesh. Who asks fills in Default.

@@ -137,6 +137,9 @@ func (m *mesh) address(d *draft, t target) error {
 		d.people = []outRecipient{{Key: t.key, Member: t.member, Name: t.name, Session: t.session}}
 		return nil
 	}
+	if !m.trust.current().Verified(m.self) {
+		return protocol.Refuse(protocol.CodeForbidden, "you are not admitted to %s yet: only direct messages are possible", m.slug())
+	}
 	d.people = m.audience(t.spec)
 	for _, s := range m.ring.sessions(true) {
 		d.echo = d.echo || s.public() != from && (t.spec == "*" || inGroup(s.Groups, t.spec))

@@ -333,24 +333,17 @@ func (t *trustState) trust(key crypto.PublicKey) protocol.Trust {
 	return protocol.TrustUnverified
 }
 
-// statements returns everything in the set, in force or not.
-func (t *trustState) statements() []*protocol.Statement {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.set.Statements()
-}
-
-// markInPerson records that safety numbers were compared.
+// markInPerson records that the user compared safety numbers with this key.
 func (t *trustState) markInPerson(key crypto.PublicKey) error {
 	err := t.db.Commit(func(tx *store.Tx) error {
 		return tx.Put(bucketPins, keyIn(t.mesh, []byte{'p'}, key[:]), []byte{1})
 	})
 	if err != nil {
-		return fmt.Errorf("keep the comparison: %w", err)
+		return storeRefusal("keep the comparison", err)
 	}
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.inPerson[key] = true
-	t.mu.Unlock()
 	return nil
 }
 
@@ -359,4 +352,29 @@ func (t *trustState) metInPerson(key crypto.PublicKey) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.inPerson[key]
+}
+
+// sweep drops what the set need not keep any longer: closings of links that expired long ago.
+func (t *trustState) sweep() error {
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	t.mu.Lock()
+	dropped := t.set.Drop(t.now().Unix())
+	t.view = t.set.View()
+	t.mu.Unlock()
+	if len(dropped) == 0 {
+		return nil
+	}
+	err := t.db.Commit(func(tx *store.Tx) error {
+		for _, s := range dropped {
+			if err := tx.Delete(bucketTrust, keyIn(t.mesh, s.ID[:])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("drop old statements: %w", err)
+	}
+	return nil
 }

@@ -71,6 +71,9 @@ func (w *worker) turn() (next time.Time, err error) {
 		if err := w.sendReceipts(); err != nil {
 			return next, err
 		}
+		var left []peer
+		left, next = w.m.who.expire(w.m.env.now())
+		w.m.tellPeers(nil, left)
 	}
 	card, err := w.sendProfile()
 	if err != nil {
