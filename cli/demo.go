@@ -53,6 +53,7 @@ var scenes = []scene{
 	{"alice writes to bob", playSend},
 	{"bob goes off, alice goes on writing", playOffline},
 	{"bob comes back", playReturn},
+	{"two Claude sessions talk", playSessions},
 	{"what the broker could have read", playSearch},
 }
 
@@ -205,7 +206,9 @@ func playSearch(_ context.Context, s *stage) error {
 	for _, i := range []string{"1", "2", "3"} {
 		needles = append(needles, textNeedles(laterText+i)...)
 	}
-	needles = append(needles, textNeedles(firstText)...)
+	for _, text := range []string{firstText, sessionQuestion, sessionAnswer} {
+		needles = append(needles, textNeedles(text)...)
+	}
 	haystacks, err := s.haystacks()
 	if err != nil {
 		return err
