@@ -37,7 +37,7 @@ func TestSendAllocations(t *testing.T) {
 
 // TestOverLoopback is the story of stories over TCP, as it is in the world: many senders, one broker, nothing lost or twice.
 func TestOverLoopback(t *testing.T) {
-	w := newWorld(t, Limits{Burst: 1 << 20, Window: 16, Drain: time.Millisecond})
+	w := newWorld(t, Limits{Burst: 1 << 20, Window: 16})
 	defer w.close()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -176,35 +177,58 @@ func TestClientAddr(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
-	story(t, Limits{Drain: 10 * time.Second}, func(w *world) {
+	story(t, Limits{Drain: 15 * time.Millisecond}, func(w *world) {
 		alice, bob := w.alice.connect(), w.bob.connect()
 		s := alice.Send(w.bob, "before")
-		closed := make(chan struct{})
-		start := time.Now()
-		go func() {
-			defer close(closed)
-			w.close()
-		}()
-		time.Sleep(time.Second)
-		open := alice // one of the two is closed at once, the other after five seconds
-		if alice.isClosed() {
-			open = bob
-		}
-		ack := open.submit(open.seal(w.cathy.key.Public(), protocol.PriorityNext, "late"))
-		if ack.Code != protocol.CodeDraining || !ack.Retryable || ack.RetryAfter == 0 {
+		w.srv.draining.Store(true)
+		ack := alice.wantNotQueued(alice.seal(w.cathy.key.Public(), protocol.PriorityNext, "late"), protocol.CodeDraining)
+		if !ack.Retryable || ack.RetryAfter == 0 {
 			t.Errorf("ack %+v", ack)
 		}
-		if open == alice {
-			alice.wantQueued(s) // a repeat is still answered
+		alice.wantQueued(s) // a repeat is still answered
+		c := &client{person: w.cathy, changed: make(chan struct{})}
+		if status := c.wantNoUpgrade(); status != http.StatusServiceUnavailable {
+			t.Errorf("connection: %d", status)
+		}
+		if status, body := w.get("/health/ready"); status != http.StatusServiceUnavailable {
+			t.Errorf("ready: %d %s", status, body)
+		}
+		if status, body := w.post("/join", "", protocol.JoinRequest{}); status != http.StatusServiceUnavailable {
+			t.Errorf("join: %d %s", status, body)
+		}
+		w.srv.draining.Store(false)
+
+		start := time.Now()
+		w.close()
+		if d := time.Since(start); d < 15*time.Millisecond || d > time.Second {
+			t.Errorf("drained in %s", d)
 		}
 		alice.wantClose(websocket.CloseGoingAway)
 		bob.wantClose(websocket.CloseGoingAway)
-		<-closed
-		if d := time.Since(start); d < 5*time.Second || d > 20*time.Second {
-			t.Errorf("drained in %s", d)
-		}
 		w.open()
 		w.bob.connect().Want("before")
+	})
+}
+
+func TestCloseCutsWhoDoesNotLeave(t *testing.T) {
+	story(t, Limits{WriteTimeout: time.Hour}, func(w *world) {
+		cathy, alice := w.cathy.connect(), w.alice.connect()
+		cathy.freeze()
+		for range 12 {
+			alice.Send(w.cathy, strings.Repeat("x", 32<<10))
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		start := time.Now()
+		if err := w.srv.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(start); d != 5*time.Second {
+			t.Errorf("closed after %s", d)
+		}
+		<-w.served
+		w.open()
+		w.cathy.connect().Want(strings.Repeat("x", 32<<10))
 	})
 }
 
@@ -217,7 +241,7 @@ func (c *client) isClosed() bool {
 func TestCloseTwice(t *testing.T) {
 	story(t, Limits{}, func(w *world) {
 		w.close()
-		if err := w.srv.Close(t.Context()); err != nil {
+		if err := w.srv.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 		w.open()

@@ -35,10 +35,10 @@ var closeReasons = []string{endClient, endLost, endSilent, endSlow, endTooLarge,
 // refusalCodes are the codes that this broker answers with.
 func refusalCodes() []string {
 	codes := []protocol.Code{
-		protocol.CodeBadFrame, protocol.CodeBadSignature, protocol.CodeBadStatement, protocol.CodeCapacity, protocol.CodeCloned,
+		protocol.CodeAmbiguous, protocol.CodeBadFrame, protocol.CodeBadSignature, protocol.CodeBadStatement, protocol.CodeCapacity, protocol.CodeCloned,
 		protocol.CodeClosedLink, protocol.CodeDraining, protocol.CodeExists, protocol.CodeExpired, protocol.CodeForbidden,
-		protocol.CodeForeign, protocol.CodeInternal, protocol.CodeInvalid, protocol.CodeLegacyOff, protocol.CodeNoHello,
-		protocol.CodeNotFound, protocol.CodeNotMember, protocol.CodePayloadTooLarge, protocol.CodeQueueFull,
+		protocol.CodeForeign, protocol.CodeInternal, protocol.CodeInvalid, protocol.CodeLegacyOff, protocol.CodeMeshFull, protocol.CodeNoHello,
+		protocol.CodeNotFound, protocol.CodeNotMember, protocol.CodeNotSupported, protocol.CodePayloadTooLarge, protocol.CodeQueueFull,
 		protocol.CodeRateLimit, protocol.CodeRevoked, protocol.CodeStoreFailed, protocol.CodeStoreFull,
 		protocol.CodeTimestamp, protocol.CodeUnauthorized, protocol.CodeUnknownRecipient, protocol.CodeUnknownType,
 		protocol.CodeUsedUp,

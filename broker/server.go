@@ -27,6 +27,9 @@ const (
 	capacityRetry = time.Minute
 )
 
+// drainStep is the longest pause between two ends of a drain: a few clients need no spreading.
+const drainStep = 10 * time.Millisecond
+
 // Server is one broker. New makes it, Serve runs it, Close ends it.
 type Server struct {
 	// fixed at construction
@@ -178,7 +181,7 @@ func (s *Server) endAll(ctx context.Context, conns []*conn) {
 	if len(conns) == 0 {
 		return
 	}
-	tick := time.NewTicker(max(s.limits.Drain/time.Duration(len(conns)), time.Microsecond))
+	tick := time.NewTicker(max(min(s.limits.Drain/time.Duration(len(conns)), drainStep), time.Microsecond))
 	defer tick.Stop()
 	for _, c := range conns {
 		c.end(ending{code: websocket.CloseGoingAway, text: "shutting down", reason: endDraining})
