@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
@@ -151,6 +154,9 @@ func runInviteList(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(invites, func(a, b protocol.InviteInfo) int { // those that end last, first
+		return cmp.Or(b.Expires.Compare(a.Expires), strings.Compare(a.ID, b.ID))
+	})
 	if c.json {
 		c.printJSON(list(invites))
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -61,7 +62,7 @@ func runMeshList(ctx context.Context, c *call) error {
 	return nil
 }
 
-func runMeshUse(_ context.Context, c *call) error {
+func runMeshUse(ctx context.Context, c *call) error {
 	home, err := config.DefaultHome()
 	if err != nil {
 		return err
@@ -77,7 +78,29 @@ func runMeshUse(_ context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	awaitDefault(ctx, home, slug)
 	return c.done("acting in %s from now on", slug)
+}
+
+// awaitDefault returns when a running daemon has heard of it, so that the next verb acts there. None is started.
+func awaitDefault(ctx context.Context, home config.Home, slug string) {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	tick := time.NewTicker(settleEvery)
+	defer tick.Stop()
+	cl := client.Dial(home)
+	defer cl.Close()
+	for {
+		meshes, err := cl.Meshes(ctx)
+		if err != nil || slices.ContainsFunc(meshes, func(m protocol.MeshInfo) bool { return m.Mesh == slug && m.Default }) {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func slugsOf(cfg *config.Config) []string {

@@ -22,6 +22,9 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
 )
 
 func TestMain(m *testing.M) {
@@ -42,6 +45,7 @@ func TestMain(m *testing.M) {
 //	count 3                        the JSON list on stdout has three items
 //	follow bob inbox --follow      starts a verb that goes on
 //	next 'regexp'                  its next line matches; a group in it becomes NEXT
+//	forge expired 5                EXPIRED is a link that was good until the 5th second of 1970; forge foreign 9999999999 likewise
 //	fetch URL regexp               what is served there matches
 //	cert localhost                 makes localhost.pem and localhost-key.pem
 //	unfollow                       SIGINT ends it with exit code 0
@@ -54,7 +58,7 @@ func TestScripts(t *testing.T) {
 			"broker": cmdBroker, "alice": person("alice"), "bob": person("bob"), "cathy": person("cathy"),
 			"exits": cmdExits, "parallel": cmdParallel, "set": cmdSet, "want": cmdWant, "count": cmdCount,
 			"keys": cmdKeys, "follow": cmdFollow, "next": cmdNext, "unfollow": cmdUnfollow,
-			"fetch": cmdFetch, "cert": cmdCert,
+			"fetch": cmdFetch, "cert": cmdCert, "forge": cmdForge,
 		},
 	})
 }
@@ -374,4 +378,19 @@ func cmdCert(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".pem"), cert, 0o600))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+"-key.pem"), key, 0o600))
+}
+
+// cmdForge makes a link as a stranger would: well formed, for a mesh that nobody has.
+func cmdForge(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: forge NAME UNIX-TIME")
+	}
+	expires, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	owner, link := crypto.GenerateKey(), crypto.GenerateKey()
+	charter := &protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "forged"}
+	invite, err := protocol.Sign(&protocol.Invite{Mesh: charter.MeshID(), Issuer: owner.Public(), Link: link.Public(), Role: protocol.RoleMember,
+		Uses: 1, Expires: expires, URL: "ws://" + ts.Getenv("BROKER") + "/ws", Owner: owner.Public()}, owner)
+	ts.Check(err)
+	ts.Setenv(strings.ToUpper(args[0]), protocol.MakeLink(invite, link.Seed()))
 }
