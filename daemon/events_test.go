@@ -140,7 +140,8 @@ func (d *testDaemon) alarm(id string, row inRow, session string) {
 		if err != nil {
 			return err
 		}
-		return d.hub.put(tx, protocol.Event{Type: eventMessage}, eventOptions{Session: session, Inbox: n})
+		e := protocol.Event{Type: eventMessage, Message: &protocol.InboxMessage{Body: "body of " + id}}
+		return d.hub.put(tx, e, eventOptions{Session: session, Inbox: n})
 	})
 	if err != nil {
 		d.t.Fatal(err)
@@ -199,6 +200,14 @@ func TestEventsForgetDeletedMessages(t *testing.T) {
 	s := d.stream(client.EventQuery{Replay: true})
 	s.want("ready")
 	s.wantMessages("message-2")
+	d.env.db.View(func(tx *store.Tx) error {
+		for _, v := range tx.Scan(bucketEvents, nil, nil) {
+			if strings.Contains(string(v), "body of") {
+				t.Error("an event holds a copy of the body")
+			}
+		}
+		return nil
+	})
 }
 
 // A reader that stops reading holds up nobody, and the end of the daemon ends its stream.
