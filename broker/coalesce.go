@@ -80,11 +80,16 @@ func (c *coalescer) Flush() error {
 		return err
 	}
 	_, err := c.Conn.Write(*buf)
-	if cap(*buf) <= keepAtMax {
+	returnBuffer(buf)
+	return err
+}
+
+// returnBuffer gives a borrowed buffer back; nil is none.
+func returnBuffer(buf *[]byte) {
+	if buf != nil && cap(*buf) <= keepAtMax {
 		*buf = (*buf)[:0]
 		flushBuffers.Put(buf)
 	}
-	return err
 }
 
 // hijacker hands the upgrader a coalescer instead of the bare connection.

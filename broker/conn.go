@@ -210,7 +210,7 @@ func (c *conn) handlePing(data string) error {
 func (c *conn) waitForRoom() {
 	for {
 		c.mu.Lock()
-		full := len(c.out.bytes) > c.srv.limits.ReplyBytes && !c.ended
+		full := c.out.size() > c.srv.limits.ReplyBytes && !c.ended
 		c.room = full
 		c.mu.Unlock()
 		if !full {

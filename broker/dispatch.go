@@ -1,8 +1,11 @@
 package broker
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
+	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -128,7 +131,11 @@ func (s *Server) storeError(what string, err error) error {
 	if _, ok := errors.AsType[*protocol.Error](err); ok {
 		return err
 	}
-	s.log.Error(what, "err", err)
+	level := slog.LevelDebug
+	if now := time.Now().Unix(); s.storeLogged.Swap(now) != now { // a dead disk refuses every message: one line a second tells it
+		level = slog.LevelError
+	}
+	s.log.Log(context.Background(), level, what, "err", err)
 	if errors.Is(err, store.ErrFull) {
 		return protocol.Refuse(protocol.CodeStoreFull, "the broker's disk is full").RetryAfter(storeRetry)
 	}

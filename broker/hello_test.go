@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -220,6 +221,16 @@ func TestRevokedKeyIsSentAway(t *testing.T) {
 		w.restart()
 		c = w.bob.dial()
 		c.wantHelloRefused(c.helloFor(w.bob.key, "control"), protocol.CodeRevoked)
+	})
+}
+
+func TestRevokedWhileAwayLeavesAtOnce(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		alice, bob := w.alice.connect(), w.bob.connect()
+		bob.lose()
+		alice.clear()
+		alice.wantPublished(w.revoke(w.bob.key.Public()))
+		alice.wantPresence(func(p protocol.Presence) bool { return slices.Equal(p.Left, []string{w.bob.key.Public().String()}) })
 	})
 }
 

@@ -301,7 +301,7 @@ func TestRepliesWaitForASlowReader(t *testing.T) {
 		}()
 		synctest.Wait()
 		c.mu.Lock()
-		waiting := len(c.out.bytes)
+		waiting := c.out.size()
 		c.mu.Unlock()
 		if waiting > 16<<10 {
 			t.Errorf("%d bytes of replies wait", waiting)

@@ -184,9 +184,15 @@ func (m *mesh) renameLocked(key crypto.PublicKey) {
 	}
 }
 
-// expelLocked ends the connections of keys that are not in any more.
+// expelLocked ends the connections of keys that are not in any more, and the presences of those who are away.
 func (m *mesh) expelLocked() {
 	now := m.srv.now()
+	for key, p := range m.presences {
+		if a := m.addresses[key]; p.conn == nil && (a == nil || !m.reachableLocked(a, now)) {
+			p.until.Stop()
+			m.vanishLocked(key)
+		}
+	}
 	for c := range m.conns {
 		_, gone := m.view.RevokedOf(c.member.key, c.key)
 		s := m.standingLocked(c.member, now)

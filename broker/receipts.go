@@ -76,7 +76,7 @@ func (m *mesh) queueReceipt(to crypto.PublicKey, r receiptRow, done func(error))
 	if done == nil {
 		done = func(err error) {
 			if err != nil {
-				m.srv.log.Warn("receipt was not kept", "mesh", m.id, "to", to.Short(), "reason", protocol.CodeOf(err), "err", err)
+				m.srv.log.Debug("receipt was not kept", "mesh", m.id, "to", to.Short(), "reason", protocol.CodeOf(err), "err", err)
 			}
 		}
 	}

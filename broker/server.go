@@ -27,6 +27,9 @@ const (
 	capacityRetry = time.Minute
 )
 
+// requestTimeout is for the body of a request, and again for its answer. Connections leave it behind when they are upgraded.
+const requestTimeout = 30 * time.Second
+
 // drainStep is the longest pause between two ends of a drain: a few clients need no spreading.
 const drainStep = 10 * time.Millisecond
 
@@ -47,12 +50,13 @@ type Server struct {
 	visits     *visits // of unauthenticated HTTP requests
 	ready      readiness
 
-	draining  atomic.Bool
-	running   sync.WaitGroup // connections and the sweeper
-	stop      context.CancelFunc
-	stopping  <-chan struct{} // closed by stop
-	closeOnce sync.Once
-	closeErr  error
+	draining    atomic.Bool
+	storeLogged atomic.Int64   // Unix s of the last line about the disk
+	running     sync.WaitGroup // connections and the sweeper
+	stop        context.CancelFunc
+	stopping    <-chan struct{} // closed by stop
+	closeOnce   sync.Once
+	closeErr    error
 
 	mu         sync.Mutex
 	meshes     map[protocol.MeshID]*mesh
@@ -101,6 +105,8 @@ func (s *Server) open() error {
 	s.http = &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: s.limits.HelloTimeout, // who has not finished his headers has not said hello either
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      requestTimeout + s.limits.JoinWait,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    int(s.limits.PreHello),
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

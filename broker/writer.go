@@ -16,22 +16,33 @@ const closeGrace = 2 * time.Second
 
 // outbox is a run of frames in one buffer.
 type outbox struct {
-	bytes []byte
-	ends  []int // where each frame ends
+	buf  *[]byte // borrowed while there are frames, so that an idle connection is small
+	ends []int   // where each frame ends
 }
+
+const keepEnds = 64 // of an empty outbox
 
 func (o *outbox) add(f func([]byte) []byte) {
-	o.bytes = f(o.bytes)
-	o.ends = append(o.ends, len(o.bytes))
+	if o.buf == nil {
+		o.buf = flushBuffers.Get().(*[]byte)
+	}
+	*o.buf = f(*o.buf)
+	o.ends = append(o.ends, len(*o.buf))
 }
 
-// reset empties o; a large buffer goes, so that an idle connection is small.
-func (o *outbox) reset() {
-	if cap(o.bytes) > 4<<10 {
-		*o = outbox{}
-		return
+func (o *outbox) size() int {
+	if o.buf == nil {
+		return 0
 	}
-	o.bytes, o.ends = o.bytes[:0], o.ends[:0]
+	return len(*o.buf)
+}
+
+func (o *outbox) reset() {
+	returnBuffer(o.buf)
+	o.buf, o.ends = nil, o.ends[:0]
+	if cap(o.ends) > keepEnds {
+		o.ends = nil
+	}
 }
 
 // enqueue hands writeLoop the frame that f appends. Any goroutine may call it; after the end it does nothing.
@@ -142,7 +153,7 @@ func (c *conn) writeReplies() (int, error) {
 	}
 	from, n := 0, len(c.sending.ends)
 	for _, end := range c.sending.ends {
-		if err := c.writeFrame(c.sending.bytes[from:end]); err != nil {
+		if err := c.writeFrame((*c.sending.buf)[from:end]); err != nil {
 			return 0, err
 		}
 		from = end
