@@ -19,6 +19,7 @@ import (
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/service"
 	"github.com/claudemesh/claudemesh/store"
 )
 
@@ -43,7 +44,8 @@ func brokerVerb() *verb {
 			"claudemesh broker",
 			"claudemesh broker --listen :443 --tls-cert fullchain.pem --tls-key privkey.pem --data /var/lib/claudemesh",
 		},
-		run: runBroker,
+		run:  runBroker,
+		subs: brokerServiceVerbs(),
 	}
 }
 
@@ -83,6 +85,7 @@ func runBroker(ctx context.Context, c *call) error {
 	if metrics != "" {
 		c.say("    metrics      http://%s/metrics", metrics)
 	}
+	c.tellManager(service.Ready, "STATUS=listens on "+ln.Addr().String())
 	return serveBroker(ctx, srv, ln)
 }
 

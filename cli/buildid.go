@@ -12,7 +12,12 @@ func buildID() string {
 	if err != nil {
 		return ""
 	}
-	info, err := os.Stat(exe)
+	return fileID(exe)
+}
+
+// fileID tells one file's content from another's, without reading it; empty when the file is not there.
+func fileID(path string) string {
+	info, err := os.Stat(path)
 	if err != nil {
 		return ""
 	}
@@ -22,6 +27,6 @@ func buildID() string {
 // warnOldDaemon tells the user when the daemon that answers was started from another executable, as after an upgrade.
 func (c *call) warnOldDaemon(running string) {
 	if mine := buildID(); mine != "" && running != "" && running != mine {
-		c.note("note: the running daemon is of another build; claudemesh daemon down and up replaces it")
+		c.note("note: the running daemon is of another build; it follows when no session needs it, claudemesh daemon down and up does at once")
 	}
 }

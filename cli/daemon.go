@@ -22,13 +22,13 @@ func daemonVerb() *verb {
 		about:    "Verbs start the daemon by themselves; it holds your keys, outbox and inbox, and stays connected.",
 		examples: []string{"claudemesh daemon", "claudemesh daemon up", "claudemesh daemon status --json", "claudemesh daemon logs --follow"},
 		run:      runDaemon,
-		subs: []*verb{
+		subs: append([]*verb{
 			{name: "up", usage: "start it in the background; returns when it answers", flags: []urfave.Flag{jsonFlag()}, run: runDaemonUp},
 			{name: "down", usage: "stop it; returns when it is gone", flags: []urfave.Flag{jsonFlag()}, run: runDaemonDown},
 			{name: "status", usage: "what it is and how it is connected", flags: []urfave.Flag{jsonFlag()}, run: runDaemonStatus},
 			logsVerb(),
 			outboxVerb(),
-		},
+		}, daemonServiceVerbs()...),
 	}
 }
 
@@ -47,9 +47,9 @@ func probe(ctx context.Context, home config.Home) (daemonStatus, error) {
 	defer cl.Close()
 	h, err := cl.Probe(ctx)
 	if err != nil {
-		return daemonStatus{}, err
+		return daemonStatus{ManagedBy: managedBy(home)}, err
 	}
-	return daemonStatus{Running: true, PID: h.PID, Version: h.Version, Health: &h}, nil
+	return daemonStatus{Running: true, PID: h.PID, Version: h.Version, ManagedBy: managedBy(home), Health: &h}, nil
 }
 
 func runDaemonUp(ctx context.Context, c *call) error {
@@ -57,8 +57,15 @@ func runDaemonUp(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	before, _ := probe(ctx, home) // where none answers, there was none
+	by := managedBy(home)
+	if by != "" && !before.Running {
+		if err := startService(ctx, home); err != nil {
+			return err
+		}
+	}
 	started := 0
-	cl, err := client.Ensure(ctx, home, client.EnsureOptions{Now: true, Started: func(pid int) { started = pid }})
+	cl, err := ensure(ctx, home, client.EnsureOptions{Now: true, Started: func(pid int) { started = pid }})
 	if err != nil {
 		return err
 	}
@@ -67,12 +74,15 @@ func runDaemonUp(ctx context.Context, c *call) error {
 		return err
 	}
 	if c.json {
-		c.printJSON(daemonStatus{Running: true, PID: h.PID, Version: h.Version, Health: &h})
+		c.printJSON(daemonStatus{Running: true, PID: h.PID, Version: h.Version, ManagedBy: by, Health: &h})
 		return nil
 	}
 	word := "already running"
-	if started == h.PID {
+	if started == h.PID || by != "" && before.PID != h.PID {
 		word = "running"
+	}
+	if by != "" {
+		word += " under " + by
 	}
 	c.say("daemon %s (pid %d)", word, h.PID)
 	c.say("    log   %s", home.LogFile())
@@ -85,8 +95,15 @@ func runDaemonDown(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	by := managedBy(home)
+	if by != "" {
+		if err := c.serviceDown(ctx, home); err != nil {
+			return err
+		}
+	}
 	st, err := probe(ctx, home)
 	switch {
+	case protocol.CodeOf(err) == protocol.CodeUnavailable && by != "": // said already
 	case protocol.CodeOf(err) == protocol.CodeUnavailable:
 		c.note("no daemon was running")
 	case err != nil:
@@ -98,7 +115,7 @@ func runDaemonDown(ctx context.Context, c *call) error {
 		c.note("daemon stopped (pid %d)", st.PID)
 	}
 	if c.json {
-		c.printJSON(daemonStatus{})
+		c.printJSON(daemonStatus{ManagedBy: by})
 	}
 	return nil
 }
@@ -118,7 +135,7 @@ func stopDaemon(ctx context.Context, home config.Home, pid int) error {
 	defer cancel()
 	tick := time.NewTicker(settleEvery)
 	defer tick.Stop()
-	for registry.Check(process) != registry.Dead {
+	for !ended(process) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -127,6 +144,12 @@ func stopDaemon(ctx context.Context, home config.Home, pid int) error {
 		}
 	}
 	return nil
+}
+
+// ended counts a process that its parent has not reaped yet as ended: all that it held is free.
+func ended(p registry.Process) bool {
+	_, err := registry.Identify(p.PID)
+	return err != nil || registry.Check(p) == registry.Dead
 }
 
 func runDaemonStatus(ctx context.Context, c *call) error {
@@ -139,6 +162,8 @@ func runDaemonStatus(ctx context.Context, c *call) error {
 		c.printJSON(st)
 	} else if st.Running {
 		c.printDaemon(st)
+	} else if e, ok := errors.AsType[*protocol.Error](err); ok && st.ManagedBy != "" {
+		explainService(ctx, home, e)
 	}
 	if e, ok := errors.AsType[*protocol.Error](err); ok && c.json {
 		return saidError{e}
@@ -148,7 +173,11 @@ func runDaemonStatus(ctx context.Context, c *call) error {
 
 // printDaemon says what the daemon is and what each mesh's connection is.
 func (c *call) printDaemon(st daemonStatus) {
-	c.say("daemon %s, pid %d, up %s", st.Version, st.PID, span(time.Duration(st.Health.Uptime*float64(time.Second))))
+	under := ""
+	if st.ManagedBy != "" {
+		under = " under " + st.ManagedBy
+	}
+	c.say("daemon %s%s, pid %d, up %s", st.Version, under, st.PID, span(time.Duration(st.Health.Uptime*float64(time.Second))))
 	for _, slug := range sortedKeys(st.Health.Meshes) {
 		m := st.Health.Meshes[slug]
 		c.say("    %s: %s", slug, c.connection(m))
@@ -157,7 +186,11 @@ func (c *call) printDaemon(st daemonStatus) {
 
 // connection says a mesh's connection in words.
 func (c *call) connection(m protocol.MeshHealth) string {
-	words := m.State + " for " + span(time.Since(m.Since).Truncate(time.Second))
+	since := time.Since(m.Since).Truncate(time.Second)
+	words := m.State + " for " + span(since)
+	if since < time.Second {
+		words = m.State + " just now"
+	}
 	if m.State == protocol.ConnOpen {
 		words = c.paint(green, words)
 	} else {

@@ -23,7 +23,7 @@ func (c *call) daemon(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	cl, err := client.Ensure(ctx, home, client.EnsureOptions{})
+	cl, err := ensure(ctx, home, client.EnsureOptions{})
 	if err != nil {
 		return nil, err
 	}

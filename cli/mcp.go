@@ -72,7 +72,7 @@ func (m meshOfMCP) Register(ctx context.Context, r protocol.SessionRequest) (inf
 	if protocol.CodeOf(err) != protocol.CodeUnavailable {
 		return info, err
 	}
-	if _, err := client.Ensure(ctx, m.home, client.EnsureOptions{}); err != nil {
+	if _, err := ensure(ctx, m.home, client.EnsureOptions{}); err != nil {
 		return info, err
 	}
 	return m.Client.Register(ctx, r)

@@ -24,7 +24,7 @@ import (
 // thrown away, with its own /tmp (which systemd empties at boot), /run, /dev, cgroups and network. Nothing outside is changed.
 // It dies with the test process, whatever happens to that, and after labLife at the latest.
 //
-//	test process ── clone(pid, mnt, uts, ipc, net) ──► this binary as labBoot ── mounts, chroot, exec ──► systemd
+//	test process ── clone(pid, mnt, uts, ipc, net) ──► this binary as labBoot ── mounts, pivot_root, exec ──► systemd
 const (
 	labEnv   = "CLAUDEMESH_LAB" // tells this binary that it is the inside of a lab
 	labLife  = 4 * time.Minute
@@ -177,10 +177,17 @@ func labBoot(dir string) error {
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("bring loopback up: %w: %s", err, out)
 	}
-	if err := unix.Chroot("."); err != nil {
+	// Not chroot: units with mount namespaces of their own bind "/", which must then be a mount.
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("change the root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("let go of the old root: %w", err)
+	}
+	if err := os.Chdir("/"); err != nil {
 		return err
 	}
-	return unix.Exec("/lib/systemd/systemd", []string{"systemd", "--system", "--unit=multi-user.target", "--log-target=console", "--show-status=no"},
+	return unix.Exec("/lib/systemd/systemd", []string{"systemd", "--system", "--unit=multi-user.target", "--show-status=no"},
 		[]string{"container=other", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"})
 }
 
@@ -226,6 +233,9 @@ func furnish() error {
 			return err
 		}
 	}
+	if err := unix.Mount("devpts", "dev/pts", "devpts", 0, "newinstance,ptmxmode=0666,mode=620"); err != nil {
+		return fmt.Errorf("mount dev/pts: %w", err)
+	}
 	for _, node := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
 		if err := os.WriteFile("dev/"+node, nil, 0o666); err != nil {
 			return err
@@ -234,8 +244,10 @@ func furnish() error {
 			return fmt.Errorf("bind %s: %w", node, err)
 		}
 	}
-	if err := os.Symlink("/proc/self/fd", "dev/fd"); err != nil {
-		return err
+	for at, to := range map[string]string{"dev/fd": "/proc/self/fd", "dev/ptmx": "pts/ptmx"} {
+		if err := os.Symlink(to, at); err != nil {
+			return err
+		}
 	}
 	// This machine may be a container that says so, or an old lab's user may be here: a lab is neither.
 	for _, p := range []string{".dockerenv", "home/alice"} {

@@ -25,7 +25,7 @@ type Installed struct {
 // the service is in place and does not start, the error is a *StartError and the service stays.
 func (s *Service) Install(ctx context.Context, o InstallOptions) (Installed, error) {
 	var done Installed
-	if r := s.Obstacle(ctx); r != nil && (r.Final || !o.Force) {
+	if r := s.Obstacle(ctx, o.Force); r != nil {
 		return done, r
 	}
 	old, err := s.installed()

@@ -12,8 +12,9 @@ import (
 // upHint is how to have a daemon without a service.
 const upHint = "claudemesh daemon up starts it in the background instead"
 
-// Obstacle returns why the service should not, or cannot, be installed here; nil means that nothing speaks against it.
-func (s *Service) Obstacle(ctx context.Context) *Refusal {
+// Obstacle returns why the service cannot be installed here, or, unless by force, why it should not; nil means that nothing
+// speaks against it.
+func (s *Service) Obstacle(ctx context.Context, force bool) *Refusal {
 	if strings.ContainsAny(s.spec.executable+s.spec.home, "\n\r\x00") {
 		return &Refusal{Reason: "a path with a line break in it cannot stand in a unit file", Hint: "move it", Final: true}
 	}
@@ -29,7 +30,7 @@ func (s *Service) Obstacle(ctx context.Context) *Refusal {
 	case s.spec.verb == "broker" && s.host.OS != "linux":
 		return &Refusal{Reason: "the broker's service is for systemd, which runs on Linux only", Hint: "run claudemesh broker under a service manager of your choice", Final: true}
 	}
-	if r := s.host.foreign(); r != nil {
+	if r := s.host.foreign(); r != nil && !force {
 		return r
 	}
 	if s.spec.verb == "broker" {

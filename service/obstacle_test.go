@@ -11,7 +11,7 @@ import (
 
 func (m *machine) wantRefusal(s *Service, words string, final bool) {
 	m.t.Helper()
-	r := s.Obstacle(m.t.Context())
+	r := s.Obstacle(m.t.Context(), final)
 	if r == nil || !strings.Contains(r.Reason, words) || r.Final != final || r.Hint == "" {
 		m.t.Errorf("refusal %+v, want %q, final %v", r, words, final)
 	}
@@ -28,14 +28,14 @@ func TestObstacles(t *testing.T) {
 	t.Run("none", func(t *testing.T) {
 		m := newMachine(t, "linux")
 		write(t, m.host.Root+"/run/systemd/container", "wsl\n")
-		if r := m.daemon().Obstacle(t.Context()); r != nil {
+		if r := m.daemon().Obstacle(t.Context(), false); r != nil {
 			t.Errorf("%+v", r)
 		}
 	})
 	t.Run("ci", func(t *testing.T) {
 		m := newMachine(t, "linux")
 		t.Setenv("CI", "false")
-		if r := m.daemon().Obstacle(t.Context()); r != nil {
+		if r := m.daemon().Obstacle(t.Context(), false); r != nil {
 			t.Errorf("CI=false: %+v", r)
 		}
 		t.Setenv("GITHUB_ACTIONS", "true")
@@ -67,10 +67,11 @@ func TestObstacles(t *testing.T) {
 	t.Run("no user manager", func(t *testing.T) {
 		m := newMachine(t, "linux")
 		m.set("fail", "show")
+		t.Setenv("CI", "true") // force goes past that, and no further
 		t.Setenv("XDG_RUNTIME_DIR", "")
 		m.wantRefusal(m.daemon(), "no show today", true)
 		write(t, m.host.Root+"/run/user/1000/systemd/private", "")
-		if r := m.daemon().Obstacle(t.Context()); r == nil || r.Hint != "it runs, but XDG_RUNTIME_DIR is not set: export XDG_RUNTIME_DIR=/run/user/1000" {
+		if r := m.daemon().Obstacle(t.Context(), true); r == nil || r.Hint != "it runs, but XDG_RUNTIME_DIR is not set: export XDG_RUNTIME_DIR=/run/user/1000" {
 			t.Errorf("%+v", r)
 		}
 	})
@@ -85,7 +86,7 @@ func TestObstacles(t *testing.T) {
 		m.wantRefusal(Broker(m.host, "/usr/bin/claudemesh", BrokerOptions{}), "root", true)
 		m.host.UID = 0
 		m.wantRefusal(Broker(m.host, "/home/alice/claudemesh", BrokerOptions{}), "cannot see", true)
-		if r := Broker(m.host, "/usr/bin/claudemesh", BrokerOptions{}).Obstacle(t.Context()); r != nil {
+		if r := Broker(m.host, "/usr/bin/claudemesh", BrokerOptions{}).Obstacle(t.Context(), false); r != nil {
 			t.Errorf("%+v", r)
 		}
 	})

@@ -142,6 +142,12 @@ func Managed(h Host, home string) string {
 // Path is where the unit or plist is, or would be.
 func (s *Service) Path() string { return s.manager.path() }
 
+// Executable is the path that is pinned.
+func (s *Service) Executable() string { return s.spec.executable }
+
+// Verb is what it runs: "daemon" or "broker".
+func (s *Service) Verb() string { return s.spec.verb }
+
 // Manager is "systemd" or "launchd".
 func (s *Service) Manager() string { return s.manager.name() }
 

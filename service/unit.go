@@ -11,7 +11,7 @@ import (
 //
 // Restart=always, because a daemon that ends by itself (an upgrade, an old command line's `daemon down`) is wanted back;
 // who stops it for good stops the unit. Codes 3 and 6 say that it was called wrongly, or that another daemon has the
-// home: no restart mends that. The start limit gives up after about a minute of failures, which then show as failed.
+// home: no restart mends that. The watchdog ends a daemon that does not answer its own socket for two minutes. The start limit gives up after about a minute of failures, which then show as failed.
 const daemonUnit = `# @MARK@, and replaces it. Your own settings belong into
 # claudemesh-daemon.service.d/*.conf beside it.
 [Unit]
@@ -29,6 +29,7 @@ RestartSec=2
 RestartPreventExitStatus=3 6
 TimeoutStartSec=30
 TimeoutStopSec=20
+WatchdogSec=120
 UMask=0077
 NoNewPrivileges=yes
 LockPersonality=yes

@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/daemon/client"
+	way "github.com/claudemesh/claudemesh/daemon/probe"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// reachTimeout is how long an installation waits for the brokers; reachEvery how often it looks.
+const (
+	reachTimeout = 15 * time.Second
+	reachEvery   = 100 * time.Millisecond
+)
+
+// meshReach is whether a mesh's broker is reached, and what is in the way if not.
+type meshReach struct {
+	Mesh      string `json:"mesh"`
+	Broker    string `json:"broker"`
+	State     string `json:"state"`
+	LastError string `json:"last_error,omitempty"`
+	Cause     string `json:"cause,omitempty"`
+	Sentence  string `json:"sentence,omitempty"`
+	Next      string `json:"next,omitempty"`
+}
+
+// reachBrokers waits for every mesh's connection, up to reachTimeout, and prints what became of each unless under --json.
+func (c *call) reachBrokers(ctx context.Context, cl *client.Client) ([]meshReach, error) {
+	wait, cancel := context.WithTimeout(ctx, reachTimeout)
+	defer cancel()
+	tick := time.NewTicker(reachEvery)
+	defer tick.Stop()
+	for {
+		h, err := cl.Health(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if undecided(h) {
+			select {
+			case <-tick.C:
+				continue
+			case <-wait.Done():
+			}
+		}
+		all, err := reaches(ctx, cl, h)
+		if err == nil && !c.json {
+			c.printReaches(all)
+		}
+		return all, err
+	}
+}
+
+// undecided tells whether a mesh may still connect; one that was refused will not by waiting.
+func undecided(h protocol.Health) bool {
+	for _, m := range h.Meshes {
+		if m.State != protocol.ConnOpen && m.State != protocol.ConnRefused {
+			return true
+		}
+	}
+	return false
+}
+
+// reaches looks for the cause of every connection that is not open, at the same time.
+func reaches(ctx context.Context, cl *client.Client, h protocol.Health) ([]meshReach, error) {
+	infos, err := cl.Meshes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	urls := make(map[string]string)
+	for _, m := range infos {
+		urls[m.Mesh] = m.Broker
+	}
+	slugs := sortedKeys(h.Meshes)
+	found := make([]chan meshReach, len(slugs))
+	for i, slug := range slugs {
+		found[i] = make(chan meshReach, 1)
+		go func() { found[i] <- reachOf(ctx, slug, urls[slug], h.Meshes[slug]) }() // ends within probe.Budget
+	}
+	all := []meshReach{}
+	for _, ch := range found {
+		all = append(all, <-ch)
+	}
+	return all, nil
+}
+
+// reachOf explains one mesh. What the broker said counts for more than what a probe sees of the way to it.
+func reachOf(ctx context.Context, slug, url string, h protocol.MeshHealth) meshReach {
+	m := meshReach{Mesh: slug, Broker: url, State: h.State, LastError: h.LastError}
+	if h.State == protocol.ConnOpen {
+		return m
+	}
+	if r, ok := refusals[h.ErrorCode]; ok {
+		m.Cause, m.Sentence, m.Next = string(h.ErrorCode), r.sentence, r.next
+		return m
+	}
+	p := way.Probe(ctx, url, way.Options{})
+	m.Cause, m.Sentence, m.Next = string(p.Cause), p.Sentence, p.Next
+	if p.OK {
+		m.Sentence, m.Next = "the broker is reachable now", "wait for the next try, or: claudemesh daemon logs"
+	}
+	return m
+}
+
+// refusals are a broker's reasons that no change of the network mends.
+var refusals = map[protocol.Code]struct{ sentence, next string }{
+	protocol.CodeRevoked:   {"your key was revoked in this mesh, for ever", "ask an admin for a new link; claudemesh leave, then join with it"},
+	protocol.CodeNotMember: {"the broker does not know your key in this mesh", "ask an admin to admit you, or for a new link"},
+	protocol.CodeNotFound:  {"the broker does not know this mesh", "check that it is the right broker, with its old data directory"},
+	protocol.CodeDowngrade: {"the broker lacks what this mesh needs", "its operator must upgrade it"},
+	protocol.CodeLegacyOff: {"the mesh does not take clients of this kind", "upgrade claudemesh"},
+	protocol.CodeTimestamp: {"this machine's clock and the broker's are more than a minute apart", "set this machine's clock; if it is right, the broker's is wrong"},
+	protocol.CodeCloned:    {"the same keys are connected from another machine or home", "use the keys at one place: stop the daemon there, or join again here under another name"},
+	protocol.CodeKicked:    {"an admin ended the connection", "ask the admins of the mesh"},
+}
+
+func (c *call) printReaches(all []meshReach) {
+	for _, m := range all {
+		if m.State == protocol.ConnOpen {
+			c.say("%s (mesh=%s)", c.paint(green, "broker connected"), m.Mesh)
+			continue
+		}
+		c.note("warning: %s is still %s: %s", m.Mesh, m.State, clean(cmp.Or(m.LastError, "no answer yet")))
+		c.note("    why   %s", clean(m.Sentence))
+		c.note("    next  %s", clean(m.Next))
+	}
+}
+
+// requireBrokers fails under --require-broker when a mesh is not connected.
+func (c *call) requireBrokers(all []meshReach) error {
+	var off []string
+	for _, m := range all {
+		if m.State != protocol.ConnOpen {
+			off = append(off, m.Mesh)
+		}
+	}
+	if len(off) == 0 || !c.yes("require-broker") {
+		return nil
+	}
+	e := protocol.Refuse(protocol.CodeUnavailable, "not connected within %s: %s", span(reachTimeout), strings.Join(off, ", "))
+	if c.json {
+		return saidError{e}
+	}
+	return e
+}

@@ -1,0 +1,293 @@
+//go:build e2e && systemd
+
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+const aliceHome = "/home/alice/.claudemesh"
+
+// verb runs claudemesh in the lab as alice.
+func (l *lab) verb(args ...string) result {
+	l.t.Helper()
+	return l.result(l.alice(append([]string{"claudemesh"}, args...)...))
+}
+
+func (l *lab) result(cmd *exec.Cmd) result {
+	l.t.Helper()
+	var out, errs strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	began := time.Now()
+	err := cmd.Run()
+	r := result{out: out.String(), err: errs.String(), took: time.Since(began)}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		r.code = exit.ExitCode()
+	} else if err != nil {
+		l.t.Fatal(err)
+	}
+	return r
+}
+
+// want runs a verb that must end with the code and say the words, on whichever stream.
+func (l *lab) want(code int, words []string, args ...string) result {
+	l.t.Helper()
+	r := l.verb(args...)
+	l.t.Logf("$ claudemesh %s   (exit %d, %s)\n%s%s", strings.Join(args, " "), r.code, r.took.Round(time.Millisecond), r.out, r.err)
+	if r.code != code {
+		l.t.Fatalf("exit %d, want %d", r.code, code)
+	}
+	for _, w := range words {
+		if !strings.Contains(r.out+r.err, w) {
+			l.t.Errorf("it does not say %q", w)
+		}
+	}
+	return r
+}
+
+// daemon returns alice's running daemon's process id, 0 where none answers.
+func (l *lab) daemon() int {
+	var st struct{ PID int }
+	_ = json.Unmarshal([]byte(l.verb("daemon", "status", "--json").out), &st)
+	return st.PID
+}
+
+func (l *lab) property(name string) string {
+	return strings.TrimSpace(l.must(l.alice("systemctl", "--user", "show", "--value", "--property", name, "claudemesh-daemon")))
+}
+
+func (l *lab) login() { l.must(l.root("systemctl", "start", "user@"+strconv.Itoa(labAlice)+".service")) }
+
+func (l *lab) logout() { l.must(l.root("systemctl", "stop", "user@"+strconv.Itoa(labAlice)+".service")) }
+
+// files lists what alice has beside her daemon's home and what her shell and manager keep for themselves.
+func (l *lab) files() string {
+	return l.must(l.alice("sh", "-c", "find $HOME -path $HOME/.claudemesh -prune -o -print | sort; ls /var/lib/systemd/linger 2>/dev/null; true"))
+}
+
+func TestServiceUnderSystemd(t *testing.T) {
+	l := bootLab(t)
+	before := l.files()
+	l.want(1, []string{"user manager does not answer", "enable-linger alice"}, "daemon", "install-service", "--force")
+	l.login()
+	l.want(7, []string{"container", "--force", "daemon up"}, "daemon", "install-service")
+	if got := l.files(); got != before {
+		t.Fatalf("a refusal left something behind:\n%s", got)
+	}
+
+	// Over a daemon that runs already, started by a verb.
+	l.want(0, nil, "daemon", "up")
+	loose := l.daemon()
+	l.want(0, []string{"made room", "systemd runs the daemon", "/usr/local/bin/claudemesh", "without lingering", "at your next login"}, "daemon", "install-service", "--force")
+	first := l.daemon()
+	if first == 0 || first == loose || strconv.Itoa(first) != l.property("MainPID") {
+		t.Fatalf("daemon %d, before %d, the unit's %s", first, loose, l.property("MainPID"))
+	}
+	if got := l.property("StatusText"); !strings.Contains(got, "daemon.sock") {
+		t.Errorf("the unit's status is %q", got)
+	}
+	l.want(0, []string{"under systemd"}, "daemon", "status")
+	l.want(0, []string{`"managed_by": "systemd"`}, "daemon", "status", "--json")
+	if out := l.must(l.alice("systemd-analyze", "--user", "verify", "--man=no", "/home/alice/.config/systemd/user/claudemesh-daemon.service")); out != "" {
+		t.Errorf("systemd-analyze verify: %s", out)
+	}
+	l.hardened(first)
+
+	l.comesBack(first)
+	l.stopsAndWaits()
+	l.followsUpgrade()
+	l.lingers()
+
+	l.want(0, []string{"stopped and removed"}, "daemon", "uninstall-service")
+	if got := l.files(); got != before {
+		t.Errorf("uninstall left something behind:\n%s", got)
+	}
+	if got := l.property("LoadState"); got != "not-found" {
+		t.Errorf("systemd still knows the unit: %s", got)
+	}
+	if out := l.must(l.alice("systemctl", "--user", "--no-legend", "list-units", "--all", "--failed")); strings.Contains(out, "claudemesh") {
+		t.Errorf("failed units: %s", out)
+	}
+	l.want(0, []string{"no service was installed"}, "daemon", "uninstall-service")
+	l.want(0, nil, "daemon", "up") // and without a unit verbs start it again
+}
+
+// hardened checks on the process itself that the unit's restrictions hold.
+func (l *lab) hardened(pid int) {
+	l.t.Helper()
+	status := l.must(l.root("cat", fmt.Sprintf("/proc/%d/status", pid)))
+	for _, want := range []string{"NoNewPrivs:\t1", "Seccomp:\t2", "Umask:\t0077"} {
+		if !strings.Contains(status, want) {
+			l.t.Errorf("the daemon's process has not %q", want)
+		}
+	}
+}
+
+// comesBack kills the daemon: systemd starts it again, and a verb that comes in between waits for it.
+func (l *lab) comesBack(first int) {
+	l.t.Helper()
+	l.must(l.root("kill", "-KILL", strconv.Itoa(first)))
+	l.want(0, nil, "mesh", "list")
+	second := l.daemon()
+	if second == 0 || second == first || l.property("NRestarts") != "1" {
+		l.t.Fatalf("daemon %d, restarted %s times", second, l.property("NRestarts"))
+	}
+}
+
+// stopsAndWaits stops the unit: nothing starts another daemon, verbs wait 8 s and say what is the matter.
+func (l *lab) stopsAndWaits() {
+	l.t.Helper()
+	l.want(0, []string{"daemon stopped", "at your next login", "daemon up"}, "daemon", "down")
+	l.want(4, []string{"inactive (dead)", "systemctl --user status claudemesh-daemon"}, "daemon", "status")
+	r := l.want(4, []string{"service-not-ready", "the service is stopped", "claudemesh daemon up"}, "peers")
+	if r.took < 8*time.Second || r.took > 11*time.Second {
+		l.t.Errorf("waited %s, want 8 s", r.took)
+	}
+	if out := l.must(l.root("sh", "-c", "pgrep -u alice -x claudemesh || true")); out != "" {
+		l.t.Errorf("something started a daemon: %s", out)
+	}
+	// A verb that waits while the unit comes up is served.
+	waiting := l.alice("claudemesh", "mesh", "list")
+	if err := waiting.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.want(0, []string{"running under systemd"}, "daemon", "up")
+	if err := waiting.Wait(); err != nil {
+		l.t.Errorf("the verb that waited: %v", err)
+	}
+	// A unit that cannot start is not the same as one that was stopped.
+	l.want(0, nil, "daemon", "down")
+	l.must(l.root("chmod", "000", "/usr/local/bin/claudemesh"))
+	l.must(l.root("cp", "--preserve=timestamps", "/usr/local/bin/claudemesh", "/usr/local/bin/other"))
+	l.must(l.root("chmod", "755", "/usr/local/bin/other"))
+	l.result(l.alice("systemctl", "--user", "start", "claudemesh-daemon"))
+	r = l.result(l.alice("other", "daemon", "status"))
+	if r.code != 4 || !strings.Contains(r.err, "exit code 203") && !strings.Contains(r.err, "exit-code") {
+		l.t.Errorf("exit %d: %s", r.code, r.err)
+	}
+	l.must(l.root("chmod", "755", "/usr/local/bin/claudemesh"))
+	l.must(l.root("rm", "/usr/local/bin/other"))
+	l.want(0, nil, "daemon", "up")
+}
+
+// followsUpgrade puts another build in place: the idle daemon takes it over by itself, in the same process; installing the
+// service again does it at once.
+func (l *lab) followsUpgrade() {
+	l.t.Helper()
+	old := l.daemon()
+	build := func() string {
+		var st struct{ Health struct{ Build string } }
+		_ = json.Unmarshal([]byte(l.verb("daemon", "status", "--json").out), &st)
+		return st.Health.Build
+	}
+	was := build()
+	newer := filepath.Join(tempDir(l.t), "claudemesh")
+	cmd := exec.Command("go", "build", "-ldflags", "-X github.com/claudemesh/claudemesh/cli.release=9.9.9", "-o", newer, "..")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		l.t.Fatalf("build: %v\n%s", err, out)
+	}
+	l.put(newer, "/usr/local/bin/claudemesh")
+	l.want(0, []string{"another build"}, "mesh", "list")
+	eventually(l.t, "the idle daemon follows the upgrade", func() bool { b := build(); return b != "" && b != was })
+	if now := l.daemon(); now != old || l.property("NRestarts") != "0" || strconv.Itoa(now) != l.property("MainPID") {
+		l.t.Errorf("daemon %d, before %d, the unit's %s, restarted %s times", now, old, l.property("MainPID"), l.property("NRestarts"))
+	}
+	l.want(0, []string{"9.9.9"}, "daemon", "status")
+
+	l.put(bin, "/usr/local/bin/claudemesh")
+	l.want(0, []string{"service replaced"}, "daemon", "install-service", "--force")
+	if b := build(); b != was && l.daemon() == old {
+		l.t.Errorf("build %s after the service was installed again", b)
+	}
+	if r := l.verb("mesh", "list"); strings.Contains(r.err, "another build") {
+		l.t.Errorf("still skewed: %s", r.err)
+	}
+}
+
+// lingers ends alice's last login with lingering off and on.
+func (l *lab) lingers() {
+	l.t.Helper()
+	running := func() bool {
+		return l.must(l.root("sh", "-c", "pgrep -u alice -x claudemesh || true")) != ""
+	}
+	l.logout()
+	if running() {
+		l.t.Error("the daemon runs on after logout, without lingering")
+	}
+	l.login()
+	eventually(l.t, "the next login starts it", func() bool { return l.daemon() != 0 })
+	// A user may turn lingering on for herself where polkit says so; there is none in a lab, so root says it.
+	r := l.verb("daemon", "install-service", "--force", "--linger")
+	l.t.Logf("$ claudemesh daemon install-service --force --linger   (exit %d)\n%s%s", r.code, r.out, r.err)
+	if r.code != 0 {
+		if !strings.Contains(r.err, "sudo loginctl enable-linger alice") {
+			l.t.Errorf("it does not say how: %s", r.err)
+		}
+		l.must(l.root("loginctl", "enable-linger", "alice"))
+		l.want(0, []string{"when the machine starts"}, "daemon", "install-service", "--force", "--linger")
+		l.must(l.root("loginctl", "disable-linger", "alice"))
+	}
+}
+
+func TestBrokerUnderSystemd(t *testing.T) {
+	l := bootLab(t)
+	broker := func(args ...string) result {
+		return l.result(l.root(append([]string{"claudemesh", "broker"}, args...)...))
+	}
+	if r := l.verb("broker", "install-service", "--force"); r.code != 1 || !strings.Contains(r.err, "takes root") {
+		t.Errorf("as alice: exit %d, %s", r.code, r.err)
+	}
+	r := broker("install-service", "--force", "--metrics", "127.0.0.1:7901")
+	t.Logf("%s%s", r.out, r.err)
+	if r.code != 0 || !strings.Contains(r.out, "systemd runs the broker") {
+		t.Fatalf("exit %d\n%s%s", r.code, r.out, l.must(l.root("journalctl", "--no-pager", "-u", "claudemesh-broker")))
+	}
+	pid := func() string {
+		return strings.TrimSpace(l.must(l.root("systemctl", "show", "--value", "--property", "MainPID", "claudemesh-broker")))
+	}
+	if user := l.must(l.root("ps", "-o", "user=", "-p", pid())); strings.HasPrefix(user, "root") {
+		t.Error("the broker runs as root")
+	}
+	security := l.must(l.root("systemd-analyze", "security", "--no-pager", "claudemesh-broker"))
+	score := strings.TrimSpace(security[strings.LastIndex(security, "Overall"):])
+	t.Log(score)
+	if !strings.Contains(score, " OK ") {
+		t.Errorf("less secure than it was:\n%s", security)
+	}
+
+	// A mesh, a message, and the broker killed in between.
+	token := "/var/lib/claudemesh/admin-token"
+	l.login()
+	l.must(l.root("install", "-o", "alice", "-m", "600", token, "/home/alice/token"))
+	l.want(0, nil, "create", "acme", "--broker", "127.0.0.1:7900", "--name", "alice", "--token-file", "/home/alice/token")
+	first := pid()
+	l.must(l.root("kill", "-KILL", first))
+	eventually(t, "systemd restarts the broker", func() bool { p := pid(); return p != "0" && p != first })
+	l.want(0, []string{"broker connected (mesh=acme)"}, "daemon", "install-service", "--force", "--require-broker")
+	l.want(0, nil, "send", "*", "the broker is back")
+
+	// Stopped: the daemon's service goes on, and says what is in the way.
+	l.must(l.root("systemctl", "stop", "claudemesh-broker"))
+	l.want(4, []string{"warning: acme is still", "nobody listens on 127.0.0.1:7900", "start the broker"}, "daemon", "install-service", "--force", "--require-broker")
+
+	// With other flags, over the old one: a low port takes one capability.
+	if r := broker("install-service", "--force", "--listen", "127.0.0.1:80"); r.code != 0 {
+		t.Errorf("low port: exit %d, %s\n%s", r.code, r.err, l.must(l.root("journalctl", "--no-pager", "-u", "claudemesh-broker")))
+	}
+	if r := broker("uninstall-service"); r.code != 0 || !strings.Contains(r.out+r.err, "/var/lib/claudemesh") {
+		t.Errorf("uninstall: exit %d, %s%s", r.code, r.out, r.err)
+	}
+	if left := l.must(l.root("sh", "-c", "find /etc/systemd -name 'claudemesh*'; systemctl --no-legend list-units --all 'claudemesh*'; test -e "+token)); left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}
