@@ -281,8 +281,10 @@ func (c *client) thaw() {
 }
 
 // leave closes in order; lose breaks the connection.
-func (c *client) leave() {
-	c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
+func (c *client) leave() { c.leaveSaying("") }
+
+func (c *client) leaveSaying(text string) {
+	c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, text), time.Now().Add(time.Second))
 	synctest.Wait()
 	c.pipe.Close()
 	synctest.Wait()

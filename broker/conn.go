@@ -64,7 +64,7 @@ type ending struct {
 	code   int // WebSocket close code; 0: the peer is gone, nothing to say
 	text   string
 	reason string
-	clean  bool // closed by the peer in order
+	clean  bool // the peer said that it will not be back soon
 }
 
 func newConn(s *Server, ws *websocket.Conn, nc *coalescer, addr string, hosts []string) *conn {
@@ -154,12 +154,16 @@ func readAll(b []byte, r io.Reader) ([]byte, error) {
 	}
 }
 
+// closeStopped is the close text of a daemon that was stopped, not restarted: its member is offline at once. A session that
+// closes in order needs none.
+const closeStopped = "stopped"
+
 // endOf names the end that a read error stands for.
 func (c *conn) endOf(err error) ending {
 	if ce, ok := errors.AsType[*websocket.CloseError](err); ok {
 		switch ce.Code {
 		case websocket.CloseNormalClosure, websocket.CloseGoingAway, websocket.CloseNoStatusReceived:
-			return ending{code: websocket.CloseNormalClosure, reason: endClient, clean: true}
+			return ending{code: websocket.CloseNormalClosure, reason: endClient, clean: !c.control || ce.Text == closeStopped}
 		case websocket.CloseAbnormalClosure:
 			return ending{reason: endLost}
 		}

@@ -34,7 +34,9 @@ func (s *Server) handleJoin(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	wait := min(time.Duration(req.WaitMS)*time.Millisecond, s.limits.JoinWait)
-	m.waitVerified(r.Context(), key, wait)
+	if err := m.waitVerified(r.Context(), key, wait); err != nil {
+		return 0, nil, err
+	}
 	return http.StatusOK, m.joinReply(key), nil
 }
 
@@ -103,26 +105,31 @@ func (m *mesh) enrolsLocked(link crypto.PublicKey) int {
 	return n
 }
 
-// waitVerified returns when key is certified, or when the time is over.
-func (m *mesh) waitVerified(ctx context.Context, key crypto.PublicKey, wait time.Duration) {
+// waitVerified returns when key is certified or when the time is over, and with the reason when that cannot happen any more.
+func (m *mesh) waitVerified(ctx context.Context, key crypto.PublicKey, wait time.Duration) error {
 	if wait <= 0 {
-		return
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
 		m.mu.Lock()
-		done, changed := m.view.Verified(key), m.joins
+		p, changed := m.members[key], m.joins
+		done := p == nil || m.view.Verified(key)
+		var err error
+		if !done {
+			err = m.view.Invited(p.invite, p.enrol, m.srv.now())
+		}
 		m.mu.Unlock()
-		if done {
-			return
+		if done || err != nil {
+			return err
 		}
 		select {
 		case <-changed:
 		case <-m.srv.stopping:
-			return
+			return nil
 		case <-ctx.Done():
-			return
+			return nil
 		}
 	}
 }
@@ -131,7 +138,7 @@ func (m *mesh) waitVerified(ctx context.Context, key crypto.PublicKey, wait time
 func (m *mesh) joinReply(key crypto.PublicKey) protocol.JoinReply {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	reply := protocol.JoinReply{OK: true, MemberID: m.members[key].id, Statements: make([]string, len(m.log))}
+	reply := protocol.JoinReply{OK: true, MemberID: protocol.MemberID(m.id, key), Statements: make([]string, len(m.log))}
 	for i, st := range m.log {
 		reply.Statements[i] = st.Text()
 	}

@@ -8,21 +8,21 @@ import (
 
 // The defaults of Limits, each with its reason.
 const (
-	defaultBurst          = 1000     // a daemon that was offline drains its outbox without waiting
-	defaultRate           = 200      // messages a second: far above what people and agents write, far below what hurts
-	defaultQueueMessages  = 10_000   // a week of a busy peer
-	defaultQueueBytes     = 64 << 20 // 500 of the largest messages
-	defaultWindow         = 256      // unacknowledged pushes: enough for a full pipe at 100 ms and 2,000 messages a second
-	defaultWindowBytes    = 1 << 20  // what a slow connection may hold of our memory and of the kernel's
-	defaultConnsAddress   = 512      // an office behind one address; loopback, where proxies live, is exempt
-	defaultConnsMesh      = 4096     // as many as a mesh may have members
-	defaultReplyBytes     = 256 << 10
-	defaultWriteTimeout   = 10 * time.Second
-	defaultCardEvery      = 10 * time.Second // a card is wrapped for every member: it must not be chatter
-	defaultEnrolSlack     = 32               // enrolments of a link beyond its uses: the issuer decides, we only bound the disk
-	defaultMaxSessions    = 256              // session keys of one member that can be written to: a control connection watches them all
-	defaultHTTPBody       = 1 << 20          // a charter, certificates and a policy are far below
-	defaultJoinWait       = 10 * time.Second
+	defaultBurst          = 1000                      // a daemon that was offline drains its outbox without waiting
+	defaultRate           = 200                       // messages a second: far above what people and agents write, far below what hurts
+	defaultQueueMessages  = 10_000                    // a week of a busy peer
+	defaultQueueBytes     = 64 << 20                  // 500 of the largest messages
+	defaultWindow         = 256                       // unacknowledged pushes: enough for a full pipe at 100 ms and 2,000 messages a second
+	defaultWindowBytes    = 1 << 20                   // what a slow connection may hold of our memory and of the kernel's
+	defaultConnsAddress   = 512                       // an office behind one address; loopback, where proxies live, is exempt
+	defaultConnsMesh      = 4096                      // as many as a mesh may have members
+	defaultReplyBytes     = 256 << 10                 // a thousand answers; who does not read them may not ask on
+	defaultWriteTimeout   = 10 * time.Second          // a phone that changes cells is back in less
+	defaultCardEvery      = 10 * time.Second          // a card is wrapped for every member: it must not be chatter
+	defaultEnrolSlack     = 32                        // enrolments of a link beyond its uses: the issuer decides, we only bound the disk
+	defaultMaxSessions    = 256                       // session keys of one member that can be written to: a control connection watches them all
+	defaultHTTPBody       = 1 << 20                   // a charter, certificates and a policy are far below
+	defaultJoinWait       = 10 * time.Second          // an issuer who is online certifies within one round trip
 	defaultDrain          = 2 * time.Second           // over which a drain spreads the closes, so that not all return at once
 	defaultDedupe         = 4096                      // client ids a member: a sender has at most 1,024 unacknowledged
 	defaultListBytes      = protocol.MaxFrame * 3 / 4 // well below the frame limit, with room for what we estimate badly

@@ -116,11 +116,12 @@ func TestWhatIsNotInForceIsNotPublished(t *testing.T) {
 
 func TestLeaving(t *testing.T) {
 	story(t, Limits{}, func(w *world) {
-		bob := w.bob.connect()
-		bob.write(protocol.Publish{Tag: protocol.Tag{Type: protocol.TypePublish}, Statements: []string{w.sign(&protocol.Revoke{
+		bob, web := w.bob.connect(), w.bob.session("web")
+		bob.wantPublished(w.sign(&protocol.Revoke{
 			Mesh: w.mesh, Issuer: w.bob.key.Public(), Kind: protocol.RevokeKey, Target: w.bob.key.Public(), At: time.Now().Unix(), Reason: "bye",
-		}, w.bob.key).Text()}})
+		}, w.bob.key))
 		bob.wantClose(protocol.CloseBanned)
+		web.wantClose(protocol.CloseBanned)
 	})
 }
 
@@ -186,6 +187,22 @@ func TestJoinWaitsForTheCertificate(t *testing.T) {
 		if reply := <-done; !slices.Contains(reply.Statements, cert.Text()) || time.Since(start) != time.Second {
 			t.Errorf("after %s: certificate %t", time.Since(start), slices.Contains(reply.Statements, cert.Text()))
 		}
+		fred := w.stranger("fred")
+		invite, enrol = w.invite(fred, time.Hour)
+		start = time.Now()
+		go func() {
+			_, reply := w.join(invite, enrol, 5000)
+			done <- reply
+		}()
+		time.Sleep(time.Second)
+		alice.wantPublished(w.sign(&protocol.Revoke{
+			Mesh: w.mesh, Issuer: w.alice.key.Public(), Kind: protocol.RevokeLink, Target: invite.Body.(*protocol.Invite).Link,
+			At: time.Now().Unix(), Reason: "closed",
+		}, w.alice.key))
+		if reply := <-done; reply.OK || reply.Code != protocol.CodeClosedLink || time.Since(start) != time.Second {
+			t.Errorf("after %s: %+v", time.Since(start), reply)
+		}
+
 		erin := w.stranger("erin")
 		invite, enrol = w.invite(erin, time.Hour)
 		start = time.Now()
@@ -277,7 +294,7 @@ func TestListMembers(t *testing.T) {
 		if len(items) != 3 || !b.Online || len(b.Sessions) != 2 || len(b.Certs) != 1 || c.Online || c.LastSeen != 0 {
 			t.Errorf("members: %+v", items)
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour + 20*time.Second) // between two sweeps
 		seen := time.Now().UnixMilli()
 		bob.lose()
 		w.restart()

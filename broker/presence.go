@@ -86,7 +86,7 @@ func (m *mesh) disappearLocked(c *conn, e ending) {
 		return
 	}
 	p.conn = nil
-	final := e.clean && !c.control
+	final := e.clean
 	switch e.reason {
 	case endRevoked, endKicked, endNotMember:
 		final = true

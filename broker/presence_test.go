@@ -99,6 +99,19 @@ func TestBlipIsInvisible(t *testing.T) {
 	})
 }
 
+func TestStoppedDaemonIsOfflineAtOnce(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		alice, bob := w.alice.connect(), w.bob.connect()
+		key := w.bob.key.Public().String()
+		alice.clear()
+		bob.leave() // a restart, for all we know
+		alice.wantNone(protocol.TypePresence)
+		bob = w.bob.connect()
+		bob.leaveSaying("stopped")
+		alice.wantPresence(func(p protocol.Presence) bool { return slices.Equal(p.Left, []string{key}) })
+	})
+}
+
 func TestThousandFlapsAreOneFrame(t *testing.T) {
 	story(t, Limits{Burst: 2000}, func(w *world) {
 		alice, web := w.alice.connect(), w.bob.session("web")

@@ -44,7 +44,8 @@ func (c *conn) handlePublish(tag protocol.Tag, frame []byte) error {
 			answer.Accepted = append(answer.Accepted, st.ID.String())
 		}
 	}
-	c.reply(answer)
+	c.reply(answer) // before the end: who leaves hears that it was taken
+	c.mesh.expel()
 	return nil
 }
 
@@ -138,8 +139,8 @@ func (m *mesh) newSessionsLocked(offered []*protocol.Statement, refused map[prot
 	return fresh
 }
 
-// appliedLocked makes committed statements visible: the view, the log of every control connection, the members concerned, and
-// the end of those who are out.
+// appliedLocked makes committed statements visible: the view, the log of every control connection, the members concerned.
+// Those who are out are for expel.
 func (m *mesh) appliedLocked(log, sessions []*protocol.Statement) {
 	concerned := make(map[crypto.PublicKey]bool)
 	for _, st := range sessions {
@@ -166,7 +167,6 @@ func (m *mesh) appliedLocked(log, sessions []*protocol.Statement) {
 		m.personChangedLocked(key)
 		m.renameLocked(key)
 	}
-	m.expelLocked()
 }
 
 // renameLocked brings the name of a member into his presences.
@@ -182,6 +182,12 @@ func (m *mesh) renameLocked(key crypto.PublicKey) {
 			m.presenceChangedLocked(k)
 		}
 	}
+}
+
+func (m *mesh) expel() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.expelLocked()
 }
 
 // expelLocked ends the connections of keys that are not in any more, and the presences of those who are away.
