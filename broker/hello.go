@@ -174,7 +174,7 @@ func (m *mesh) mayEnterLocked(auth *protocol.HelloAuth, session *protocol.Statem
 		return protocol.Refuse(protocol.CodeForbidden, "the session key belongs to another member")
 	}
 	for _, other := range p.conns {
-		if other.instance != auth.Instance {
+		if other.instance != auth.Instance && !other.givesWay(auth) {
 			return protocol.Refuse(protocol.CodeCloned, "the same member is connected from another machine or a copy of this one").
 				WithHint("claudemesh daemon accept-host, if the other is gone for good")
 		}
@@ -188,6 +188,7 @@ func (m *mesh) mayEnterLocked(auth *protocol.HelloAuth, session *protocol.Statem
 
 // enterLocked puts the connection into the tables. One of the same key gives way to it.
 func (m *mesh) enterLocked(c *conn, p *member, key crypto.PublicKey, auth *protocol.HelloAuth, h protocol.Hello, session *protocol.Statement) {
+	m.displaceLocked(p, auth)
 	old := p.conns[key]
 	if old != nil {
 		delete(m.conns, old)
@@ -198,7 +199,7 @@ func (m *mesh) enterLocked(c *conn, p *member, key crypto.PublicKey, auth *proto
 		kind = kindControl
 	}
 	c.mu.Lock()
-	c.mesh, c.member, c.key, c.control, c.instance = m, p, key, kind == kindControl, auth.Instance
+	c.mesh, c.member, c.key, c.control, c.instance, c.host = m, p, key, kind == kindControl, auth.Instance, atHome(auth)
 	c.presence = crypto.PublicKey(crypto.RandomBytes(32)).Short()
 	c.logSent = uint64(len(m.log))
 	c.log = m.srv.log.With("addr", c.addr, "mesh", m.id, "member", p.key.Short(), "key", key.Short(), "kind", kind)

@@ -35,6 +35,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /health/ready", s.handleReady)
 	mux.HandleFunc("POST /join", s.limited(s.handleJoin))
 	mux.HandleFunc("POST /api/v1/meshes", s.limited(s.handleCreate))
+	mux.HandleFunc("POST /api/v1/statements", s.limited(s.handleOffer))
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, s.refusal(protocol.Refuse(protocol.CodeNotFound, "there is no %s", r.URL.Path)))
 	})

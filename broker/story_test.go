@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -123,14 +124,17 @@ func TestRepeatIsAnsweredAndNotPushedTwice(t *testing.T) {
 func TestNowGoesBeforeNextBeforeLow(t *testing.T) {
 	story(t, Limits{}, func(w *world) {
 		alice := w.alice.connect()
+		const each = pullRows + 2 // more than one round
 		for _, prio := range []string{protocol.PriorityLow, protocol.PriorityNext, protocol.PriorityNow} {
-			for _, n := range []string{"1", "2"} {
-				alice.wantQueued(alice.seal(w.bob.key.Public(), prio, prio+n))
+			for i := range each {
+				alice.wantQueued(alice.seal(w.bob.key.Public(), prio, fmt.Sprint(prio, i)))
 			}
 		}
 		bob := w.bob.connect()
-		for _, want := range []string{"now1", "now2", "next1", "next2", "low1", "low2"} {
-			bob.Want(want)
+		for _, prio := range []string{protocol.PriorityNow, protocol.PriorityNext, protocol.PriorityLow} {
+			for i := range each {
+				bob.Want(fmt.Sprint(prio, i))
+			}
 		}
 	})
 }
