@@ -286,7 +286,13 @@ func TestHeldUntilTheCertificateComes(t *testing.T) {
 		if err != nil || len(due) != 1 || due[0].row.State != string(protocol.StateDelivered) {
 			t.Errorf("receipts due: %+v %v", due, err)
 		}
-		if err := bob.w.retryHeld(); err != nil {
+		err = w.bob.db.View(func(tx *store.Tx) error {
+			if n := tx.Count(bucketHeld, nil); n != 0 {
+				t.Errorf("%d messages are still held", n)
+			}
+			return nil
+		})
+		if err != nil {
 			t.Fatal(err)
 		}
 		w.bob.want("dave: new here")

@@ -69,6 +69,10 @@ func TestOfflineThreeInOrderOnce(t *testing.T) {
 		for _, id := range ids {
 			w.alice.wantState(id, protocol.StateQueued, protocol.ProofBroker)
 		}
+		w.alice.restart()
+		if rows, err := w.alice.m.outbox(); err != nil || len(rows) != 0 || w.alice.m.out.depth() != 0 {
+			t.Errorf("outbox of what the broker has: %+v %v", rows, err)
+		}
 		w.bob.start()
 		w.bob.want("alice: one", "alice: two", "alice: three")
 		w.bob.restart()

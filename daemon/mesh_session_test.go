@@ -59,6 +59,25 @@ func TestEndedSession(t *testing.T) {
 	})
 }
 
+// A session that lived and ended without a network is unknown to the broker until its last message goes out.
+func TestSessionThatNeverConnected(t *testing.T) {
+	story(t, func(w *world) {
+		w.bob.unplug()
+		web := w.bob.session("web")
+		id := w.bob.sendAs(web, protocol.SendRequest{To: "alice", Body: "from the train"})
+		if err := w.bob.m.removeSession(web.ID); err != nil {
+			t.Fatal(err)
+		}
+		w.bob.plug()
+		pass(time.Minute)
+		w.alice.want("bob: from the train")
+		w.bob.unplug() // the receipt waits for a connection that knows the session from its beginning
+		w.bob.plug()
+		pass(time.Minute)
+		w.bob.wantState(id, protocol.StateDelivered, protocol.ProofPeer)
+	})
+}
+
 func TestSessionKeyIsForEver(t *testing.T) {
 	story(t, func(w *world) {
 		first := w.bob.session("web")

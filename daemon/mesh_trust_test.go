@@ -17,7 +17,7 @@ func TestTrustSurvivesAKill(t *testing.T) {
 	story(t, func(w *world) {
 		w.bob.session("web", "backend")
 		pass(time.Second)
-		if err := w.alice.m.trust.markInPerson(w.bob.m.self); err != nil {
+		if err := w.alice.m.trust.markInPerson(w.bob.m.self, true); err != nil {
 			t.Fatal(err)
 		}
 		before := w.alice.m.trust
@@ -72,6 +72,9 @@ func TestBrokerRestartIsSilent(t *testing.T) {
 		pass(3 * time.Minute)
 		if left := w.alice.events.of(eventPeerLeft); len(left) != 0 {
 			t.Errorf("left: %+v", left)
+		}
+		if joined := w.alice.events.of(eventPeerJoined); len(joined) != 1 { // the first time
+			t.Errorf("joined: %+v", joined)
 		}
 		if got := w.alice.peerNames(); !slices.Equal(got, []string{"alice", "bob/web", "cathy"}) {
 			t.Errorf("peers: %v", got)

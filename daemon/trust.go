@@ -333,17 +333,28 @@ func (t *trustState) trust(key crypto.PublicKey) protocol.Trust {
 	return protocol.TrustUnverified
 }
 
-// markInPerson records that the user compared safety numbers with this key.
-func (t *trustState) markInPerson(key crypto.PublicKey) error {
+// statements returns everything in the set, in force or not.
+func (t *trustState) statements() []*protocol.Statement {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.set.Statements()
+}
+
+// markInPerson records that the user compared safety numbers with this key, or takes that back.
+func (t *trustState) markInPerson(key crypto.PublicKey, met bool) error {
+	row := keyIn(t.mesh, []byte{'p'}, key[:])
 	err := t.db.Commit(func(tx *store.Tx) error {
-		return tx.Put(bucketPins, keyIn(t.mesh, []byte{'p'}, key[:]), []byte{1})
+		if !met {
+			return tx.Delete(bucketPins, row)
+		}
+		return tx.Put(bucketPins, row, []byte{1})
 	})
 	if err != nil {
 		return storeRefusal("keep the comparison", err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.inPerson[key] = true
+	t.inPerson[key] = met
 	return nil
 }
 
