@@ -31,7 +31,7 @@ type conn struct {
 	key      crypto.PublicKey // session key, or the member key of a control connection
 	control  bool
 	instance [8]byte
-	host     bool // its user said that these keys are at home there
+	host     bool   // its user said that these keys are at home there
 	presence string // id told in hello_ack
 	log      *slog.Logger
 

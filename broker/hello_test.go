@@ -255,3 +255,26 @@ func TestUnknownRecipient(t *testing.T) {
 		alice.wantNotQueued(s, protocol.CodeInvalid)
 	})
 }
+
+func TestAcceptedHostDisplacesTheOther(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		alice, bob, web := w.alice.connect(), w.bob.connect(), w.bob.session("web")
+		w.bob.instance = [8]byte{1}
+		c := w.bob.dial()
+		a := c.auth()
+		a.Features = []string{protocol.FeatureHost}
+		c.hello(c.helloWith(a, w.bob.key, "control"))
+		for _, old := range []*client{bob, web} {
+			old.wantClose(websocket.ClosePolicyViolation)
+		}
+		alice.Send(w.bob, "hi")
+		c.Want("hi")
+		time.Sleep(2 * protocol.PresenceLease)
+		if _, there := alice.peers()[w.bob.sessionKey("web").Public().String()]; there {
+			t.Error("the session of the displaced machine is still listed")
+		}
+		w.bob.instance = [8]byte{2} // the other does not come back without being told so
+		d := w.bob.dial()
+		d.wantHelloRefused(d.helloFor(w.bob.key, "control"), protocol.CodeCloned)
+	})
+}

@@ -12,16 +12,16 @@ import (
 // user said that the keys are at home there, and this one's did not.
 func (c *conn) givesWay(auth *protocol.HelloAuth) bool { return !c.host && atHome(auth) }
 
-func atHome(auth *protocol.HelloAuth) bool { return slices.Contains(auth.Features, protocol.FeatureHost) }
+func atHome(auth *protocol.HelloAuth) bool {
+	return slices.Contains(auth.Features, protocol.FeatureHost)
+}
 
-// displaceLocked ends the connections of p that are of another instance.
+// displaceLocked ends the connections of p that are of another instance. They leave the tables when they have ended.
 func (m *mesh) displaceLocked(p *member, auth *protocol.HelloAuth) {
-	for key, other := range p.conns {
+	for _, other := range p.conns {
 		if other.instance == auth.Instance {
 			continue
 		}
-		delete(p.conns, key)
-		delete(m.conns, other)
 		other.expel(protocol.CodeCloned, "another machine is the place of these keys now",
 			ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeCloned), reason: endReplaced})
 	}

@@ -326,3 +326,20 @@ func TestKick(t *testing.T) {
 		w.bob.connect()                                    // a kick is no ban
 	})
 }
+
+func TestOfferedOverHTTP(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		bob := w.bob.connect()
+		status, body := w.post("/api/v1/statements", "", protocol.OfferRequest{Mesh: w.mesh, Statements: []string{w.revoke(w.bob.key.Public()).Text()}})
+		if status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+		bob.wantClose(protocol.CloseBanned)
+		forged := w.sign(&protocol.Revoke{
+			Mesh: w.mesh, Issuer: w.bob.key.Public(), Kind: protocol.RevokeKey, Target: w.cathy.key.Public(), At: 1, Reason: "no",
+		}, w.bob.key)
+		if status, body := w.post("/api/v1/statements", "", protocol.OfferRequest{Mesh: w.mesh, Statements: []string{forged.Text()}}); status != http.StatusForbidden {
+			t.Errorf("%d %s", status, body)
+		}
+	})
+}

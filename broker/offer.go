@@ -40,6 +40,7 @@ func (s *Server) handleOffer(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	m.expel()
 	for _, st := range offered {
 		if err := refused[st.ID]; err != nil {
 			return 0, nil, err
