@@ -70,7 +70,7 @@ func Create(ctx context.Context, o CreateOptions) (*Created, error) {
 	if err != nil {
 		return nil, err
 	}
-	path, err := o.Home.SaveOwnerKey(o.Slug, f.member.MeshID, f.owner)
+	path, err := o.Home.SaveOwnerKey(o.Slug, f.member.MeshID, f.owner, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -73,6 +73,9 @@ func (w *worker) helloFrame(nonce string) (*protocol.Hello, error) {
 		Mesh: m.meshID, Member: m.self, Host: protocol.BrokerHost(m.cfg.BrokerURL), Nonce: [32]byte(raw),
 		At: m.env.now().UnixMilli(), Features: protocol.Capabilities(), Instance: m.inst,
 	}
+	if m.isHost {
+		auth.Features = slices.Sorted(slices.Values(append(auth.Features, protocol.FeatureHost)))
+	}
 	if !u.control {
 		auth.Session = u.key
 	}

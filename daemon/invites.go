@@ -193,8 +193,9 @@ func (m *mesh) closeLink(inv *protocol.Invite, reason string) error {
 }
 
 // publish verifies statements that somebody else signed (the owner key, on the command line), merges them and offers them
-// to the broker. It returns the broker's refusal of the first that it did not take.
-func (m *mesh) publish(_ context.Context, texts ...string) error {
+// to the broker. It returns the broker's refusal of the first that it did not take. Where the broker lets us in no more the
+// statements go to it as a stranger's: they may be what takes the mesh back.
+func (m *mesh) publish(ctx context.Context, texts ...string) error {
 	var statements []*protocol.Statement
 	for _, text := range texts {
 		s, err := protocol.ParseTextIn(m.meshID, text)
@@ -202,6 +203,13 @@ func (m *mesh) publish(_ context.Context, texts ...string) error {
 			return err
 		}
 		statements = append(statements, s)
+	}
+	if m.control.shutOut() {
+		_, err := post(ctx, m.env.dial, m.cfg.BrokerURL, "/api/v1/statements", "", protocol.OfferRequest{Mesh: m.meshID, Statements: texts})
+		if err != nil {
+			return err
+		}
+		return m.learnStatements(statements)
 	}
 	c, err := m.control.open()
 	if err != nil {

@@ -139,8 +139,12 @@ func (d *Daemon) handlePublish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	out := m.control.shutOut()
 	if err := m.publish(r.Context(), req.Statements...); err != nil {
 		return err
+	}
+	if out && m.trust.trust(m.self) != protocol.TrustUnverified {
+		d.restartMeshes(m) // the way is open again
 	}
 	return reply(w, protocol.OKReply{OK: true})
 }

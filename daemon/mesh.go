@@ -57,6 +57,7 @@ type mesh struct {
 	self   crypto.PublicKey
 	log    *slog.Logger
 	inst   [8]byte
+	isHost bool // the user said that these keys are at home here
 
 	// each guards itself
 	trust   *trustState
@@ -117,7 +118,7 @@ func (m *mesh) load() error {
 		return err
 	}
 	return m.env.db.View(func(tx *store.Tx) error {
-		m.inst = instanceOf(tx)
+		m.inst, m.isHost = instanceOf(tx), isHost(tx)
 		return nil
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	bolt "go.etcd.io/bbolt"
@@ -56,6 +57,9 @@ func openStore(path string) (*store.DB, error) {
 		return nil, err
 	}
 	err = db.Update(func(tx *store.Tx) error {
+		if err := tx.Put(bucketState, []byte(stateWhere), []byte(filepath.Dir(path))); err != nil {
+			return err
+		}
 		for _, k := range []string{stateEpoch, stateInstance} {
 			if tx.Get(bucketState, []byte(k)) != nil {
 				continue
@@ -75,7 +79,9 @@ func openStore(path string) (*store.DB, error) {
 
 const (
 	stateEpoch    = "epoch"    // of the numbers that we give to messages
-	stateInstance = "instance" // with the machine's id, tells this home from a copy of it
+	stateInstance = "instance" // with the machine's id and the directory, tells this home from a copy of it
+	stateWhere    = "where"    // the directory of the file, as it was opened
+	stateHost     = "host"     // the instance that the user accepted as the place of these keys, or absent
 )
 
 // epochOf returns the epoch in which this file numbers messages: a restored or cloned file starts another.
@@ -83,8 +89,9 @@ func epochOf(tx *store.Tx) [8]byte { return [8]byte(tx.Get(bucketState, []byte(s
 
 // instanceOf names this home on this machine: the same over restarts and network changes, another one for a copy elsewhere.
 func instanceOf(tx *store.Tx) [8]byte {
-	machine, _ := os.ReadFile("/etc/machine-id") // absent outside Linux: the file's own random half remains
-	sum := crypto.Hash(tx.Get(bucketState, []byte(stateInstance)), []byte(strings.TrimSpace(string(machine))))
+	machine, _ := os.ReadFile("/etc/machine-id") // absent outside Linux: the rest remains
+	where := tx.Get(bucketState, []byte(stateWhere))
+	sum := crypto.Hash(tx.Get(bucketState, []byte(stateInstance)), []byte(strings.TrimSpace(string(machine))), where)
 	return [8]byte(sum[:8])
 }
 

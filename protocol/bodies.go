@@ -269,6 +269,10 @@ func (a *APIKey) visit(f *fields) {
 	f.usable("key", &a.Key)
 }
 
+// FeatureHost in a hello says that its keys are at home there: a connection of another instance that does not say so gives
+// way.
+const FeatureHost = "host"
+
 // HelloAuth proves to one broker, on one connection, that its signer holds the key. Signed by the session, or without one by
 // the member.
 type HelloAuth struct {

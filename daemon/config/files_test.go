@@ -36,7 +36,7 @@ func TestEverythingIsPrivate(t *testing.T) {
 	home := newHome(t)
 	mustUpdate(t, home, func(c *Config) { c.Add(membership("acme", 1)) })
 	key := crypto.GenerateKey()
-	if _, err := home.SaveOwnerKey("acme", meshID(1), key); err != nil {
+	if _, err := home.SaveOwnerKey("acme", meshID(1), key, nil); err != nil {
 		t.Fatal(err)
 	}
 	if err := home.SavePending(key.Public(), &Pending{Key: key, Name: "alice", Enrol: "x"}); err != nil {
@@ -82,7 +82,7 @@ func TestRefusesFilesThatOthersMayRead(t *testing.T) {
 	home := newHome(t)
 	mustUpdate(t, home, func(c *Config) { c.Add(membership("acme", 1)) })
 	key := crypto.GenerateKey()
-	owner, err := home.SaveOwnerKey("acme", meshID(1), key)
+	owner, err := home.SaveOwnerKey("acme", meshID(1), key, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,8 +124,8 @@ func TestWriteFileFollowsLinksAndClearsLeftovers(t *testing.T) {
 func TestOwnerKey(t *testing.T) {
 	home := newHome(t)
 	first, second := crypto.GenerateKey(), crypto.GenerateKey()
-	p1, err1 := home.SaveOwnerKey("acme", meshID(1), first)
-	p2, err2 := home.SaveOwnerKey("acme", meshID(2), second)
+	p1, err1 := home.SaveOwnerKey("acme", meshID(1), first, nil)
+	p2, err2 := home.SaveOwnerKey("acme", meshID(2), second, nil)
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}

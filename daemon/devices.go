@@ -1,0 +1,92 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// Kinds of keys in DeviceInfo.
+const (
+	deviceMember  = "member"
+	deviceSession = "session"
+)
+
+// devices lists the keys that speak for this member: its own, and those of the sessions that it certified, wherever they
+// are.
+func (m *mesh) devices() []protocol.DeviceInfo {
+	view := m.trust.current()
+	_, gone := view.Revoked(m.self)
+	all := []protocol.DeviceInfo{{
+		Mesh: m.slug(), Label: m.label(), Pubkey: m.self.String(), Kind: deviceMember, Here: true, Live: m.who.live(m.self), Revoked: gone,
+	}}
+	for _, s := range m.trust.allSessions() {
+		if s.Member != m.self || s.Session == m.self {
+			continue
+		}
+		_, revoked := view.RevokedOf(m.self, s.Session)
+		all = append(all, protocol.DeviceInfo{
+			Mesh: m.slug(), Label: s.Label, Pubkey: s.Session.String(), Kind: deviceSession, Here: m.ring.private(s.Session) != nil,
+			Live: m.who.live(s.Session), ExpiresAt: time.UnixMilli(s.Expires).UTC(), Revoked: revoked,
+		})
+	}
+	slices.SortFunc(all[1:], func(a, b protocol.DeviceInfo) int {
+		return cmp.Or(cmp.Compare(a.Label, b.Label), cmp.Compare(a.Pubkey, b.Pubkey))
+	})
+	return all
+}
+
+// device finds one of our session keys by its label, or by 6 or more digits of the key.
+func (m *mesh) device(ref string) (crypto.PublicKey, error) {
+	var found []protocol.DeviceInfo
+	for _, d := range m.devices() {
+		if !d.Revoked && (d.Label == ref && d.Kind == deviceSession || len(ref) >= minKeyPrefix && strings.HasPrefix(d.Pubkey, ref)) {
+			found = append(found, d)
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return crypto.PublicKey{}, protocol.Refuse(protocol.CodeNotFound, "no key %q of yours in %s", ref, m.slug()).
+			WithHint("claudemesh device list; another member's key, also another device of yours, is removed with claudemesh peer ban")
+	case len(found) > 1:
+		e := protocol.Refuse(protocol.CodeAmbiguous, "%q is the name of %d keys", ref, len(found)).WithHint("name the beginning of the key")
+		for _, d := range found {
+			e.Names = append(e.Names, d.Label+" "+d.Pubkey)
+		}
+		return crypto.PublicKey{}, e
+	case found[0].Kind == deviceMember:
+		return crypto.PublicKey{}, protocol.Refuse(protocol.CodeForbidden, "that is your member key itself").
+			WithHint("claudemesh leave %s revokes it and forgets the mesh", m.slug())
+	}
+	return crypto.ParsePublicKey(found[0].Pubkey)
+}
+
+// revokeDevice takes a session key back for ever. The session, if it still runs here, gets another key when it registers
+// again.
+func (m *mesh) revokeDevice(ctx context.Context, ref, reason string) error {
+	key, err := m.device(ref)
+	if err != nil {
+		return err
+	}
+	s, _ := m.ring.session(key)
+	if err := m.revoke(ctx, key, reason); err != nil {
+		return err
+	}
+	if s == nil {
+		return nil
+	}
+	if err := m.removeSession(s.ID); err != nil {
+		return err
+	}
+	err = m.env.db.Commit(func(tx *store.Tx) error { return tx.Delete(bucketSessions, []byte(s.ID)) })
+	if err != nil {
+		return storeRefusal("forget the session's key", err)
+	}
+	return nil
+}

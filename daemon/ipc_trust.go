@@ -1,0 +1,93 @@
+package daemon
+
+import (
+	"net/http"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+func (d *Daemon) handleStatements(w http.ResponseWriter, r *http.Request) error {
+	m, err := d.one(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	view := m.trust.current()
+	out := protocol.StatementsReply{
+		Mesh: m.slug(), MeshID: string(m.id()), Charter: view.Charter().Text(), Statements: []string{}, Accepted: make(map[uint64]string),
+	}
+	for _, s := range m.trust.statements() {
+		out.Statements = append(out.Statements, s.Text())
+	}
+	for n, id := range view.Accepted().Owner {
+		out.Accepted[n] = id.String()
+	}
+	return reply(w, out)
+}
+
+// handleVerify marks that the user and a member compared safety numbers.
+func (d *Daemon) handleVerify(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.VerifyRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.one(req.Mesh)
+	if err != nil {
+		return err
+	}
+	key, err := crypto.ParsePublicKey(req.Pubkey)
+	if err != nil {
+		return protocol.Refuse(protocol.CodeInvalid, "pubkey: %v", err)
+	}
+	if req.Agreed && !m.trust.current().Verified(key) {
+		return protocol.Refuse(protocol.CodeNotMember, "%s is no verified member of %s", key.Short(), m.slug())
+	}
+	if err := m.trust.markInPerson(key, req.Agreed); err != nil {
+		return err
+	}
+	return reply(w, protocol.OKReply{OK: true})
+}
+
+func (d *Daemon) handleDevices(w http.ResponseWriter, r *http.Request) error {
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	all := []protocol.DeviceInfo{}
+	for _, m := range meshes {
+		all = append(all, m.devices()...)
+	}
+	return reply(w, all)
+}
+
+func (d *Daemon) handleRevokeDevice(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.RevokeDeviceRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.one(req.Mesh)
+	if err != nil {
+		return err
+	}
+	if err := m.revokeDevice(r.Context(), req.Key, req.Reason); err != nil {
+		return err
+	}
+	return reply(w, protocol.OKReply{OK: true})
+}
+
+// handleBackup seals the home under a key that the caller derived.
+func (d *Daemon) handleBackup(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.BackupRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	if len(req.Head) != config.HeadSize || len(req.Key) != crypto.KeySize {
+		return protocol.Refuse(protocol.CodeInvalid, "a backup needs the head of a sealed file and its key")
+	}
+	sealed, err := backUp(d.home, d.env.db, d.cfg.Now(), &config.Sealing{Head: req.Head, Key: crypto.Key(req.Key)})
+	if err != nil {
+		return err
+	}
+	return reply(w, protocol.BackupReply{Sealed: sealed})
+}
