@@ -39,8 +39,13 @@ func (l *line) has(name string) bool {
 	})
 }
 
-// Numbers such as -5 are arguments; so is "-", which reads stdin.
-var isNumber = regexp.MustCompile(`^-\.?[0-9]`)
+var (
+	// Numbers such as -5 are arguments; so is "-", which reads stdin.
+	isNumber = regexp.MustCompile(`^-\.?[0-9]`)
+
+	// A message's id, also a short one, may begin with a dash, and must be accepted as it is shown.
+	isID = regexp.MustCompile(`^-[0-9A-Za-z_][0-9A-Za-z_-]{6,}$`)
+)
 
 // arrange finds the verb, and sorts what stands before "--" into flags and arguments, in whatever order it was typed.
 // Whether a flag takes a value must be known before the verb is, so a name means the same in every verb (a test holds
@@ -48,7 +53,7 @@ var isNumber = regexp.MustCompile(`^-\.?[0-9]`)
 func arrange(root *verb, argv []string) (*line, error) {
 	l := &line{verb: root}
 	takes := valueFlags(root)
-	var words []string
+	var words, doubtful []string
 	var bad error
 	for i := 0; i < len(argv); i++ {
 		arg := argv[i]
@@ -61,6 +66,10 @@ func arrange(root *verb, argv []string) (*line, error) {
 			continue
 		}
 		name, value, assigned := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-"), "=")
+		if _, known := takes[name]; !known && isID.MatchString(arg) {
+			words, doubtful = append(words, arg), append(doubtful, arg)
+			continue
+		}
 		g := given{name: name, value: value, bare: !assigned}
 		if takes[name] && !assigned {
 			if i+1 == len(argv) || isFlag(takes, argv[i+1]) {
@@ -74,10 +83,24 @@ func arrange(root *verb, argv []string) (*line, error) {
 	}
 	words = l.descend(expand(words))
 	l.args = append(words, l.args...)
+	if bad == nil && len(doubtful) > 0 {
+		bad = l.checkIDs(doubtful)
+	}
 	if bad == nil {
 		bad = l.check(root, words)
 	}
 	return l, bad
+}
+
+// checkIDs refuses what looks like an id behind a dash where the verb takes no ids, or where it is a flag misspelt.
+func (l *line) checkIDs(doubtful []string) error {
+	for _, d := range doubtful {
+		e := l.unknownFlag(strings.TrimPrefix(d, "-"))
+		if !strings.Contains(l.verb.args, "<id") || strings.HasPrefix(e.Hint, "did you mean") {
+			return e
+		}
+	}
+	return nil
 }
 
 // expand rewrites the one line that does not begin with a verb: an invite link alone joins.
@@ -143,7 +166,7 @@ func (l *line) checkWords(root *verb, words []string) error {
 	return e.WithHint("claudemesh %s shows what there is", strings.Join(append(slices.Clone(l.path), "--help"), " "))
 }
 
-func (l *line) unknownFlag(name string) error {
+func (l *line) unknownFlag(name string) *protocol.Error {
 	var names []string
 	for _, f := range l.verb.flags {
 		names = append(names, f.Names()...)
