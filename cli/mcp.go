@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/config"
@@ -52,9 +53,17 @@ func claudeSession() protocol.SessionRequest {
 	}
 	cwd, _ := os.Getwd()
 	return protocol.SessionRequest{
-		ID: id, PID: registry.Owner(os.Getppid()), Cwd: cmp.Or(os.Getenv("CLAUDE_PROJECT_DIR"), cwd), Channel: "claude-code",
+		ID: id, PID: claudePID(), Cwd: cmp.Or(os.Getenv("CLAUDE_PROJECT_DIR"), cwd), Channel: "claude-code",
 		Name: os.Getenv("CLAUDEMESH_DISPLAY_NAME"),
 	}
+}
+
+// claudePID is the process of the Claude session that started this one.
+func claudePID() int {
+	if pid, err := strconv.Atoi(os.Getenv("CLAUDE_PID")); err == nil && pid > 1 {
+		return pid
+	}
+	return registry.Owner(os.Getppid())
 }
 
 type nopWriteCloser struct{ io.Writer }

@@ -86,6 +86,9 @@ func (d *Daemon) acting(ref string) (*localSession, error) {
 			labelled = append(labelled, s)
 		}
 	}
+	if s := d.successor(ref); s != nil {
+		return s, nil
+	}
 	switch len(labelled) {
 	case 1:
 		return labelled[0], nil

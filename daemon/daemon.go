@@ -61,7 +61,8 @@ type Daemon struct {
 	foreign  []config.Original
 	fallback string // slug of the default mesh
 	sessions map[string]*localSession
-	broken   error // config.json as it is now cannot be read; the meshes are those of before
+	replaced map[string]registry.Process // sessions that went on under another id, by their old one
+	broken   error                       // config.json as it is now cannot be read; the meshes are those of before
 	broker   *localBroker
 }
 
@@ -103,7 +104,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	}
 	d := &Daemon{
 		cfg: cfg, home: cfg.Home, log: log, start: cfg.Now(), life: ctx, stop: stop,
-		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*localSession),
+		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*localSession), replaced: make(map[string]registry.Process),
 	}
 	d.mail = newMailbox(db, cfg.Now)
 	d.hub = newHub(db, d.mail, cfg.Now, log)

@@ -2,11 +2,12 @@ package daemon
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
@@ -42,21 +43,20 @@ const (
 	stateTaken = "taken"
 
 	takenFor    = 30 * time.Second // a rung that took and says nothing for this long has died
-	pushableFor = 40 * time.Second // a session whose rung asked within this can be pushed to: a long poll stays open 25 s
 	takeDefault = 20
 	takeMost    = 100
 	takeLongest = 60 * time.Second
+	takeLook    = 5 * time.Second // how often a waiting rung looks at what depends on the time alone
 )
 
 // giver hands mail to the rungs of delivery: each message to one rung, once, and a message for the member to one session.
 type giver struct {
-	d *Daemon
-
-	mu    sync.Mutex
-	asked map[string]time.Time // by session id: when a rung that can push last asked, or is asking
+	d     *Daemon
+	rungs *rungTable
+	guard *guard
 }
 
-func newGiver(d *Daemon) *giver { return &giver{d: d, asked: make(map[string]time.Time)} }
+func newGiver(d *Daemon) *giver { return &giver{d: d, rungs: newRungTable(), guard: newGuard()} }
 
 // waitFor makes the row that stands for a message, in the transaction of its inbox row. Control messages and alarms have none.
 func waitFor(tx *store.Tx, seq uint64, row *inRow, msg *protocol.Message) error {
@@ -90,14 +90,23 @@ type giveView struct {
 	key      crypto.PublicKey
 	now      time.Time
 	rung     string
+	status   string
+	ladder   sessionRungs
+	guard    *guard
 	live     map[string]registry.Session // by hex of the key
 	chosen   bool                        // this session is the one that gets the member's mail now
 	accepted func(protocol.MeshID, crypto.PublicKey) bool
 	groups   map[protocol.MeshID][]string // of this session, and of the member as a whole
+	gave     []gift                       // what take handed out by itself
 }
 
 func (g *giver) view(s registry.Session, local *localSession, rung string) *giveView {
-	v := &giveView{s: s, key: local.public(), now: g.d.cfg.Now(), rung: rung, live: make(map[string]registry.Session), groups: make(map[protocol.MeshID][]string)}
+	v := &giveView{
+		s: s, key: local.public(), now: g.d.cfg.Now(), rung: rung, guard: g.guard,
+		live: make(map[string]registry.Session), groups: make(map[protocol.MeshID][]string),
+	}
+	v.ladder = g.rungs.of(s.ID, v.now)
+	v.status = v.ladder.status(statusOr(s.Status), v.now)
 	for _, m := range g.d.meshes() {
 		v.groups[m.id()] = m.groupsOf(v.key)
 	}
@@ -106,23 +115,22 @@ func (g *giver) view(s registry.Session, local *localSession, rung string) *give
 			v.live[l.public().String()] = other
 		}
 	}
-	v.chosen = rung == protocol.RungPull || g.choose(v.live, v.now) == s.ID
+	chosen := g.choose(v.live, v.now)
+	v.chosen = rung == protocol.RungPull || chosen == s.ID || chosen == "" && rung == protocol.RungHook
 	return v
 }
 
 // choose picks the session that the member's mail is offered to: idle before working, then the most recently active, among those that can be pushed to.
 func (g *giver) choose(live map[string]registry.Session, now time.Time) string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	best := registry.Session{}
+	best, bestIdle := registry.Session{}, false
 	for _, s := range live {
-		if now.Sub(g.asked[s.ID]) > pushableFor {
+		if !g.rungs.of(s.ID, now).pushable() {
 			continue
 		}
-		idle, bestIdle := statusOr(s.Status) == protocol.StatusIdle, statusOr(best.Status) == protocol.StatusIdle
+		idle := statusOr(s.Status) == protocol.StatusIdle
 		switch {
 		case best.ID == "", idle && !bestIdle:
-			best = s
+			best, bestIdle = s, idle
 		case idle == bestIdle && (s.Active.After(best.Active) || s.Active.Equal(best.Active) && s.ID < best.ID):
 			best = s
 		}
@@ -164,6 +172,9 @@ func (v *giveView) ready(row *waitRow) (ok, again bool) {
 	if !v.mine(row) || v.held(row) {
 		return false, false
 	}
+	if v.rung != protocol.RungPull && (v.ladder.better(v.rung) || v.guard.stops(v.key, row, v.now)) {
+		return false, false
+	}
 	for key, mark := range row.Given {
 		own := key == v.key.String()
 		if !own && row.Several {
@@ -175,7 +186,7 @@ func (v *giveView) ready(row *waitRow) (ok, again bool) {
 		switch {
 		case mark.State == protocol.SettleShown:
 			return false, false
-		case mark.State == protocol.SettlePushed && (v.rung != protocol.RungPull || !own):
+		case mark.State == protocol.SettlePushed && !(own && v.mayRepeat(mark)):
 			return false, false
 		case mark.State == stateTaken && v.now.Sub(time.UnixMilli(mark.At)) < takenFor:
 			return false, false
@@ -190,7 +201,15 @@ func (v *giveView) ready(row *waitRow) (ok, again bool) {
 	if row.Member && !row.Several && !v.chosen {
 		return false, false
 	}
-	return gate(row.Prio, statusOr(v.s.Status)), again
+	return gate(row.Prio, v.status), again
+}
+
+// mayRepeat says whether the rung may give what was pushed by another and never proved to be shown.
+func (v *giveView) mayRepeat(mark givenMark) bool {
+	if v.rung == protocol.RungPull {
+		return true
+	}
+	return rank(mark.Rung) < rank(v.rung) && v.ladder.broken[mark.Rung] && v.now.Sub(time.UnixMilli(mark.At)) >= provedWithin
 }
 
 // gate says which priorities may come by themselves.
@@ -206,7 +225,10 @@ func gate(prio, status string) bool {
 
 // take hands out what is ready for a rung of session s, oldest first, and marks it as taken.
 func (g *giver) take(s registry.Session, local *localSession, req protocol.TakeRequest) (protocol.TakeReply, error) {
-	v := g.view(s, local, req.Rung)
+	return g.takeFor(g.view(s, local, req.Rung), req)
+}
+
+func (g *giver) takeFor(v *giveView, req protocol.TakeRequest) (protocol.TakeReply, error) {
 	most := req.Max
 	if most <= 0 {
 		most = takeDefault
@@ -217,7 +239,7 @@ func (g *giver) take(s registry.Session, local *localSession, req protocol.TakeR
 		return reply, err
 	}
 	err := g.d.env.db.Commit(func(tx *store.Tx) error {
-		reply = protocol.TakeReply{Messages: []protocol.InboxMessage{}}
+		reply, v.gave = protocol.TakeReply{Messages: []protocol.InboxMessage{}}, nil
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(bucketWaiting, nil, nil) {
 			var row waitRow
@@ -238,7 +260,26 @@ func (g *giver) take(s registry.Session, local *localSession, req protocol.TakeR
 	if err != nil {
 		return reply, storeRefusal("take mail", err)
 	}
+	g.guard.gave(v.key, v.gave, v.now)
+	for i := range reply.Messages {
+		reply.Messages[i].Question = g.questionOf(&reply.Messages[i])
+	}
 	return reply, nil
+}
+
+// questionOf is the id of the question of ours that a message answers, or "".
+func (g *giver) questionOf(m *protocol.InboxMessage) string {
+	if m.ReplyTo == "" {
+		return ""
+	}
+	mesh, err := g.d.mesh(m.Mesh)
+	if err != nil {
+		return ""
+	}
+	if sent, err := mesh.message(m.ReplyTo); err == nil && sent.Kind == protocol.KindQuestion {
+		return sent.ID
+	}
+	return ""
 }
 
 // hand gives one row out.
@@ -254,6 +295,9 @@ func (g *giver) hand(tx *store.Tx, k []byte, row *waitRow, v *giveView, again bo
 		msg.Flags = append(slices.Clone(msg.Flags), "again")
 	}
 	row.mark(v.key, stateTaken, v.rung, v.now)
+	if v.rung != protocol.RungPull && !again {
+		v.gave = append(v.gave, gift{from: row.From, member: row.Sender, name: msg.From.Name})
+	}
 	reply.Messages = append(reply.Messages, *msg)
 	return putJSON(tx, bucketWaiting, k, row)
 }
@@ -316,9 +360,9 @@ func (g *giver) acceptedIn(tx *store.Tx) func(protocol.MeshID, crypto.PublicKey)
 // settle records what became of taken messages. Ids that are unknown, or were settled before, are no error.
 func (g *giver) settle(s registry.Session, local *localSession, req protocol.SettleRequest) error {
 	key, now := local.public(), g.d.cfg.Now()
-	var shown []string
+	var shown map[string][]string // by rung
 	err := g.d.env.db.Commit(func(tx *store.Tx) error {
-		shown = nil
+		shown = make(map[string][]string)
 		for _, id := range req.IDs {
 			seq, err := g.d.mail.lookup(tx, id)
 			if err != nil {
@@ -332,9 +376,14 @@ func (g *giver) settle(s registry.Session, local *localSession, req protocol.Set
 			if !ok || row.shownTo(key) {
 				continue
 			}
-			row.mark(key, req.State, req.Rung, now)
+			mark := row.Given[key.String()]
+			if req.Rung == "" && mark.Rung == "" {
+				continue // nobody gave it to this session: no proof of anything
+			}
+			rung := cmp.Or(req.Rung, mark.Rung)
+			row.mark(key, req.State, rung, now)
 			if req.State == protocol.SettleShown {
-				shown = append(shown, id)
+				shown[rung] = append(shown[rung], id)
 			}
 			if req.State == protocol.SettleShown && (!row.Several || !g.othersWait(&row, key)) {
 				err = tx.Delete(bucketWaiting, u64(seq))
@@ -350,13 +399,18 @@ func (g *giver) settle(s registry.Session, local *localSession, req protocol.Set
 	if err != nil {
 		return storeRefusal("settle mail", err)
 	}
-	meshes, _, err := g.d.mail.markShown(shown, s.Label, req.Rung)
-	for _, id := range meshes {
-		if m, err := g.d.mesh(string(id)); err == nil {
-			m.wake()
+	for rung, ids := range shown {
+		meshes, _, e := g.d.mail.markShown(ids, s.Label, rung)
+		err = errors.Join(err, e)
+		for _, id := range meshes {
+			if m, e := g.d.mesh(string(id)); e == nil {
+				m.wake()
+			}
 		}
+		g.rungs.proved(s.ID, rung)
 	}
 	if req.State == protocol.SettleReturned {
+		g.rungs.failed(s.ID, req.Rung)
 		g.d.hub.wake()
 	}
 	return err
@@ -380,18 +434,6 @@ func (g *giver) othersWait(row *waitRow, shown crypto.PublicKey) bool {
 	return false
 }
 
-// asking notes that a rung which can push waits for mail of this session; the call returned notes its end.
-func (g *giver) asking(id string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.asked[id] = g.d.cfg.Now()
-	for other, at := range g.asked {
-		if g.d.cfg.Now().Sub(at) > time.Hour {
-			delete(g.asked, other)
-		}
-	}
-}
-
 // accept lets a sender's messages come in front of sessions from now on, and those that are held too.
 func (g *giver) accept(mesh protocol.MeshID, member crypto.PublicKey) error {
 	err := g.d.env.db.Commit(func(tx *store.Tx) error {
@@ -400,6 +442,7 @@ func (g *giver) accept(mesh protocol.MeshID, member crypto.PublicKey) error {
 	if err != nil {
 		return storeRefusal("accept a sender", err)
 	}
+	g.guard.accept(member)
 	g.d.hub.wake()
 	return nil
 }

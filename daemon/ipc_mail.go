@@ -24,6 +24,9 @@ func (d *Daemon) handleSend(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if acting != nil {
+		d.sentBy(acting, &req, &result)
+	}
 	return reply(w, result)
 }
 

@@ -92,6 +92,8 @@ func (d *Daemon) table() map[string]route {
 		"POST /v1/mail/take":       d.handleTake,
 		"POST /v1/mail/settle":     d.handleSettle,
 		"POST /v1/accept":          d.handleAccept,
+		"POST /v1/hook":            d.handleHook,
+		"GET /v1/statusline":       d.handleStatusLine,
 		"POST /v1/shutdown":        d.handleShutdown,
 	}
 }

@@ -62,13 +62,25 @@ func (d *Daemon) handleTake(w http.ResponseWriter, r *http.Request) error {
 	defer timeout.Stop()
 	woken, cancel := d.hub.subscribe()
 	defer cancel()
+	var replaced <-chan struct{}
+	if req.Rung == protocol.RungRewake {
+		ok := false
+		if replaced, ok = d.give.rungs.wait(req.Session, req.Waiter); !ok {
+			return reply(w, protocol.TakeReply{Messages: []protocol.InboxMessage{}, Replaced: true})
+		}
+	}
+	look := time.NewTicker(takeLook)
+	defer look.Stop()
 	for {
 		s, local, err := d.liveSession(req.Session)
 		if err != nil {
 			return err
 		}
 		if req.Rung != protocol.RungPull {
-			d.give.asking(s.ID)
+			d.give.rungs.asking(s.ID, req.Rung, d.cfg.Now())
+		}
+		if err := d.give.judge(s, local); err != nil {
+			return err
 		}
 		mail, err := d.give.take(s, local, req)
 		if err != nil {
@@ -79,6 +91,9 @@ func (d *Daemon) handleTake(w http.ResponseWriter, r *http.Request) error {
 		}
 		select {
 		case <-woken:
+		case <-look.C: // what depends on the time alone: another rung fell silent, a flood is over
+		case <-replaced:
+			return reply(w, protocol.TakeReply{Messages: []protocol.InboxMessage{}, Replaced: true})
 		case <-timeout.C:
 			return reply(w, mail)
 		case <-r.Context().Done():

@@ -25,7 +25,13 @@ func (d *Daemon) openRegistry() error {
 	r, err := registry.Open(saved, registry.Options{
 		Now: d.cfg.Now, Logger: d.log,
 		OnStart: d.sessionStarted,
-		OnEnd: func(s registry.Session, _ string) {
+		OnEnd: func(s registry.Session, reason string) {
+			if reason == registry.ReasonReplaced {
+				d.mu.Lock()
+				d.replaced[s.ID] = s.Process
+				d.mu.Unlock()
+			}
+			d.give.rungs.forget(s.ID)
 			d.endSession(s.ID)
 			d.hub.wake() // mail that was offered to it goes to another
 		},
@@ -64,20 +70,51 @@ func (d *Daemon) register(req protocol.SessionRequest) (registry.Session, error)
 	if err != nil {
 		return registry.Session{}, protocol.Refuse(protocol.CodeInvalid, "session %s: %v", req.ID, err)
 	}
+	if now, ok := d.sessionOf(p); ok && req.Follow {
+		req.ID = now.ID
+	}
 	have, known := d.live.Get(req.ID)
 	if known && have.Process == p && (req.Name == "" || have.Label == registry.Label(req.Name)) && (req.Model == "" || have.Model == req.Model) && (req.Title == "" || have.Title == req.Title) {
-		if have.Bypass != req.Bypass {
-			have, _ = d.live.Update(req.ID, func(s *registry.Session) { s.Bypass = req.Bypass })
+		if req.Bypass != nil && have.Bypass != *req.Bypass {
+			have, _ = d.live.Update(req.ID, func(s *registry.Session) { s.Bypass = *req.Bypass })
 		}
 		return have, nil
 	}
+	bypass := known && have.Bypass
+	if req.Bypass != nil {
+		bypass = *req.Bypass
+	}
 	s, err := d.live.Register(registry.Session{
-		ID: req.ID, Cwd: req.Cwd, Model: req.Model, Title: req.Title, Channel: req.Channel, Bypass: req.Bypass, Process: p,
+		ID: req.ID, Cwd: req.Cwd, Model: req.Model, Title: req.Title, Channel: req.Channel, Bypass: bypass, Process: p,
 	}, req.Name)
 	if err != nil {
 		return s, protocol.Refuse(protocol.CodeInvalid, "%v", err)
 	}
 	return s, nil
+}
+
+// successor is the session that a process went on with after the one of this id; nil if there is none.
+func (d *Daemon) successor(id string) *localSession {
+	d.mu.Lock()
+	p, ok := d.replaced[id]
+	d.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	s, _ := d.sessionOf(p)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.sessions[s.ID]
+}
+
+// sessionOf is the live session of a process.
+func (d *Daemon) sessionOf(p registry.Process) (registry.Session, bool) {
+	for _, s := range d.live.Live() {
+		if s.Process == p {
+			return s, true
+		}
+	}
+	return registry.Session{}, false
 }
 
 // liveSession is the live session of a Claude id; the refusal tells its program to register again.
@@ -109,6 +146,7 @@ func (d *Daemon) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
 			info.Groups = append(info.Groups, own.Groups...)
 		}
 	}
+	info.Guarded = d.give.guard.state(local.public(), d.cfg.Now())
 	info.Unread, info.Held, err = d.give.count(s, local)
 	return info, err
 }

@@ -160,7 +160,7 @@ func (o *outbox) remove(tx *store.Tx, n uint64, id string) error {
 // result is a row as callers see it.
 func (m *mesh) result(row *outRow) protocol.SendResult {
 	res := protocol.SendResult{
-		OK: true, ID: row.ID, MessageID: row.MessageID, Mesh: m.slug(), To: row.To, Priority: row.Priority,
+		OK: true, ID: row.ID, MessageID: row.MessageID, Mesh: m.slug(), To: row.To, Priority: row.Priority, Kind: row.Kind,
 		AcceptedAt: time.UnixMilli(row.Created).UTC(), KeptDays: m.keptDays(), Recipients: []protocol.RecipientResult{},
 		State: protocol.StateAccepted,
 	}

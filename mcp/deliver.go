@@ -51,7 +51,7 @@ type rung struct {
 func (s *server) rungs(channel *channelTransport) []rung {
 	var all []rung
 	if s.Inbox.Path != "" && s.Inbox.Token != "" {
-		all = append(all, rung{protocol.RungSocket, func(ctx context.Context, m protocol.InboxMessage) error { return s.Inbox.post(ctx, s.Session.ID, m) }})
+		all = append(all, rung{protocol.RungSocket, func(ctx context.Context, m protocol.InboxMessage) error { return s.Inbox.post(ctx, s.session(), m) }})
 	}
 	if s.Channel {
 		all = append(all, rung{protocol.RungChannel, channel.push})
@@ -63,7 +63,7 @@ func (s *server) rungs(channel *channelTransport) []rung {
 func (s *server) deliverOnce(ctx context.Context, r rung) (bool, error) {
 	var mail protocol.TakeReply
 	err := s.withSession(ctx, func() (err error) {
-		mail, err = s.Mesh.Take(ctx, protocol.TakeRequest{Session: s.Session.ID, Rung: r.name, WaitMS: int(takeWait.Milliseconds())})
+		mail, err = s.Mesh.Take(ctx, protocol.TakeRequest{Session: s.session(), Rung: r.name, WaitMS: int(takeWait.Milliseconds())})
 		return err
 	})
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *server) settle(ctx context.Context, rung, state string, messages []prot
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if err := s.Mesh.Settle(ctx, protocol.SettleRequest{Session: s.Session.ID, Rung: rung, State: state, IDs: ids}); err != nil {
+	if err := s.Mesh.Settle(ctx, protocol.SettleRequest{Session: s.session(), Rung: rung, State: state, IDs: ids}); err != nil {
 		s.Logger.Warn("mail not settled: the daemon will give it again", "state", state, "error", err)
 	}
 }

@@ -63,5 +63,5 @@ func userFrame(session string, m protocol.InboxMessage) inboxFrame {
 	if m.Priority == protocol.PriorityNow {
 		priority = protocol.PriorityNow
 	}
-	return inboxFrame{Type: "user", Priority: priority, MsgID: m.ID, SessionID: session, Message: inboxContent{"user", wrapped(m)}}
+	return inboxFrame{Type: "user", Priority: priority, MsgID: m.ID, SessionID: session, Message: inboxContent{"user", Wrap(m)}}
 }

@@ -71,7 +71,8 @@ type server struct {
 	once        sync.Once
 
 	mu         sync.Mutex
-	registered bool // by this child, with a daemon that has not been away since
+	registered bool   // by this child, with a daemon that has not been away since
+	current    string // id of the session since it registered
 }
 
 func (s *server) build() *sdk.Server {
@@ -102,13 +103,32 @@ func (s *server) register(ctx context.Context) error {
 	if known {
 		return nil
 	}
-	if _, err := s.Mesh.Register(ctx, s.Session); err != nil {
+	info, err := s.Mesh.Register(ctx, s.request())
+	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	s.registered = true
-	s.mu.Unlock()
+	s.adopt(info)
 	return nil
+}
+
+// request is how the session registers. A child is not told when its session goes on under another id, so it follows.
+func (s *server) request() protocol.SessionRequest {
+	r := s.Session
+	r.ID, r.Follow = s.session(), true
+	return r
+}
+
+// session is the id that the session has now.
+func (s *server) session() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return cmp.Or(s.current, s.Session.ID)
+}
+
+func (s *server) adopt(info protocol.SessionInfo) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.registered, s.current = true, info.ID
 }
 
 // forget notes that the daemon went away or does not know the session: register again before the next call.

@@ -170,7 +170,7 @@ func (s *server) sendMessage(ctx context.Context, _ *sdk.CallToolRequest, in sen
 	err := s.withSession(ctx, func() (err error) {
 		sent, err = s.Mesh.Send(ctx, protocol.SendRequest{
 			Mesh: in.Mesh, To: in.To, Body: in.Message, Priority: in.Priority, ReplyTo: in.ReplyTo, Kind: in.Kind,
-			Session: s.Session.ID, ClientID: id, WaitMS: 1500, WaitFor: protocol.StateDelivered,
+			Session: s.session(), ClientID: id, WaitMS: 1500, WaitFor: protocol.StateDelivered,
 		})
 		return err
 	})
@@ -189,7 +189,7 @@ func (s *server) checkMessages(ctx context.Context, _ *sdk.CallToolRequest, in c
 	out := checkOut{Messages: []message{}}
 	var mail protocol.TakeReply
 	err := s.withSession(ctx, func() (err error) {
-		mail, err = s.Mesh.Take(ctx, protocol.TakeRequest{Session: s.Session.ID, Rung: protocol.RungPull, Max: in.Limit})
+		mail, err = s.Mesh.Take(ctx, protocol.TakeRequest{Session: s.session(), Rung: protocol.RungPull, Max: in.Limit})
 		return err
 	})
 	if err != nil {
@@ -210,7 +210,7 @@ func (s *server) setSummary(ctx context.Context, _ *sdk.CallToolRequest, in summ
 	if n := len([]rune(in.Summary)); n > 200 {
 		return nil, okOut{}, fmt.Errorf("the summary has %d characters, at most 200 are allowed", n)
 	}
-	return s.presence(ctx, protocol.PresenceRequest{Session: s.Session.ID, Summary: &in.Summary})
+	return s.presence(ctx, protocol.PresenceRequest{Summary: &in.Summary})
 }
 
 func (s *server) setStatus(ctx context.Context, _ *sdk.CallToolRequest, in statusIn) (*sdk.CallToolResult, okOut, error) {
@@ -219,11 +219,15 @@ func (s *server) setStatus(ctx context.Context, _ *sdk.CallToolRequest, in statu
 	default:
 		return nil, okOut{}, fmt.Errorf("status %q is none of idle, working, dnd", in.Status)
 	}
-	return s.presence(ctx, protocol.PresenceRequest{Session: s.Session.ID, Status: in.Status})
+	return s.presence(ctx, protocol.PresenceRequest{Status: in.Status})
 }
 
 func (s *server) presence(ctx context.Context, r protocol.PresenceRequest) (*sdk.CallToolResult, okOut, error) {
-	if err := s.withSession(ctx, func() error { return s.Mesh.Presence(ctx, r) }); err != nil {
+	err := s.withSession(ctx, func() error {
+		r.Session = s.session()
+		return s.Mesh.Presence(ctx, r)
+	})
+	if err != nil {
 		return nil, okOut{}, told(err)
 	}
 	return nil, okOut{OK: true, Unread: s.unread(ctx)}, nil
@@ -234,7 +238,7 @@ func (s *server) unread(ctx context.Context) int {
 	if s.Session.ID == "" {
 		return 0
 	}
-	info, err := s.Mesh.Register(ctx, s.Session)
+	info, err := s.Mesh.Register(ctx, s.request())
 	if err != nil {
 		return 0
 	}

@@ -126,6 +126,7 @@ type SendResult struct {
 	To         string            `json:"to"`
 	State      State             `json:"state"` // the lowest of the recipients'
 	Priority   string            `json:"priority"`
+	Kind       string            `json:"kind,omitempty"`
 	Recipients []RecipientResult `json:"recipients"`
 	AcceptedAt time.Time         `json:"accepted_at"`
 	KeptDays   int               `json:"kept_days,omitempty"`
@@ -165,6 +166,7 @@ type InboxMessage struct {
 	ToSession  string     `json:"to_session,omitempty"`
 	Topic      string     `json:"topic,omitempty"`
 	ReplyTo    string     `json:"reply_to,omitempty"`
+	Question   string     `json:"question,omitempty"` // id of the question of ours that this answers
 	Kind       string     `json:"kind,omitempty"`
 	Priority   string     `json:"priority"`
 	Body       string     `json:"body"`

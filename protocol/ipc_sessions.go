@@ -10,8 +10,8 @@ type SessionRequest struct {
 	Title   string   `json:"title,omitempty"`
 	Channel string   `json:"channel,omitempty"` // what kind of program: claude-code, shell
 	Groups  []string `json:"groups,omitempty"`  // nil: as they were
-	Bypass  bool     `json:"bypass,omitempty"`  // runs without permission prompts: new senders are held
-	Rungs   []string `json:"rungs,omitempty"`   // ways of delivery that work there, best first
+	Bypass  *bool    `json:"bypass,omitempty"`  // runs without permission prompts: new senders are held; nil: not known, as it was
+	Follow  bool     `json:"follow,omitempty"`  // the id may be an old one of the process: answer with the session that it has now
 }
 
 // SessionInfo is one live session, in GET /v1/sessions and as the answer to SessionRequest.
@@ -27,7 +27,8 @@ type SessionInfo struct {
 	Bypass  bool              `json:"bypass,omitempty"`
 	Unread  int               `json:"unread"`
 	Held    int               `json:"held"`
-	Meshes  map[string]string `json:"meshes"` // connection state by mesh
+	Guarded []string          `json:"guarded,omitempty"` // why mail waits: a loop with a peer, a flood of messages
+	Meshes  map[string]string `json:"meshes"`            // connection state by mesh
 }
 
 // The rungs of the delivery ladder: how a message comes in front of a session.
@@ -45,11 +46,13 @@ type TakeRequest struct {
 	Session string `json:"session"`
 	Rung    string `json:"rung"`
 	WaitMS  int    `json:"wait_ms,omitempty"`
-	Max     int    `json:"max,omitempty"` // default 20
+	Max     int    `json:"max,omitempty"`    // default 20
+	Waiter  int64  `json:"waiter,omitempty"` // when the background hook began, Unix ns: one waits per session, the newest
 }
 
 // TakeReply answers it.
 type TakeReply struct {
+	Replaced bool           `json:"replaced,omitempty"` // a newer waiter of this session has come: this one is done
 	Messages []InboxMessage `json:"messages"`
 	Unread   int            `json:"unread"` // of this session, after these
 	Held     int            `json:"held"`   // waiting for the user to accept their senders

@@ -40,3 +40,15 @@ func (c *Client) Settle(ctx context.Context, req protocol.SettleRequest) error {
 func (c *Client) Accept(ctx context.Context, mesh, peer string) error {
 	return c.post(ctx, "/v1/accept", protocol.AcceptRequest{Mesh: mesh, Peer: peer}, new(protocol.OKReply))
 }
+
+// Hook tells what a session does now.
+func (c *Client) Hook(ctx context.Context, req protocol.HookRequest) (out protocol.HookReply, err error) {
+	err = c.post(ctx, "/v1/hook", req, &out)
+	return out, err
+}
+
+// StatusLine tells what a session's status line shows.
+func (c *Client) StatusLine(ctx context.Context, session string) (line protocol.StatusLine, err error) {
+	err = c.do(ctx, http.MethodGet, "/v1/statusline?session="+url.QueryEscape(session), nil, &line)
+	return line, err
+}

@@ -1,0 +1,195 @@
+package daemon
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/registry"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// hookMost is how many messages one hook adds to a context: the agent takes 10,000 characters from it.
+const hookMost = 4
+
+// handleHook hears what a session does: its status follows, what its prompt holds was shown, and where nothing better
+// brings mail the answer does.
+func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.HookRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	if req.Event == protocol.HookSessionEnd {
+		d.live.End(req.Session.ID)
+		return reply(w, protocol.HookReply{})
+	}
+	s, err := d.register(req.Session)
+	if err != nil {
+		return err
+	}
+	s, local, err := d.liveSession(s.ID)
+	if err != nil {
+		return err
+	}
+	if err := d.give.judge(s, local); err != nil {
+		return err
+	}
+	d.give.rungs.heard(s.ID, d.cfg.Now())
+	if len(req.Shown) > 0 {
+		if err := d.give.settle(s, local, protocol.SettleRequest{State: protocol.SettleShown, IDs: req.Shown}); err != nil {
+			return err
+		}
+	}
+	if req.Human && d.give.guard.human(local.public()) {
+		d.hub.wake()
+	}
+	mail, err := d.hookMail(s, local, &req)
+	if err != nil {
+		return err
+	}
+	if err := d.hookStatus(r, s, local, &req, len(mail.Messages) > 0); err != nil {
+		return err
+	}
+	out := protocol.HookReply{Messages: mail.Messages, Meshes: []protocol.WhoAmI{}}
+	if out.Session, err = d.sessionInfo(s); err != nil {
+		return err
+	}
+	for _, m := range d.meshes() {
+		out.Meshes = append(out.Meshes, m.whoami(local))
+	}
+	return reply(w, out)
+}
+
+// hookMail takes what the event may add to the context. The start of a session adds nothing: the model is not asked before a prompt
+// comes, so nothing could be said to be shown.
+func (d *Daemon) hookMail(s registry.Session, local *localSession, req *protocol.HookRequest) (protocol.TakeReply, error) {
+	v := d.give.view(s, local, protocol.RungHook)
+	status := protocol.StatusIdle
+	switch req.Event {
+	case protocol.HookPrompt:
+	case protocol.HookToolUse:
+		status = protocol.StatusWorking
+	case protocol.HookStop:
+		if req.Active {
+			return protocol.TakeReply{}, nil
+		}
+	default:
+		return protocol.TakeReply{}, nil
+	}
+	if req.Quiet {
+		return protocol.TakeReply{}, nil
+	}
+	if s.Status != protocol.StatusDND {
+		v.status = status
+	}
+	return d.give.takeFor(v, protocol.TakeRequest{Session: s.ID, Rung: protocol.RungHook, Max: hookMost})
+}
+
+// hookStatus follows the turn. What the user set to dnd stays so.
+func (d *Daemon) hookStatus(r *http.Request, s registry.Session, local *localSession, req *protocol.HookRequest, goesOn bool) error {
+	status := ""
+	switch {
+	case s.Status == protocol.StatusDND || req.Quiet:
+	case req.Event == protocol.HookPrompt, req.Event == protocol.HookStop && goesOn:
+		status = protocol.StatusWorking
+	case req.Event == protocol.HookStop, req.Event == protocol.HookSessionStart:
+		status = protocol.StatusIdle
+	}
+	if status == "" || status == s.Status {
+		return nil
+	}
+	change := protocol.PresenceRequest{Session: s.ID, Status: status}
+	for _, m := range d.meshes() {
+		if err := m.setPresence(r.Context(), change, local); err != nil {
+			d.log.Warn("status not told", "mesh", m.slug(), "session", s.Label, "reason", err)
+		}
+	}
+	d.keepPresence(s.ID, change)
+	return nil
+}
+
+// judge finds the ways of delivery that pushed to an idle session which shows nothing of it: the next way gets their mail.
+func (g *giver) judge(s registry.Session, local *localSession) error {
+	now := g.d.cfg.Now()
+	rungs := g.rungs.of(s.ID, now)
+	if !rungs.hooked() || statusOr(s.Status) != protocol.StatusIdle {
+		return nil
+	}
+	key := local.public().String()
+	return g.d.env.db.View(func(tx *store.Tx) error {
+		for k := range tx.Scan(bucketWaiting, nil, nil) {
+			var row waitRow
+			if _, err := getJSON(tx, bucketWaiting, k, &row); err != nil {
+				return err
+			}
+			mark := row.Given[key]
+			since := latest(time.UnixMilli(mark.At), s.Active)
+			if mark.State == protocol.SettlePushed && now.Sub(since) >= provedWithin {
+				g.rungs.unproved(s.ID, mark.Rung)
+			}
+		}
+		return nil
+	})
+}
+
+// sentBy learns from what a session sends: an answer proves that the message was shown, and exchanges are counted.
+func (d *Daemon) sentBy(acting *localSession, req *protocol.SendRequest, sent *protocol.SendResult) {
+	m, err := d.mesh(sent.Mesh)
+	if err != nil {
+		return
+	}
+	for _, r := range sent.Recipients {
+		if key, err := crypto.ParsePublicKey(r.Pubkey); err == nil {
+			d.give.guard.sent(acting.public(), m.memberOf(key))
+		}
+	}
+	s, local, err := d.liveSession(acting.ID)
+	if req.ReplyTo == "" || err != nil {
+		return
+	}
+	if err := d.give.settle(s, local, protocol.SettleRequest{State: protocol.SettleShown, IDs: []string{req.ReplyTo}}); err != nil {
+		d.log.Warn("an answer proves nothing", "session", acting.Label, "reason", err)
+	}
+}
+
+// memberOf is the member that a key speaks for: itself where it is no session's.
+func (m *mesh) memberOf(key crypto.PublicKey) crypto.PublicKey {
+	if s := m.trust.session(key); s != nil {
+		return s.Body.(*protocol.Session).Member
+	}
+	return key
+}
+
+// handleStatusLine tells of one mesh what fits on a line: of the default one, or the first.
+func (d *Daemon) handleStatusLine(w http.ResponseWriter, r *http.Request) error {
+	all := d.meshes()
+	if len(all) == 0 {
+		return reply(w, protocol.StatusLine{})
+	}
+	m, err := d.one("")
+	if err != nil {
+		m = all[0]
+	}
+	line := protocol.StatusLine{Mesh: m.slug(), More: len(all) - 1, State: m.health().State}
+	for _, member := range m.members() {
+		line.Members++
+		if member.Online || member.Self && line.State == protocol.ConnOpen {
+			line.Online++
+		}
+	}
+	if s, local, err := d.liveSession(r.FormValue("session")); err == nil {
+		line.Unread, line.Held, err = d.give.count(s, local)
+		if err != nil {
+			return err
+		}
+		line.Guarded = len(d.give.guard.state(local.public(), d.cfg.Now())) > 0
+		return reply(w, line)
+	}
+	unread, err := d.mail.list(protocol.InboxQuery{Limit: 100}, nil)
+	if err != nil {
+		return err
+	}
+	line.Unread = len(unread)
+	return reply(w, line)
+}

@@ -1,0 +1,169 @@
+package daemon
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+const (
+	pushableFor  = 40 * time.Second // a rung that asked within this can push: a long poll stays open 25 s
+	provedWithin = 20 * time.Second // an idle session shows what was pushed within a second; after this the next rung gets it, marked
+	quietFor     = 5 * time.Minute  // a turn that the user interrupted tells nobody: without a sign of life for this long the session counts as idle
+	forgetRungs  = 24 * time.Hour   // of a session that nobody asked for
+)
+
+// ladder is the order in which ways of delivery are used. The pull stands beside it: it always works.
+var ladder = []string{protocol.RungSocket, protocol.RungChannel, protocol.RungRewake, protocol.RungHook}
+
+func rank(rung string) int {
+	if i := slices.Index(ladder, rung); i >= 0 {
+		return i
+	}
+	return len(ladder)
+}
+
+// rungTable knows which ways of delivery work for which session. It is in memory only: after a restart every rung asks again.
+type rungTable struct {
+	mu       sync.Mutex
+	sessions map[string]*rungRow // by session id
+}
+
+type rungRow struct {
+	asked  map[string]time.Time // by rung: when it last asked for mail, or is asking
+	broken map[string]bool      // pushed, and the session never showed it
+	event  time.Time            // last one that a hook told
+	waiter int64                // newest background hook, by its start
+	newer  chan struct{}        // closed when a newer one comes
+}
+
+func newRungTable() *rungTable { return &rungTable{sessions: make(map[string]*rungRow)} }
+
+func (t *rungTable) rowLocked(session string) *rungRow {
+	r := t.sessions[session]
+	if r == nil {
+		r = &rungRow{asked: make(map[string]time.Time), broken: make(map[string]bool), newer: make(chan struct{})}
+		t.sessions[session] = r
+	}
+	return r
+}
+
+// asking notes that a rung waits for mail of a session; the end of the call is another note.
+func (t *rungTable) asking(session, rung string, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rowLocked(session).asked[rung] = now
+	for id, r := range t.sessions {
+		last := r.event
+		for _, at := range r.asked {
+			last = latest(last, at)
+		}
+		if now.Sub(last) > forgetRungs {
+			delete(t.sessions, id)
+		}
+	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// failed notes that a rung gave mail back: the next one need not wait for its silence.
+func (t *rungTable) failed(session, rung string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.rowLocked(session).asked, rung)
+}
+
+// proved notes that what a rung pushed was shown.
+func (t *rungTable) proved(session, rung string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.rowLocked(session).broken, rung)
+}
+
+// unproved notes that what a rung pushed was not.
+func (t *rungTable) unproved(session, rung string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rowLocked(session).broken[rung] = true
+}
+
+// heard notes that a hook told something: hooks are installed, and the session lives.
+func (t *rungTable) heard(session string, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.rowLocked(session).event = now
+}
+
+// forget drops what is known of a session that ended.
+func (t *rungTable) forget(session string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if r := t.sessions[session]; r != nil {
+		close(r.newer)
+		delete(t.sessions, session)
+	}
+}
+
+// wait enters a background hook. Replaced is closed when a newer one comes; false: there is a newer one already.
+func (t *rungTable) wait(session string, waiter int64) (replaced <-chan struct{}, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.rowLocked(session)
+	switch {
+	case waiter < r.waiter:
+		return nil, false
+	case waiter > r.waiter:
+		close(r.newer)
+		r.waiter, r.newer = waiter, make(chan struct{})
+	}
+	return r.newer, true
+}
+
+// sessionRungs is what is known of one session at one moment.
+type sessionRungs struct {
+	works  []string // ways that push by themselves, best first
+	broken map[string]bool
+	event  time.Time
+}
+
+func (t *rungTable) of(session string, now time.Time) sessionRungs {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.sessions[session]
+	if r == nil {
+		return sessionRungs{}
+	}
+	out := sessionRungs{broken: maps.Clone(r.broken), event: r.event}
+	for _, rung := range ladder {
+		if at, asked := r.asked[rung]; asked && rung != protocol.RungHook && !r.broken[rung] && now.Sub(at) <= pushableFor {
+			out.works = append(out.works, rung)
+		}
+	}
+	return out
+}
+
+func (r sessionRungs) pushable() bool { return len(r.works) > 0 }
+
+// better says whether a way above this one works.
+func (r sessionRungs) better(rung string) bool {
+	return len(r.works) > 0 && rank(r.works[0]) < rank(rung)
+}
+
+// hooked says whether hooks are installed, so that showing can be proved.
+func (r sessionRungs) hooked() bool { return !r.event.IsZero() }
+
+// status is the status that gates mail: working ends with the turn, or when the turn was interrupted without a word.
+func (r sessionRungs) status(told string, now time.Time) string {
+	if told == protocol.StatusWorking && r.hooked() && now.Sub(r.event) > quietFor {
+		return protocol.StatusIdle
+	}
+	return told
+}
