@@ -38,6 +38,7 @@ func brokerVerb() *verb {
 			&urfave.StringFlag{Name: "tls-cert", Usage: "serve TLS with the certificate chain in `FILE`"},
 			&urfave.StringFlag{Name: "tls-key", Usage: "and its private key in `FILE`"},
 			&urfave.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDRESS`, such as 127.0.0.1:7901"},
+			&urfave.StringFlag{Name: "limit", Usage: "other limits than the usual: `NAME=VALUE`, several separated by commas"},
 		},
 		about: "SIGTERM and Ctrl-C drain: clients are told to come back, and nothing acknowledged is lost.",
 		examples: []string{
@@ -64,7 +65,13 @@ func runBroker(ctx context.Context, c *call) error {
 			return err
 		}
 	}
-	srv, err := openBroker(broker.Config{Dir: dir, PublicURL: public, Logger: newLogger(c.stderr), Version: thisBuild().Version})
+	var limits broker.Limits
+	if typed := c.str("limit"); typed != "" {
+		if err := limits.Set(typed); err != nil {
+			return err
+		}
+	}
+	srv, err := openBroker(broker.Config{Dir: dir, PublicURL: public, Limits: limits, Logger: newLogger(c.stderr), Version: thisBuild().Version})
 	if err != nil {
 		return err
 	}

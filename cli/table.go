@@ -27,7 +27,7 @@ func verbs() *verb {
 			createVerb(), inviteVerb(), joinVerb(), leaveVerb(), meshVerb(),
 			sendVerb(), replyVerb(), inboxVerb(), messageVerb(), acceptVerb(),
 			statusVerb(), summaryVerb(), groupVerb(), peersVerb(), peerVerb(), membersVerb(), whoamiVerb(),
-			brokerVerb(), daemonVerb(), mcpVerb(), completionVerb(),
+			brokerVerb(), benchVerb(), daemonVerb(), mcpVerb(), completionVerb(),
 			listVerb(),
 		},
 	}
