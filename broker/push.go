@@ -196,8 +196,9 @@ func (c *conn) pushRow(f *feed, r queue.Row) error {
 		}
 	}()
 	id, frame, err := c.frameOf((*buf)[:0], r)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errQueueRead, err)
+	if err != nil { // it stays until it expires, and holds up nobody
+		c.log.Error("a queued row cannot be read", "lsn", r.LSN, "err", err)
+		return nil
 	}
 	*buf = frame
 	c.mu.Lock()
