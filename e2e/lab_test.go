@@ -228,7 +228,7 @@ func furnish() error {
 			return fmt.Errorf("mount %s: %w", m.target, err)
 		}
 	}
-	for _, d := range []string{"run/lock", "dev/shm", "dev/pts", "etc/systemd/system"} {
+	for _, d := range []string{"run/lock", "dev/shm", "dev/pts", "etc/systemd/system", "etc/systemd/logind.conf.d"} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return err
 		}
@@ -243,6 +243,9 @@ func furnish() error {
 		if err := unix.Mount("/dev/"+node, "dev/"+node, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("bind %s: %w", node, err)
 		}
+	}
+	if err := os.WriteFile("etc/systemd/logind.conf.d/lab.conf", []byte("[Login]\nUserStopDelaySec=0\n"), 0o644); err != nil {
+		return err
 	}
 	for at, to := range map[string]string{"dev/fd": "/proc/self/fd", "dev/ptmx": "pts/ptmx"} {
 		if err := os.Symlink(to, at); err != nil {

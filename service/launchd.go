@@ -70,6 +70,7 @@ func (m *launchd) remove(context.Context) error {
 			return err
 		}
 	}
+	removeEmpty(filepath.Dir(m.path()), filepath.Join(m.host.Home, "Library"))
 	return nil
 }
 

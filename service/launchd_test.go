@@ -115,7 +115,7 @@ func TestLaunchAgent(t *testing.T) {
 	if err := s.Uninstall(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if after := m.files(); after != strings.ReplaceAll(before, "\n.claudemesh", "")+"\nLibrary\nLibrary/LaunchAgents" {
+	if after := m.files(); after != strings.ReplaceAll(before, "\n.claudemesh", "")+"\nLibrary" {
 		t.Errorf("left behind:\n%s", after)
 	}
 	if err := s.Uninstall(t.Context()); !errors.Is(err, ErrNotInstalled) {
@@ -147,7 +147,7 @@ func TestLaunchctlRefuses(t *testing.T) {
 	if _, err := s.Install(t.Context(), InstallOptions{}); err == nil || !strings.Contains(err.Error(), "no enable today") {
 		t.Errorf("error %v", err)
 	}
-	if after := m.files(); after != before+"\nLibrary\nLibrary/LaunchAgents" {
+	if after := m.files(); after != before+"\nLibrary" {
 		t.Errorf("left behind:\n%s", after)
 	}
 	m.set("fail", "bootstrap")

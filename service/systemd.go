@@ -83,7 +83,7 @@ func (m *systemd) unlink() error {
 // sweep removes directories that the user's first unit brought and that are empty again.
 func (m *systemd) sweep() {
 	if m.user {
-		removeEmpty(m.dir(), filepath.Join(m.host.Home, ".config"))
+		removeEmpty(m.dir(), m.host.Home)
 	}
 }
 
@@ -176,7 +176,7 @@ func readShow(out string) Status {
 	if n := p["NRestarts"]; n != "" && n != "0" {
 		st.Detail += ", restarted " + n + " times"
 	}
-	if p["StatusText"] != "" {
+	if p["StatusText"] != "" && st.PID != 0 { // systemd keeps the last words of a process that ended
 		st.Detail += ": " + p["StatusText"]
 	}
 	return st

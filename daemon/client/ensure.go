@@ -46,7 +46,7 @@ type EnsureOptions struct {
 // daemon said.
 func Ensure(ctx context.Context, home config.Home, o EnsureOptions) (*Client, error) {
 	c := Dial(home)
-	_, err := c.Probe(ctx)
+	err := c.look(ctx)
 	if !isAbsentError(err) {
 		return c, err
 	}
@@ -78,6 +78,19 @@ func Ensure(ctx context.Context, home config.Home, o EnsureOptions) (*Client, er
 		o.Started(pid)
 	}
 	return c, nil
+}
+
+// look probes, and again while connections end without an answer: such a daemon is on its way out, and in a moment nobody
+// listens or its successor does.
+func (c *Client) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
+	defer cancel()
+	for {
+		_, err := c.Probe(ctx)
+		if protocol.CodeOf(err) != protocol.CodeUnavailable || isAbsentError(err) || !sleep(ctx, pollEvery) {
+			return err
+		}
+	}
 }
 
 func isAbsentError(err error) bool {
