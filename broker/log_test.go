@@ -61,6 +61,13 @@ func TestPublishPushesTheLog(t *testing.T) {
 
 		alice.wantPublished(cert) // again: accepted, and nobody hears of it
 		bob.wantNone(protocol.TypeLog)
+
+		bob.clear() // a policy concerns no member: the log alone tells of it
+		policy := w.sign(&protocol.Policy{Mesh: w.mesh, By: w.owner.Public(), N: 1}, w.owner)
+		alice.wantPublished(policy)
+		if bob.wantFrame(protocol.TypeLog, &log); !slices.Equal(log.Statements, []string{policy.Text()}) {
+			t.Errorf("pushed %+v", log)
+		}
 	})
 }
 
