@@ -11,7 +11,8 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// TestSendAllocations holds the hot path to what the queue, the sender's memory and the ids need.
+// TestSendAllocations holds the hot path to what the queue, the sender's memory and the ids need: 19. The rest of the limit is for
+// the goroutines beside it, which are counted too.
 func TestSendAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Skip("the race detector allocates")
@@ -29,7 +30,7 @@ func TestSendAllocations(t *testing.T) {
 			c.handleSend(frame)
 		})
 		t.Logf("%.1f allocations", got)
-		if got > 30 {
+		if got > 36 {
 			t.Errorf("%.1f allocations for one send", got)
 		}
 	})
