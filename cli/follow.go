@@ -11,35 +11,45 @@ import (
 // follow prints what is in the inbox, oldest first, and then each message as it arrives, until the user ends it. Nothing
 // falls between the two: the stream is open before the list is asked for, and what is in both is printed once.
 func (c *call) follow(ctx context.Context, cl *client.Client, q protocol.InboxQuery) error {
-	printed := make(map[string]bool)
+	var listed map[string]bool // nil until the list was printed; the stream begins with "ready", also after a restart
 	for e, err := range cl.Follow(ctx, client.EventQuery{Mesh: q.Mesh, Session: q.Session}) {
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err != nil:
 			return err
-		case len(printed) == 0 && e.Type == "ready":
-			messages, err := cl.Inbox(ctx, q)
-			if err != nil {
+		case listed == nil:
+			if listed, err = c.printList(ctx, cl, q); err != nil {
 				return err
 			}
-			slices.Reverse(messages)
-			for _, m := range messages {
-				c.printOnce(printed, &m)
-			}
-		case e.Message != nil:
-			c.printOnce(printed, e.Message)
+		}
+		if m := e.Message; m != nil && !listed[messageKey(m)] {
+			c.printFollowed(m)
 		}
 	}
 	return nil
 }
 
-func (c *call) printOnce(printed map[string]bool, m *protocol.InboxMessage) {
-	key := m.Mesh + " " + m.From.MemberPubkey + " " + m.ID
-	if printed[key] {
-		return
+// printList prints the inbox and returns the keys of what it printed.
+func (c *call) printList(ctx context.Context, cl *client.Client, q protocol.InboxQuery) (map[string]bool, error) {
+	messages, err := cl.Inbox(ctx, q)
+	if err != nil {
+		return nil, err
 	}
-	printed[key] = true
+	slices.Reverse(messages)
+	listed := make(map[string]bool)
+	for _, m := range messages {
+		listed[messageKey(&m)] = true
+		c.printFollowed(&m)
+	}
+	return listed, nil
+}
+
+func messageKey(m *protocol.InboxMessage) string {
+	return m.Mesh + " " + m.From.MemberPubkey + " " + m.ID
+}
+
+func (c *call) printFollowed(m *protocol.InboxMessage) {
 	if c.json {
 		c.printLine(m)
 		return
