@@ -65,6 +65,9 @@ func (w *worker) helloFrame(nonce string) (*protocol.Hello, error) {
 	if err != nil || len(raw) != 32 {
 		return nil, protocol.Refuse(protocol.CodeBadFrame, "the broker's challenge is not 32 bytes")
 	}
+	u.mu.Lock()
+	u.statement, u.status = false, false // both are in this frame; what changes from here on is sent after it
+	u.mu.Unlock()
 	statement, err := m.ring.statement(u.key, true)
 	if err != nil {
 		return nil, err

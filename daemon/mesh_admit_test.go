@@ -29,6 +29,10 @@ func TestLinkAdmits(t *testing.T) {
 		if info := dave.m.info(); info.Trust != protocol.TrustVerified || info.Name != "bob-2" || info.Role != protocol.RoleMember {
 			t.Errorf("the new one: %+v", info)
 		}
+		pass(time.Second)
+		if s := w.bob.m.trust.session(dave.m.self).Body.(*protocol.Session); s.Label != "bob-2" {
+			t.Errorf("the new one calls himself %s", s.Label)
+		}
 		id := dave.send("alice", "hello")
 		w.alice.want("bob-2: hello")
 		dave.wantState(id, protocol.StateDelivered, protocol.ProofPeer)

@@ -247,3 +247,19 @@ func TestLimitsOfASend(t *testing.T) {
 		}
 	})
 }
+
+// A connection may live longer than the statement that it began with.
+func TestStatementsAreRenewed(t *testing.T) {
+	story(t, func(w *world) {
+		w.cathy.stop()
+		web := w.bob.session("web")
+		pass(protocol.SessionLifetime + time.Hour)
+		for _, key := range []crypto.PublicKey{w.bob.m.self, web.public()} {
+			if s := w.alice.m.trust.session(key).Body.(*protocol.Session); s.Expires < time.Now().UnixMilli() {
+				t.Errorf("alice knows a statement of %s that has expired", s.Label)
+			}
+		}
+		w.bob.sendAs(web, protocol.SendRequest{To: "alice", Body: "still here"})
+		w.alice.want("bob: still here")
+	})
+}

@@ -67,8 +67,11 @@ func TestBrokerRestartIsSilent(t *testing.T) {
 	story(t, func(w *world) {
 		w.bob.session("web")
 		pass(time.Minute)
+		w.bob.unplug()
 		w.closeBroker()
 		w.openBroker()
+		pass(35 * time.Second) // alice is back before bob, and finds nobody there
+		w.bob.plug()
 		pass(3 * time.Minute)
 		if left := w.alice.events.of(eventPeerLeft); len(left) != 0 {
 			t.Errorf("left: %+v", left)

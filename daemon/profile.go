@@ -8,6 +8,9 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
+// renewAfter is when a connection replaces its session statement: well before it expires.
+const renewAfter = protocol.SessionLifetime - 2*statementSpare
+
 // cardEvery is how often a connection may change its card.
 const cardEvery = 10 * time.Second
 
@@ -16,7 +19,8 @@ const cardEvery = 10 * time.Second
 func (w *worker) sendProfile() (later time.Time, err error) {
 	u, now := w.u, w.m.env.now()
 	u.mu.Lock()
-	statement, status, card := u.statement, u.status, u.card && !u.cardNext.After(now)
+	statement := u.statement || !w.renew.After(now)
+	status, card := u.status, u.card && !u.cardNext.After(now)
 	if u.card && !card {
 		later = u.cardNext
 	}
@@ -37,7 +41,9 @@ func (w *worker) sendProfile() (later time.Time, err error) {
 		if _, err := w.offer([]*protocol.Statement{fresh}); err != nil {
 			return later, err
 		}
+		w.renew = now.Add(renewAfter)
 	}
+	later = earlier(later, w.renew)
 	if status && s.Status != "" {
 		if err := w.c.write(&protocol.SetStatus{Tag: protocol.Tag{Type: protocol.TypeSetStatus}, Status: s.Status}); err != nil {
 			return later, err

@@ -71,6 +71,7 @@ type ownKey struct {
 	shared    *crypto.SharedCache
 	live      bool
 	statement *protocol.Statement // newest that we signed; nil before the first
+	stale     bool                // it says something else than session does
 }
 
 // ownRow is an ownKey on disk. The member's own row has no seed: it is in config.json.
@@ -146,7 +147,7 @@ func (r *keyring) add(s *localSession) (changed bool, err error) {
 	changed = old == nil || !old.live || old.session.Label != s.Label || !slices.Equal(old.session.Groups, s.Groups)
 	r.put(s, true)
 	if changed {
-		r.own[s.public()].statement = nil
+		r.own[s.public()].stale = true
 	}
 	return changed, nil
 }
@@ -238,7 +239,7 @@ func (r *keyring) statement(pub crypto.PublicKey, fresh bool) (*protocol.Stateme
 	issued := now.UnixMilli()
 	if own.statement != nil {
 		last := own.statement.Body.(*protocol.Session)
-		if !fresh && last.Expires-issued > statementSpare.Milliseconds() {
+		if !fresh && !own.stale && last.Expires-issued > statementSpare.Milliseconds() {
 			return own.statement, nil
 		}
 		issued = max(issued, last.Issued+1)
@@ -252,7 +253,7 @@ func (r *keyring) statement(pub crypto.PublicKey, fresh bool) (*protocol.Stateme
 	if err != nil {
 		return nil, fmt.Errorf("sign a session statement: %w", err)
 	}
-	own.statement = s
+	own.statement, own.stale = s, false
 	return s, nil
 }
 

@@ -149,7 +149,7 @@ func (u *uplink) setState(state string, why *protocol.Error) {
 // opened records an accepted hello.
 func (u *uplink) opened(c *conn) {
 	u.mu.Lock()
-	u.conn, u.card, u.status, u.statement = c, true, false, false
+	u.conn, u.card = c, true
 	u.mu.Unlock()
 	u.setState(protocol.ConnOpen, nil)
 }

@@ -18,12 +18,13 @@ type worker struct {
 	c *conn
 
 	log        logState                  // control only
+	renew      time.Time                 // when the session statement that the broker has is replaced
 	introduced map[crypto.PublicKey]bool // ended sessions whose statement the broker has from this connection
 }
 
 func newWorker(u *uplink, c *conn) *worker {
 	return &worker{
-		u: u, m: u.m, c: c, introduced: make(map[crypto.PublicKey]bool),
+		u: u, m: u.m, c: c, renew: u.m.env.now().Add(renewAfter), introduced: make(map[crypto.PublicKey]bool),
 		log: logState{has: make(map[protocol.ID]bool), read: make(map[string]bool)},
 	}
 }
