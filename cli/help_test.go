@@ -31,7 +31,13 @@ func TestHelp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	got := strings.Split(out.String(), "\n")
+	for i, line := range strings.Split(string(want), "\n") {
+		if i >= len(got) || got[i] != line {
+			t.Fatalf("help changed at line %d, which was %q: go test ./cli -run TestHelp -update, and look at the diff", i+1, line)
+		}
+	}
 	if !bytes.Equal(out.Bytes(), want) {
-		t.Errorf("help changed; go test ./cli -run TestHelp -update, and look at the diff:\n%s", out.String())
+		t.Error("help grew: go test ./cli -run TestHelp -update, and look at the diff")
 	}
 }
