@@ -231,7 +231,7 @@ func (c *conn) waitForRoom() {
 // leave takes the ended connection out of the tables of its mesh and of the server.
 func (c *conn) leave() {
 	c.mu.Lock()
-	e, feeds := c.ending, c.pushes.feeds
+	e, feeds, pending := c.ending, c.pushes.feeds, len(c.pushes.out)
 	c.pushes = pushState{}
 	c.mu.Unlock()
 	for _, f := range feeds {
@@ -242,5 +242,17 @@ func (c *conn) leave() {
 	}
 	c.srv.forget(c)
 	c.srv.metrics.closes.WithLabelValues(e.reason).Inc()
+	c.srv.closed.add(c.closedStatus(e, pending))
 	c.log.Info("connection ended", "reason", e.reason, "text", e.text, "lasted", time.Since(c.opened).Round(time.Millisecond))
+}
+
+func (c *conn) closedStatus(e ending, pending int) ClosedStatus {
+	st := ClosedStatus{At: c.srv.now().UTC(), Addr: c.addr, Kind: kindHello, Reason: e.reason, Lasted: time.Since(c.opened).Seconds(), Pending: pending}
+	if c.mesh != nil {
+		st.Mesh, st.Member, st.Kind = string(c.mesh.id), c.member.key.Short(), kindSession
+		if c.control {
+			st.Kind = kindControl
+		}
+	}
+	return st
 }

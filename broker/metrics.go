@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 )
 
 // metrics are the broker's own numbers; every label value that the code can produce exists from zero.
@@ -74,6 +75,18 @@ func (m *metrics) gauges(name, help, label string, values ...string) *prometheus
 	}
 	m.registry.MustRegister(g)
 	return g
+}
+
+// refused returns the refusals that there were, by code.
+func (m *metrics) refused() map[string]uint64 {
+	all := make(map[string]uint64)
+	for _, code := range refusalCodes() {
+		var v dto.Metric
+		if err := m.refusals.WithLabelValues(code).Write(&v); err == nil && v.GetCounter().GetValue() > 0 {
+			all[code] = uint64(v.GetCounter().GetValue())
+		}
+	}
+	return all
 }
 
 // gauge registers a number that is read when somebody asks.

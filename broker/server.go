@@ -49,6 +49,7 @@ type Server struct {
 	started    time.Time
 	visits     *visits // of unauthenticated HTTP requests
 	ready      readiness
+	closed     closedLog
 
 	draining    atomic.Bool
 	storeLogged atomic.Int64   // Unix s of the last line about the disk

@@ -46,7 +46,7 @@ func brokerVerb() *verb {
 			"claudemesh broker --listen :443 --tls-cert fullchain.pem --tls-key privkey.pem --data /var/lib/claudemesh",
 		},
 		run:  runBroker,
-		subs: brokerServiceVerbs(),
+		subs: append(brokerAdminVerbs(), brokerServiceVerbs()...),
 	}
 }
 
@@ -88,6 +88,7 @@ func runBroker(ctx context.Context, c *call) error {
 		return closeBroker(srv, err)
 	}
 	defer stopMetrics()
+	defer serveAdmin(srv, dir, newLogger(c.stderr))()
 	c.announceBroker(ln.Addr(), security != nil, dir, public)
 	if metrics != "" {
 		c.say("    metrics      http://%s/metrics", metrics)

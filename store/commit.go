@@ -53,14 +53,16 @@ func (db *DB) commitBatch(batch []*commit) {
 	if len(batch) == 0 {
 		return
 	}
-	err := db.bolt.Update(func(tx *bolt.Tx) error {
-		t := &Tx{tx: tx}
-		for _, c := range batch {
-			if err := c.fn(t); err != nil {
-				return err
+	err := db.use(func(b *bolt.DB) error {
+		return b.Update(func(tx *bolt.Tx) error {
+			t := &Tx{tx: tx}
+			for _, c := range batch {
+				if err := c.fn(t); err != nil {
+					return err
+				}
 			}
-		}
-		return nil
+			return nil
+		})
 	})
 	if err == nil || len(batch) == 1 {
 		for _, c := range batch {

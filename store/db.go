@@ -41,6 +41,9 @@ type Options struct {
 
 // DB is one bbolt file. Its methods may be called from any goroutine.
 type DB struct {
+	path string // as it was opened: the name of bolt is that of a copy once Shrink was here
+
+	swap sync.RWMutex // held by Shrink while it exchanges bolt, shared by every transaction
 	bolt *bolt.DB
 
 	mu      sync.Mutex
@@ -58,12 +61,7 @@ func Open(path string, o Options) (*DB, error) {
 	if o.Timeout == 0 {
 		o.Timeout = lockTimeout
 	}
-	b, err := bolt.Open(path, fileMode, &bolt.Options{
-		Timeout:        o.Timeout,
-		ReadOnly:       o.ReadOnly,
-		NoFreelistSync: true,
-		FreelistType:   bolt.FreelistMapType,
-	})
+	b, err := bolt.Open(path, fileMode, boltOptions(o.Timeout, o.ReadOnly))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, mapError(err))
 	}
@@ -71,9 +69,13 @@ func Open(path string, o Options) (*DB, error) {
 		b.Close()
 		return nil, fmt.Errorf("open %s: %w", path, mapError(err))
 	}
-	db := &DB{bolt: b, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	db := &DB{path: path, bolt: b, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	go db.writeLoop()
 	return db, nil
+}
+
+func boltOptions(timeout time.Duration, readOnly bool) *bolt.Options {
+	return &bolt.Options{Timeout: timeout, ReadOnly: readOnly, NoFreelistSync: true, FreelistType: bolt.FreelistMapType}
 }
 
 // prepare checks the schema, migrates and creates buckets.
@@ -150,39 +152,49 @@ func (db *DB) Close() error {
 		db.wakeWriter()
 	}
 	<-db.done
-	return db.bolt.Close()
+	return db.use(func(b *bolt.DB) error { return b.Close() })
 }
 
 // View runs fn in a read transaction, which sees one moment of the file. Never
 // keep one open while waiting for a peer: a growing file waits for readers.
 func (db *DB) View(fn func(*Tx) error) error {
-	return mapError(db.bolt.View(func(tx *bolt.Tx) error { return fn(&Tx{tx: tx}) }))
+	return mapError(db.use(func(b *bolt.DB) error {
+		return b.View(func(tx *bolt.Tx) error { return fn(&Tx{tx: tx}) })
+	}))
 }
 
 // Update runs fn in a transaction of its own and returns when it is on disk.
 // For many small concurrent writers Commit is several times faster.
 func (db *DB) Update(fn func(*Tx) error) error {
-	return mapError(db.bolt.Update(func(tx *bolt.Tx) error { return fn(&Tx{tx: tx}) }))
+	return mapError(db.use(func(b *bolt.DB) error {
+		return b.Update(func(tx *bolt.Tx) error { return fn(&Tx{tx: tx}) })
+	}))
 }
 
 // Size is the length of the file in bytes. It does not shrink when rows go;
 // their pages are used again.
 func (db *DB) Size() (size int64, err error) {
-	err = db.bolt.View(func(tx *bolt.Tx) error {
-		size = tx.Size()
-		return nil
+	err = db.use(func(b *bolt.DB) error {
+		return b.View(func(tx *bolt.Tx) error {
+			size = tx.Size()
+			return nil
+		})
 	})
 	return size, mapError(err)
 }
 
 // WriteTo writes a consistent copy of the file while others go on writing.
 func (db *DB) WriteTo(w io.Writer) (n int64, err error) {
-	err = db.bolt.View(func(tx *bolt.Tx) error {
-		n, err = tx.WriteTo(w)
-		return err
+	err = db.use(func(b *bolt.DB) error {
+		return b.View(func(tx *bolt.Tx) error {
+			n, err = tx.WriteTo(w)
+			return err
+		})
 	})
 	return n, mapError(err)
 }
+
+const copyTx = 4 << 20 // bytes of one transaction of a copy, which keeps its dirty pages few
 
 // Compact writes a copy without free pages to a new file at path.
 func (db *DB) Compact(path string) error {
@@ -193,8 +205,8 @@ func (db *DB) Compact(path string) error {
 	if err != nil {
 		return fmt.Errorf("compact to %s: %w", path, mapError(err))
 	}
-	const txSize = 4 << 20 // keeps the dirty pages of the copy small
-	err = errors.Join(bolt.Compact(dst, db.bolt, txSize), dst.Close())
+	err = db.use(func(b *bolt.DB) error { return bolt.Compact(dst, b, copyTx) })
+	err = errors.Join(err, dst.Close())
 	if err != nil {
 		return fmt.Errorf("compact to %s: %w", path, mapError(err))
 	}
@@ -203,11 +215,13 @@ func (db *DB) Compact(path string) error {
 
 // Check reads the whole file and reports every broken invariant of its pages.
 func (db *DB) Check() error {
-	return db.bolt.View(func(tx *bolt.Tx) error {
-		var all []error
-		for err := range tx.Check() {
-			all = append(all, err)
-		}
-		return errors.Join(all...)
+	return db.use(func(b *bolt.DB) error {
+		return b.View(func(tx *bolt.Tx) error {
+			var all []error
+			for err := range tx.Check() {
+				all = append(all, err)
+			}
+			return errors.Join(all...)
+		})
 	})
 }
