@@ -1,5 +1,10 @@
 package registry
 
+import "errors"
+
+// errEnded says that a number still stands in the process table, but what it stood for has ended: a zombie.
+var errEnded = errors.New("has ended")
+
 // Process names one process for as long as the machine is up, also after its number was given to another.
 type Process struct {
 	PID   int    `json:"pid"`
@@ -31,17 +36,16 @@ func Check(p Process) Liveness {
 	if !exists(p.PID) {
 		return Dead
 	}
-	if p.Start == 0 && p.Inode == 0 {
-		return Alive
-	}
 	now, err := identify(p.PID)
+	if errors.Is(err, errEnded) || err != nil && !exists(p.PID) {
+		return Dead
+	}
 	if err != nil {
-		if !exists(p.PID) {
-			return Dead
-		}
 		return Unknown
 	}
 	switch {
+	case p.Start == 0 && p.Inode == 0:
+		return Alive
 	case p.Inode != 0 && now.Inode != 0 && p.Inode != now.Inode:
 		return Dead
 	case p.Start != 0 && now.Start == 0:

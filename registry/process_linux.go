@@ -65,11 +65,11 @@ func identify(pid int) (Process, error) {
 		return p, nil
 	}
 	if state == 'Z' || state == 'X' {
-		return p, fmt.Errorf("process %d: has ended", pid)
+		return p, fmt.Errorf("process %d: %w", pid, errEnded)
 	}
 	p.Start = start
 	if fd >= 0 && unix.PidfdSendSignal(fd, 0, nil, 0) == unix.ESRCH {
-		return p, fmt.Errorf("process %d: has ended", pid)
+		return p, fmt.Errorf("process %d: %w", pid, errEnded)
 	}
 	return p, nil
 }

@@ -142,6 +142,25 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestZombieIsDead(t *testing.T) {
+	cmd, p := sleeper(t)
+	r := open(t, nil, Options{})
+	e := make(chan struct{})
+	cancel, told := r.watch.add(p, func() { close(e) })
+	defer cancel()
+	if !told {
+		t.Skip("the system does not tell here")
+	}
+	cmd.Process.Kill()
+	<-e // it has ended, and nobody has waited for it
+	if got := Check(p); got != Dead {
+		t.Errorf("a zombie is %v, want dead", got)
+	}
+	if got := Check(Process{PID: p.PID}); got != Dead {
+		t.Errorf("a zombie without a start time is %v, want dead", got)
+	}
+}
+
 func TestSweepFindsWhatWasNotTold(t *testing.T) {
 	e := newEnds()
 	r := open(t, nil, Options{OnEnd: e.on})
