@@ -220,6 +220,11 @@ func TestCloseCutsWhoDoesNotLeave(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		start := time.Now()
+		time.AfterFunc(time.Second, func() {
+			if status, body := w.get("/health/ready"); status != http.StatusServiceUnavailable || !strings.Contains(body, "draining") {
+				t.Errorf("while it closes: %d %s", status, body)
+			}
+		})
 		if err := w.srv.Close(ctx); err != nil {
 			t.Error(err)
 		}

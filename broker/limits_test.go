@@ -365,3 +365,16 @@ func TestListsThatDoNotFitOneFrame(t *testing.T) {
 		}
 	})
 }
+
+func TestEndDoesNotWaitForAFrozenPeer(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		w.bob.connect().freeze()
+		w.bob.connect() // replaces it
+		time.Sleep(closeGrace + time.Second)
+		w.srv.mu.Lock()
+		defer w.srv.mu.Unlock()
+		if n := len(w.srv.conns); n != 1 {
+			t.Errorf("%d connections", n)
+		}
+	})
+}
