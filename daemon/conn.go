@@ -35,10 +35,10 @@ type conn struct {
 	err     error // why it ended
 }
 
-// outgoing is a frame for writeLoop; last closes the connection after it.
+// outgoing is a frame for writeLoop, or with a code the end of the connection.
 type outgoing struct {
 	frame []byte
-	last  bool
+	code  int // WebSocket close code; 0: a frame
 }
 
 // maxWaiting is how many bytes of frames may wait for the worker before the reader stops reading: more than the broker's
@@ -86,17 +86,26 @@ func (c *conn) close() {
 	c.finish.Wait()
 }
 
-// goodbye asks writeLoop to close in order: others see the session leave at once instead of after the lease.
-func (c *conn) goodbye() {
+// byeTimeout is how long an orderly close may take: whoever waits for it has better things to do.
+const byeTimeout = time.Second
+
+// goodbye closes in order. After 1000 the broker ends a session's presence at once; after 1001, as after a lost
+// connection, it keeps the control connection's for the lease.
+func (c *conn) goodbye(code int) {
+	late := time.NewTimer(byeTimeout)
+	defer late.Stop()
 	select {
-	case c.out <- outgoing{last: true}:
+	case c.out <- outgoing{code: code}:
+		select {
+		case <-c.gone:
+			return
+		case <-late.C:
+		}
 	case <-c.gone:
 		return
+	case <-late.C:
 	}
-	select {
-	case <-c.gone:
-	case <-time.After(writeTimeout):
-	}
+	c.end(errors.New("closed by us"))
 }
 
 // reason is why the connection ended.
@@ -203,8 +212,8 @@ func (c *conn) writeLoop() {
 				return
 			}
 		case o := <-c.out:
-			if o.last {
-				c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(writeTimeout))
+			if o.code != 0 {
+				c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(o.code, ""), time.Now().Add(byeTimeout))
 				c.end(errors.New("closed by us"))
 				return
 			}

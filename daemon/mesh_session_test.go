@@ -138,6 +138,20 @@ func (n *node) peerNames() (names []string) {
 	return names
 }
 
+// Nor is a restart of the daemon, though its control connection closes in order.
+func TestRestartIsSilent(t *testing.T) {
+	story(t, func(w *world) {
+		w.bob.session("web")
+		pass(time.Minute)
+		w.bob.restart()
+		w.bob.session("web")
+		pass(3 * time.Minute)
+		if got := len(w.alice.events.of(eventPeerJoined)) + len(w.alice.events.of(eventPeerLeft)); got != 1 {
+			t.Errorf("%d events, want the first arrival alone", got)
+		}
+	})
+}
+
 // A blip shorter than the lease is no news to others.
 func TestBlipIsSilent(t *testing.T) {
 	story(t, func(w *world) {

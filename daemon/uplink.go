@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorilla/websocket"
+
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -182,7 +184,7 @@ func (u *uplink) stop() {
 	c := u.conn
 	u.mu.Unlock()
 	if c != nil {
-		c.goodbye()
+		c.goodbye(websocket.CloseNormalClosure)
 	}
 	u.m.mu.Lock()
 	cancel := u.cancel

@@ -3,7 +3,10 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
+
+	"github.com/gorilla/websocket"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -37,7 +40,7 @@ type incoming interface {
 }
 
 func (w *worker) run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { w.c.end(ctx.Err()) })
+	stop := context.AfterFunc(ctx, w.bye)
 	defer stop()
 	if err := w.hello(); err != nil {
 		return err
@@ -58,6 +61,15 @@ func (w *worker) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// bye ends the connection when the mesh or its session ends. A session that goes on after a restart of the daemon must not
+// seem to leave, so its connection is cut as a crash would cut it: the lease bridges that.
+func (w *worker) bye() {
+	if w.u.control {
+		w.c.goodbye(websocket.CloseGoingAway)
+	}
+	w.c.end(errors.New("closed by us"))
 }
 
 // turn does all there is to do and returns when to look again; zero: when woken.
