@@ -45,12 +45,15 @@ func (h *Header) Target() (crypto.PublicKey, bool) {
 	return k, err == nil
 }
 
-// NewClientID returns a random client id of 22 characters.
+// NewClientID returns a random client id of 22 characters, the first a letter or digit: an id is typed as an argument, and must not look like a flag.
 func NewClientID() string {
 	const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-"
 	b := crypto.RandomBytes(22)
 	for i := range b {
 		b[i] = alphabet[b[i]&63]
+	}
+	if b[0] == '_' || b[0] == '-' {
+		b[0] = 'x'
 	}
 	return string(b)
 }
