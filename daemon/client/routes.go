@@ -128,6 +128,12 @@ func (c *Client) Leave(ctx context.Context, mesh string, force bool) (reply prot
 	return reply, err
 }
 
+// Gaps lists by member what did not arrive in time.
+func (c *Client) Gaps(ctx context.Context, mesh string) (list []protocol.GapInfo, err error) {
+	err = c.get(ctx, "/v1/gaps", values("mesh", mesh), &list)
+	return list, err
+}
+
 // Outbox lists messages on their way out, of one mesh or, with an empty slug, of all.
 func (c *Client) Outbox(ctx context.Context, mesh string) (list []protocol.OutboxRow, err error) {
 	err = c.get(ctx, "/v1/outbox", values("mesh", mesh), &list)

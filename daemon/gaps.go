@@ -1,0 +1,66 @@
+package daemon
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+func (d *Daemon) handleGaps(w http.ResponseWriter, r *http.Request) error {
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	all := []protocol.GapInfo{}
+	for _, m := range meshes {
+		gaps, err := m.gaps()
+		if err != nil {
+			return err
+		}
+		all = append(all, gaps...)
+	}
+	return reply(w, all)
+}
+
+// gaps lists by member the numbers of whose absence the user was told, and which did not come after all.
+func (m *mesh) gaps() ([]protocol.GapInfo, error) {
+	found := make(map[crypto.PublicKey]*protocol.GapInfo)
+	err := m.env.db.View(func(tx *store.Tx) error {
+		for _, v := range tx.Scan(bucketNumbers, keyIn(m.meshID, []byte{'i'}), nil) {
+			var a arrivals
+			if err := json.Unmarshal(v, &a); err != nil {
+				return fmt.Errorf("decode a row of %s: %w", bucketNumbers, err)
+			}
+			for _, h := range a.Holes {
+				if !h.Told {
+					continue
+				}
+				g := found[a.Member]
+				if g == nil {
+					g = &protocol.GapInfo{Mesh: m.slug(), Name: m.callName(a.Member), Pubkey: a.Member.String(), Since: time.UnixMilli(h.Since).UTC()}
+					found[a.Member] = g
+				}
+				g.Missing += h.Last - h.First + 1
+				if since := time.UnixMilli(h.Since).UTC(); since.Before(g.Since) {
+					g.Since = since
+				}
+			}
+		}
+		return nil
+	})
+	var all []protocol.GapInfo
+	for _, g := range found {
+		all = append(all, *g)
+	}
+	slices.SortFunc(all, func(a, b protocol.GapInfo) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Pubkey, b.Pubkey))
+	})
+	return all, err
+}
