@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -15,15 +16,54 @@ const (
 
 var flushBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// coalescer is a net.Conn that gathers what is written until Flush: one system call for all frames that wait.
+// readAhead is how much one system call reads: a dozen messages. The WebSocket's own buffer is as small as an idle connection
+// wants it.
+const readAhead = 16 << 10
+
+var readAheads = sync.Pool{New: func() any { return new([readAhead]byte) }}
+
+// coalescer is a net.Conn that gathers what is written until Flush, and reads ahead: one system call for all frames that wait.
 // An idle one holds no buffer.
 type coalescer struct {
 	net.Conn
-	timeout time.Duration // for one flush
+	timeout time.Duration   // for one flush
+	raw     syscall.RawConn // nil where the connection is no socket of the system's, as with TLS
+
+	// owned by the reader
+	ahead    []byte // read and not yet asked for
+	aheadBuf *[readAhead]byte
 
 	mu     sync.Mutex
 	gather bool // false until the WebSocket handshake is over
 	buf    *[]byte
+}
+
+func newCoalescer(conn net.Conn, timeout time.Duration) *coalescer {
+	c := &coalescer{Conn: conn, timeout: timeout}
+	if sc, ok := conn.(syscall.Conn); ok && canReadAhead {
+		if raw, err := sc.SyscallConn(); err == nil {
+			c.raw = raw
+		}
+	}
+	return c
+}
+
+// Read reads what was read ahead first. Only one goroutine may call it.
+func (c *coalescer) Read(p []byte) (int, error) {
+	if c.raw == nil {
+		return c.Conn.Read(p)
+	}
+	if len(c.ahead) == 0 {
+		if err := c.fillAhead(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, c.ahead)
+	if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
+		readAheads.Put(c.aheadBuf)
+		c.ahead, c.aheadBuf = nil, nil
+	}
+	return n, nil
 }
 
 // Write keeps p for the next Flush. It never blocks on the peer.
@@ -104,6 +144,6 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	h.conn = &coalescer{Conn: conn, timeout: h.timeout}
+	h.conn = newCoalescer(conn, h.timeout)
 	return h.conn, rw, nil
 }

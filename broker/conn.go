@@ -30,6 +30,7 @@ type conn struct {
 	member   *member
 	key      crypto.PublicKey // session key, or the member key of a control connection
 	control  bool
+	receipts bool // the peer named CapReceipts: it hears what becomes of what it sends
 	instance [8]byte
 	host     bool   // its user said that these keys are at home there
 	presence string // id told in hello_ack

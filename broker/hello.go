@@ -3,6 +3,7 @@ package broker
 import (
 	"crypto/subtle"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -200,6 +201,7 @@ func (m *mesh) enterLocked(c *conn, p *member, key crypto.PublicKey, auth *proto
 	}
 	c.mu.Lock()
 	c.mesh, c.member, c.key, c.control, c.instance, c.host = m, p, key, kind == kindControl, auth.Instance, atHome(auth)
+	c.receipts = slices.Contains(h.Capabilities, protocol.CapReceipts)
 	c.presence = crypto.PublicKey(crypto.RandomBytes(32)).Short()
 	c.logSent = uint64(len(m.log))
 	c.log = m.srv.log.With("addr", c.addr, "mesh", m.id, "member", p.key.Short(), "key", key.Short(), "kind", kind)

@@ -24,6 +24,8 @@ type metrics struct {
 	expired  prometheus.Counter
 	putTime  prometheus.Histogram
 	pushTime prometheus.Histogram
+
+	acceptedBy [len(priorities)]prometheus.Counter // accepted by class: looking it up costs more than counting
 }
 
 // latencyBuckets reach from a fast disk's sync to a client that was away.
@@ -35,6 +37,9 @@ func newMetrics() *metrics {
 	m.closes = m.counters("closes_total", "Ended connections by reason.", "reason", closeReasons...)
 	m.refusals = m.counters("refusals_total", "Refused requests by code.", "reason", refusalCodes()...)
 	m.accepted = m.counters("messages_total", "Messages committed and acknowledged, by priority.", "priority", "now", "next", "low")
+	for class, priority := range priorities {
+		m.acceptedBy[class] = m.accepted.WithLabelValues(priority)
+	}
 	m.repeats = m.counter("repeats_total", "Sends answered from memory because the same was accepted before.")
 	m.pushed = m.counter("pushes_total", "Frames pushed to recipients, redeliveries included.")
 	m.acked = m.counter("acknowledged_total", "Pushes that their recipient acknowledged.")

@@ -49,13 +49,13 @@ func (c *conn) clientAck(v *protocol.ClientAckView) error {
 		if err != nil {
 			return err
 		}
+		at := c.srv.now().UnixMilli()
+		c.mesh.noteState(row.member, row.clientID, p.owner, state, at)
 		if !row.noReceipt {
 			var proof *protocol.SealedView
 			if v.HasProof {
 				proof = &v.Proof
 			}
-			at := c.srv.now().UnixMilli()
-			c.mesh.noteState(row.member, row.clientID, p.owner, state, at)
 			c.mesh.queueReceipt(row.sender, receiptRow{protocol.ReceiptView{
 				MessageID: row.messageID, ClientMessageID: row.clientID, Recipient: []byte(p.owner.String()), State: []byte(state),
 				At: at, Proof: proof,

@@ -23,7 +23,7 @@ const (
 	rowMessage = 1
 	rowReceipt = 2
 
-	flagNoReceipt = 1 // of kind receipt or log: nobody is told what becomes of it
+	flagNoReceipt = 1 // of kind receipt or log, or of a connection without CapReceipts: nobody is told what becomes of it
 
 	nonceSize = 32  // characters of a nonce in base64
 	wrapSize  = 156 // characters of a wrap in base64

@@ -125,7 +125,7 @@ func (c *conn) acceptLocked(v *protocol.SendView, now time.Time) (*outgoing, err
 	}
 	o.remember(m, v)
 	o.row = messageRow{
-		class: classOf(v.Priority), noReceipt: o.side, created: now.UnixMilli(), sender: sender, member: p.key,
+		class: classOf(v.Priority), noReceipt: o.side || !c.receipts, created: now.UnixMilli(), sender: sender, member: p.key,
 		messageID: []byte(o.entry.messageID), clientID: v.ID, target: v.TargetSpec,
 		name: []byte(m.nameLocked(p)),
 	}
@@ -277,7 +277,7 @@ func (o *outgoing) committed(_ uint64, err error) {
 		c.ackRefused(o.reqID, o.entry.clientID, c.srv.storeError("queue message", err))
 	} else {
 		c.ack(o.reqID, o.entry.clientID, o.entry.messageID)
-		c.srv.metrics.accepted.WithLabelValues(priorities[o.row.class]).Inc()
+		c.srv.metrics.acceptedBy[o.row.class].Inc()
 		c.srv.metrics.putTime.Observe(time.Since(o.start).Seconds())
 	}
 	for _, answer := range waiting {

@@ -1,8 +1,8 @@
 package protocol
 
 import (
-	"math/big"
-	"slices"
+	"encoding/binary"
+	"math/bits"
 
 	"github.com/claudemesh/claudemesh/crypto"
 )
@@ -36,12 +36,23 @@ func meshIDOf(block []byte) MeshID { return MeshID(hashID(block)) }
 func hashID(b []byte) string {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	h := crypto.Hash(b)
-	n, base, digit := new(big.Int).SetBytes(h[:23]), big.NewInt(int64(len(digits))), new(big.Int)
-	id := make([]byte, 0, idLength)
-	for range idLength {
-		n.DivMod(n, base, digit)
-		id = append(id, digits[digit.Int64()])
+	var top [8]byte
+	copy(top[1:], h[:7])
+	n := [...]uint64{binary.BigEndian.Uint64(top[:]), binary.BigEndian.Uint64(h[7:]), binary.BigEndian.Uint64(h[15:])}
+	var id [idLength]byte
+	for i := idLength; i > 0; {
+		var rest uint64
+		for j := range n {
+			n[j], rest = bits.Div64(rest, n[j], base62Step)
+		}
+		for k := 0; k < 10 && i > 0; k++ {
+			i--
+			id[i] = digits[rest%62]
+			rest /= 62
+		}
 	}
-	slices.Reverse(id)
-	return string(id)
+	return string(id[:])
 }
+
+// base62Step is 62 to the 10th: ten digits are taken at once.
+const base62Step = 839299365868340224
