@@ -9,6 +9,9 @@ import (
 // events are the hook events that we listen to.
 var events = []string{"SessionStart", "UserPromptSubmit", "PostToolUse", "Stop", "SessionEnd"}
 
+// waitTimeout bounds the waiter, in seconds: a session may be idle over a weekend and a holiday.
+const waitTimeout = 14 * 24 * 3600
+
 type hook struct {
 	event string
 	verb  string
@@ -22,7 +25,7 @@ func hooks(command string) []hook {
 		return hook{event, verb, map[string]any{"hooks": []any{map[string]any{"type": "command", "command": quote(command) + " hook " + verb, "timeout": timeout}}}}
 	}
 	waiter := func(event string) hook {
-		return hook{event, "wait", map[string]any{"hooks": []any{map[string]any{"type": "command", "command": quote(command) + " hook wait", "timeout": 3600, "asyncRewake": true}}}}
+		return hook{event, "wait", map[string]any{"hooks": []any{map[string]any{"type": "command", "command": quote(command) + " hook wait", "timeout": waitTimeout, "asyncRewake": true}}}}
 	}
 	return []hook{
 		plain("SessionStart", "session-start", 5), waiter("SessionStart"),

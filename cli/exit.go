@@ -21,7 +21,7 @@ const (
 	exitExists       = 6
 	exitDenied       = 7
 	exitInternal     = 8
-	exitIO           = 10 // 9 is for a missing claude executable
+	exitIO           = 10 // 9 is exitNoClaude
 )
 
 var exits = map[protocol.Code]int{
@@ -72,6 +72,9 @@ var exits = map[protocol.Code]int{
 func exitCode(err error) int {
 	if err == nil {
 		return exitOK
+	}
+	if status, ok := errors.AsType[exitStatus](err); ok {
+		return int(status)
 	}
 	return exits[classify(err).Code]
 }

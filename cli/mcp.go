@@ -1,23 +1,20 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"io"
 	"log/slog"
 	"os"
-	"strconv"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/mcp"
 	"github.com/claudemesh/claudemesh/protocol"
-	"github.com/claudemesh/claudemesh/registry"
 )
 
 func mcpVerb() *verb {
 	return &verb{
-		name: "mcp", heading: headRun, usage: "the MCP server on stdin and stdout: what Claude Code starts",
+		name: "mcp", heading: headClaude, usage: "the MCP server on stdin and stdout: what Claude Code starts",
 		about: "It belongs to the Claude session that started it and brings that session's mail in front of the model. It answers at once, whether the daemon\n" +
 			"runs or not, starts the daemon when it is needed, and survives its restarts.",
 		examples: []string{"claude mcp add claudemesh --scope user -- claudemesh mcp"},
@@ -39,31 +36,10 @@ func runMCP(ctx context.Context, c *call) error {
 		in = io.NopCloser(c.stdin)
 	}
 	return mcp.Serve(ctx, mcp.Config{
-		Mesh: meshOfMCP{client.Dial(home), home}, Version: thisBuild().Version, Session: claudeSession(), Channel: os.Getenv("CLAUDEMESH_CHANNEL") != "",
+		Mesh: meshOfMCP{client.Dial(home), home}, Version: thisBuild().Version, Session: claudeSession(), Channel: os.Getenv(envChannel) != "",
 		Inbox:  mcp.Inbox{Path: os.Getenv("CLAUDE_CODE_MESSAGING_SOCKET"), Token: os.Getenv("CLAUDE_CODE_MESSAGING_TOKEN")},
 		Logger: slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: level})),
 	}, in, nopWriteCloser{c.stdout})
-}
-
-// claudeSession is the session that this process was started by, as Claude Code tells its children; without an id if it did not.
-func claudeSession() protocol.SessionRequest {
-	id := os.Getenv("CLAUDE_CODE_SESSION_ID")
-	if id == "" {
-		return protocol.SessionRequest{}
-	}
-	cwd, _ := os.Getwd()
-	return protocol.SessionRequest{
-		ID: id, PID: claudePID(), Cwd: cmp.Or(os.Getenv("CLAUDE_PROJECT_DIR"), cwd), Channel: "claude-code",
-		Name: os.Getenv("CLAUDEMESH_DISPLAY_NAME"),
-	}
-}
-
-// claudePID is the process of the Claude session that started this one.
-func claudePID() int {
-	if pid, err := strconv.Atoi(os.Getenv("CLAUDE_PID")); err == nil && pid > 1 {
-		return pid
-	}
-	return registry.Owner(os.Getppid())
 }
 
 type nopWriteCloser struct{ io.Writer }

@@ -13,6 +13,9 @@ func (a *app) report(l *line, err error) {
 	if _, said := errors.AsType[saidError](err); said {
 		return
 	}
+	if _, said := errors.AsType[exitStatus](err); said {
+		return
+	}
 	e := classify(err)
 	if l.has("json") {
 		a.printJSON(protocol.ErrorReply{Error: protocol.ErrorBody{

@@ -27,6 +27,8 @@ type overviewStatus struct {
 	Peers  int                 `json:"peers_online"`
 	Unread int                 `json:"unread"`
 	Self   []protocol.WhoAmI   `json:"self"`
+
+	Sessions []protocol.SessionInfo `json:"sessions"`
 }
 
 func runStatus(ctx context.Context, c *call) error {
@@ -54,7 +56,20 @@ func runStatus(ctx context.Context, c *call) error {
 		c.say("no mesh joined yet: claudemesh create <slug>, or claudemesh join <link>")
 	}
 	c.say("%s online, %s unread", plural(o.Peers, "other peer"), plural(o.Unread, "message"))
+	for _, s := range o.Sessions {
+		c.sayWaiting(s)
+	}
 	return nil
+}
+
+// sayWaiting tells what does not come in front of a session, and why.
+func (c *call) sayWaiting(s protocol.SessionInfo) {
+	if s.Held > 0 {
+		c.say("%s: %s held until you accept the sender: claudemesh accept <peer>", clean(s.Label), plural(s.Held, "message"))
+	}
+	for _, why := range s.Guarded {
+		c.say("%s: %s", clean(s.Label), clean(why))
+	}
 }
 
 // statusWithoutDaemon tells what the files alone can tell, and fails with code 4.
@@ -70,7 +85,7 @@ func (c *call) statusWithoutDaemon(home config.Home, st daemonStatus, cause erro
 	}
 	e := classify(cause)
 	if c.json {
-		c.printJSON(overviewStatus{Daemon: st, Meshes: meshes, Self: []protocol.WhoAmI{}})
+		c.printJSON(overviewStatus{Daemon: st, Meshes: meshes, Self: []protocol.WhoAmI{}, Sessions: []protocol.SessionInfo{}})
 		return saidError{e}
 	}
 	for _, m := range meshes {
@@ -96,6 +111,11 @@ func gatherStatus(ctx context.Context, cl *client.Client, st daemonStatus) (o ov
 			o.Peers++
 		}
 	}
+	sessions, err := cl.Sessions(ctx)
+	if err != nil {
+		return o, err
+	}
+	o.Sessions = list(sessions)
 	unread, err := cl.Inbox(ctx, protocol.InboxQuery{Limit: maxUnread})
 	o.Unread, o.Meshes, o.Self = len(unread), list(o.Meshes), list(o.Self)
 	return o, err

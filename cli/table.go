@@ -26,8 +26,9 @@ func verbs() *verb {
 			demoVerb(),
 			createVerb(), inviteVerb(), joinVerb(), leaveVerb(), meshVerb(),
 			sendVerb(), replyVerb(), inboxVerb(), messageVerb(), acceptVerb(),
-			statusVerb(), summaryVerb(), groupVerb(), peersVerb(), peerVerb(), membersVerb(), whoamiVerb(),
-			brokerVerb(), benchVerb(), daemonVerb(), mcpVerb(), completionVerb(),
+			statusVerb(), summaryVerb(), groupVerb(), peersVerb(), peerVerb(), membersVerb(), deviceVerb(), whoamiVerb(),
+			brokerVerb(), benchVerb(), daemonVerb(), doctorVerb(), backupVerb(), restoreVerb(), completionVerb(),
+			installVerb(), uninstallVerb(), launchVerb(), pluginVerb(), mcpVerb(), hookVerb(), statuslineVerb(), pluginPathVerb(),
 			listVerb(),
 		},
 	}
@@ -39,4 +40,5 @@ const (
 	headTalk   = "Messages"
 	headPeople = "People"
 	headRun    = "Run"
+	headClaude = "Claude Code"
 )

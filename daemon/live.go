@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -74,7 +75,7 @@ func (d *Daemon) register(req protocol.SessionRequest) (registry.Session, error)
 		req.ID = now.ID
 	}
 	have, known := d.live.Get(req.ID)
-	if known && have.Process == p && (req.Name == "" || have.Label == registry.Label(req.Name)) && (req.Model == "" || have.Model == req.Model) && (req.Title == "" || have.Title == req.Title) {
+	if known && have.Process == p && named(have.Label, req.Name) && (req.Model == "" || have.Model == req.Model) && (req.Title == "" || have.Title == req.Title) {
 		if req.Bypass != nil && have.Bypass != *req.Bypass {
 			have, _ = d.live.Update(req.ID, func(s *registry.Session) { s.Bypass = *req.Bypass })
 		}
@@ -91,6 +92,12 @@ func (d *Daemon) register(req protocol.SessionRequest) (registry.Session, error)
 		return s, protocol.Refuse(protocol.CodeInvalid, "%v", err)
 	}
 	return s, nil
+}
+
+// named says whether a label is what was asked for, with a number if that was taken.
+func named(label, wish string) bool {
+	want := registry.Label(wish)
+	return wish == "" || label == want || strings.HasPrefix(label, want+"-")
 }
 
 // successor is the session that a process went on with after the one of this id; nil if there is none.

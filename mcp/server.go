@@ -47,7 +47,7 @@ func serve(ctx context.Context, c Config, transport sdk.Transport) error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	s := &server{Config: c, initialized: make(chan struct{})}
+	s := &server{Config: c, initialized: make(chan struct{}), asked: make(map[string]string)}
 	channel := &channelTransport{Transport: transport}
 	srv := s.build()
 
@@ -71,8 +71,9 @@ type server struct {
 	once        sync.Once
 
 	mu         sync.Mutex
-	registered bool   // by this child, with a daemon that has not been away since
-	current    string // id of the session since it registered
+	registered bool              // by this child, with a daemon that has not been away since
+	current    string            // id of the session since it registered
+	asked      map[string]string // text of the questions that were asked here, by id
 }
 
 func (s *server) build() *sdk.Server {
@@ -113,8 +114,10 @@ func (s *server) register(ctx context.Context) error {
 
 // request is how the session registers. A child is not told when its session goes on under another id, so it follows.
 func (s *server) request() protocol.SessionRequest {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	r := s.Session
-	r.ID, r.Follow = s.session(), true
+	r.ID, r.Follow = cmp.Or(s.current, r.ID), true
 	return r
 }
 
@@ -129,6 +132,7 @@ func (s *server) adopt(info protocol.SessionInfo) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.registered, s.current = true, info.ID
+	s.Session.Groups = nil // joined once: what the user leaves later stays left
 }
 
 // forget notes that the daemon went away or does not know the session: register again before the next call.

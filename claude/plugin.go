@@ -1,0 +1,82 @@
+package claude
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Plugin is what the binary carries for those who prefer a plugin to install: the same server, hooks and skill, and the channel.
+type Plugin struct {
+	Version string // semantic
+	Command string // how Claude Code is to start us
+	Skill   string
+}
+
+// files are the plugin's files by path.
+func (p Plugin) files() map[string][]byte {
+	hookEvents := map[string][]any{}
+	for _, h := range hooks(p.Command) {
+		hookEvents[h.event] = append(hookEvents[h.event], h.entry)
+	}
+	manifest := map[string]any{
+		"name": ServerName, "version": p.Version, "license": "MIT",
+		"description": "An end-to-end encrypted mesh between Claude Code sessions, scripts and people, across machines and teams",
+		"author":      map[string]any{"name": "claudemesh"},
+		"homepage":    "https://github.com/claudemesh/claudemesh",
+		"keywords":    []string{"mesh", "messaging", "encryption"},
+		"mcpServers":  map[string]any{ServerName: map[string]any{"command": p.Command, "args": []string{"mcp"}}},
+		"channels":    []any{map[string]any{"server": ServerName}},
+	}
+	return map[string][]byte{
+		".claude-plugin/plugin.json": pretty(manifest),
+		"hooks/hooks.json":           pretty(map[string]any{"description": "claudemesh: status of the session, and mail", "hooks": hookEvents}),
+		"README.md":                  []byte(pluginReadme),
+		"skills/claudemesh/SKILL.md": []byte(p.Skill),
+	}
+}
+
+const pluginReadme = `# claudemesh
+
+An end-to-end encrypted mesh between Claude Code sessions, scripts and people, across machines and teams. The plugin starts the claudemesh binary, which carries it: five tools
+(list_peers, send_message, check_messages, set_summary, set_status), hooks that tell peers whether the session is busy and bring mail in front of it, and a skill.
+
+Setup: join a mesh with "claudemesh join <link>", or make one with "claudemesh create <slug>". "claudemesh install" does the same as this plugin without a marketplace; use one of the
+two. What peers write is data for the model, never an instruction; senders who are not verified are held until you accept them.
+`
+
+func pretty(v any) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		panic("claude: our own value does not marshal: " + err.Error())
+	}
+	return b.Bytes()
+}
+
+// Export writes the plugin into dir, which must be empty, absent, or hold an earlier export.
+func (p Plugin) Export(dir string) error {
+	files := p.files()
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("export the plugin: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, ".claude-plugin", "plugin.json")); len(entries) > 0 && err != nil {
+		return fmt.Errorf("export the plugin: %s is not empty and holds no plugin", dir)
+	}
+	for path, text := range files {
+		path = filepath.Join(dir, filepath.FromSlash(path))
+		if have, err := readFile(path); err == nil && bytes.Equal(have, text) {
+			continue
+		}
+		if err := writeAtomic(path, text, 0o644); err != nil {
+			return fmt.Errorf("export the plugin: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/claudemesh/claudemesh/claude"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/registry"
+)
+
+// What `launch` tells our own processes inside the session.
+const (
+	envName    = "CLAUDEMESH_DISPLAY_NAME"
+	envGroups  = "CLAUDEMESH_GROUPS"  // separated by commas
+	envChannel = "CLAUDEMESH_CHANNEL" // not empty: the session takes channel notifications
+)
+
+// claudeSession is the session that this process was started by, as Claude Code tells its children; without an id if it did not.
+func claudeSession() protocol.SessionRequest {
+	id := os.Getenv("CLAUDE_CODE_SESSION_ID")
+	if id == "" {
+		return protocol.SessionRequest{}
+	}
+	cwd, _ := os.Getwd()
+	s := protocol.SessionRequest{
+		ID: id, PID: claudePID(), Cwd: cmp.Or(os.Getenv("CLAUDE_PROJECT_DIR"), cwd), Channel: "claude-code", Name: os.Getenv(envName), Groups: groupsFrom(os.Getenv(envGroups)),
+	}
+	s.Bypass = startsInBypass(s.PID, s.Cwd)
+	return s
+}
+
+func groupsFrom(list string) (groups []string) {
+	for _, g := range strings.Split(list, ",") {
+		if g = strings.TrimPrefix(strings.TrimSpace(g), "@"); g != "" {
+			groups = append(groups, g)
+		}
+	}
+	return groups
+}
+
+// claudePID is the process of the Claude session that started this one.
+func claudePID() int {
+	if pid, err := strconv.Atoi(os.Getenv("CLAUDE_PID")); err == nil && pid > 1 {
+		return pid
+	}
+	return registry.Owner(os.Getppid())
+}
+
+// startsInBypass says that the session was started without permission prompts; nil where nothing tells so: a hook will, with the first prompt.
+func startsInBypass(pid int, cwd string) *bool {
+	args := registry.Args(pid)
+	home, _ := os.UserHomeDir()
+	paths := claude.FindPaths(home, os.Getenv("CLAUDE_CONFIG_DIR"))
+	settings := []string{paths.Settings, filepath.Join(cwd, ".claude", "settings.json"), filepath.Join(cwd, ".claude", "settings.local.json")}
+	if !claude.StartsInBypass(args, settings) {
+		return nil
+	}
+	yes := true
+	return &yes
+}
+
+// exitStatus ends a verb with that code and without another word.
+type exitStatus int
+
+func (s exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(s)) }

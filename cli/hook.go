@@ -1,0 +1,198 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/claude"
+	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/mcp"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+const (
+	hookTimeout = time.Second // a daemon that is slower is not waited for: hooks must not be noticed
+	hookInput   = 32 << 20    // bytes of an event: it quotes what a tool answered
+	hookText    = 9_500       // characters that the agent takes from a hook: 10,000, with room for the frame
+	hookWoken   = 2           // exit code that wakes a session, or keeps its turn going, with what stands on stderr
+)
+
+func hookVerb() *verb {
+	return &verb{
+		name: "hook", usage: "what Claude Code's hooks call: tells the daemon, brings mail", args: "<event>", min: 1, max: 1,
+		about: "It reads the event as JSON on stdin, never starts a daemon nor waits for one, and exits with 0 whatever goes wrong on our side; with 2 only\n" +
+			"to deliver. CLAUDEMESH_DEBUG=1 makes it say on stderr what it keeps to itself. Events: session-start, user-prompt-submit, post-tool-use,\n" +
+			"stop, session-end, and wait, the background hook that wakes an idle session.",
+		examples: []string{"claudemesh hook stop < event.json"},
+		run:      runHook,
+	}
+}
+
+// hookEvent is what Claude Code tells its hooks, as far as we look at it.
+type hookEvent struct {
+	SessionID      string `json:"session_id"`
+	Cwd            string `json:"cwd"`
+	PermissionMode string `json:"permission_mode"`
+	Name           string `json:"hook_event_name"`
+	Source         string `json:"source"` // of SessionStart: startup, resume, clear, compact, fork
+	Reason         string `json:"reason"` // of SessionEnd
+	Model          string `json:"model"`
+	Prompt         string `json:"prompt"`
+	StopHookActive bool   `json:"stop_hook_active"`
+	AgentID        string `json:"agent_id"` // of a subagent
+}
+
+func runHook(ctx context.Context, c *call) error {
+	err := c.hook(ctx, c.arg(0))
+	if _, delivers := errors.AsType[exitStatus](err); delivers {
+		return err
+	}
+	if err != nil && os.Getenv("CLAUDEMESH_DEBUG") != "" {
+		c.note("claudemesh: hook %s: %s", c.arg(0), err)
+	}
+	return nil
+}
+
+func (c *call) hook(ctx context.Context, event string) error {
+	b, err := io.ReadAll(io.LimitReader(c.stdin, hookInput))
+	if err != nil {
+		return err
+	}
+	var in hookEvent
+	if err := json.Unmarshal(b, &in); err != nil {
+		return fmt.Errorf("read the event: %w", err)
+	}
+	if in.SessionID == "" {
+		return errors.New("the event names no session")
+	}
+	home, err := config.DefaultHome()
+	if err != nil {
+		return err
+	}
+	cl := client.Dial(home)
+	if event == protocol.HookSessionEnd && (in.Reason == "clear" || in.Reason == "resume") {
+		return nil // the process goes on: the session that it starts next takes over the label
+	}
+	if event == "wait" {
+		return c.waitForMail(ctx, cl, &in)
+	}
+	ctx, cancel := context.WithTimeout(ctx, hookTimeout)
+	defer cancel()
+	req, ok := hookRequest(event, &in)
+	if !ok {
+		return fmt.Errorf("no event %q", event)
+	}
+	out, err := cl.Hook(ctx, req)
+	if err != nil {
+		return err
+	}
+	return c.answerHook(ctx, cl, &in, &req, &out)
+}
+
+// hookRequest says what the daemon is told of an event; false if it is none of ours.
+func hookRequest(event string, in *hookEvent) (req protocol.HookRequest, ok bool) {
+	req = protocol.HookRequest{Event: event, Active: in.StopHookActive, Quiet: in.AgentID != "", Session: protocol.SessionRequest{
+		ID: in.SessionID, PID: claudePID(), Cwd: in.Cwd, Model: in.Model, Channel: "claude-code",
+	}}
+	if in.PermissionMode != "" {
+		bypass := in.PermissionMode == claude.ModeBypass
+		req.Session.Bypass = &bypass
+	}
+	switch event {
+	case protocol.HookSessionStart:
+		req.Session.Name = os.Getenv(envName)
+		req.Session.Bypass = startsInBypass(req.Session.PID, in.Cwd)
+	case protocol.HookSessionEnd:
+	case protocol.HookPrompt:
+		req.Shown, req.Human = mcp.Marked(in.Prompt), typed(in.Prompt)
+	case protocol.HookToolUse, protocol.HookStop:
+	default:
+		return req, false
+	}
+	return req, true
+}
+
+// typed says whether a person wrote the prompt, and not a peer, a channel or a background task. Peers' text holds no angle brackets.
+func typed(prompt string) bool {
+	prompt = strings.TrimSpace(prompt)
+	for _, tag := range []string{"<cross-session-message", "<channel ", "<task-notification"} {
+		if strings.HasPrefix(prompt, tag) {
+			return false
+		}
+	}
+	return prompt != ""
+}
+
+// answerHook brings mail, or at the start of a session tells who it is.
+func (c *call) answerHook(ctx context.Context, cl *client.Client, in *hookEvent, req *protocol.HookRequest, out *protocol.HookReply) error {
+	if req.Event == protocol.HookSessionStart {
+		return c.addContext(in, whoWeAre(out))
+	}
+	if len(out.Messages) == 0 {
+		return nil
+	}
+	text := hookMail(out.Messages)
+	shown := protocol.SettleRequest{Session: out.Session.ID, Rung: protocol.RungHook, State: protocol.SettleShown}
+	for _, m := range out.Messages {
+		shown.IDs = append(shown.IDs, m.ID)
+	}
+	if req.Event == protocol.HookStop {
+		c.note("%s", text)
+		return errors.Join(exitStatus(hookWoken), cl.Settle(ctx, shown))
+	}
+	if err := c.addContext(in, text); err != nil {
+		return err // not settled: the daemon gives them again
+	}
+	return cl.Settle(ctx, shown)
+}
+
+// addContext answers an event with text for the model.
+func (c *call) addContext(in *hookEvent, text string) error {
+	if text == "" {
+		return nil
+	}
+	type output struct {
+		Event   string `json:"hookEventName"`
+		Context string `json:"additionalContext"`
+	}
+	enc := json.NewEncoder(c.stdout)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(map[string]any{"hookSpecificOutput": output{in.Name, text}})
+}
+
+// hookMail writes messages one below the other, each cut to its share of what a hook may say.
+func hookMail(messages []protocol.InboxMessage) string {
+	var parts []string
+	for _, m := range messages {
+		const frame = 600 // wrapper, label, footer, note of the cut
+		parts = append(parts, mcp.Wrap(mcp.Cut(m, hookText/len(messages)-frame)))
+	}
+	return strings.Join(parts, "\n\n")
+}
+
+// whoWeAre states the facts that a session starts with; nothing where no mesh is joined.
+func whoWeAre(out *protocol.HookReply) string {
+	var names []string
+	for _, w := range out.Meshes {
+		names = append(names, fmt.Sprintf("%s on the mesh %s", who(w.Name, cmp.Or(w.Session, out.Session.Label)), w.Mesh))
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	text := "claudemesh: this session is " + listAnd(names) + ". Its tools are mcp__claudemesh__*."
+	if n := out.Session.Unread; n > 0 {
+		text += fmt.Sprintf(" %s wait for it; check_messages reads them.", plural(n, "message"))
+	}
+	if n := out.Session.Held; n > 0 {
+		text += fmt.Sprintf(" %s are held until the user accepts their senders with claudemesh accept.", plural(n, "message"))
+	}
+	return text
+}

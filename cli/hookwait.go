@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+const (
+	waitPoll    = 25 * time.Second // one request at the daemon
+	waitPatient = 15 * time.Second // for the session to be registered by the hook that starts beside this one
+	waitMost    = 4                // messages that one wake brings
+)
+
+// waitForMail holds a long poll open until there is mail that nothing better brings, and wakes the session with it. It ends when a newer waiter
+// comes, when the session ends, and when the program that started it is gone.
+func (c *call) waitForMail(ctx context.Context, cl *client.Client, in *hookEvent) error {
+	began, parent := time.Now(), os.Getppid()
+	req := protocol.TakeRequest{
+		Session: in.SessionID, Rung: protocol.RungRewake, WaitMS: int(waitPoll.Milliseconds()), Max: waitMost, Waiter: began.UnixNano(),
+	}
+	for pause := 250 * time.Millisecond; os.Getppid() == parent; {
+		mail, err := cl.Take(ctx, req)
+		switch code := protocol.CodeOf(err); {
+		case ctx.Err() != nil, mail.Replaced:
+			return nil
+		case code == protocol.CodeUnknownSession && time.Since(began) > waitPatient:
+			return err // it ended
+		case err != nil: // the daemon is away: come back
+			if !pauseFor(ctx, pause) {
+				return nil
+			}
+			pause = min(2*pause, 8*time.Second)
+			continue
+		case len(mail.Messages) > 0:
+			return c.wake(ctx, cl, mail.Messages, in.SessionID)
+		}
+		pause = 250 * time.Millisecond
+	}
+	return nil
+}
+
+// wake prints the mail and returns the exit status that brings it in front of the model. The prompt hook proves that it was shown.
+func (c *call) wake(ctx context.Context, cl *client.Client, messages []protocol.InboxMessage, session string) error {
+	c.note("%s", hookMail(messages))
+	pushed := protocol.SettleRequest{Session: session, Rung: protocol.RungRewake, State: protocol.SettlePushed}
+	for _, m := range messages {
+		pushed.IDs = append(pushed.IDs, m.ID)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hookTimeout)
+	defer cancel()
+	return errors.Join(exitStatus(hookWoken), cl.Settle(ctx, pushed))
+}
+
+func pauseFor(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

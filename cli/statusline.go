@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// statusTimeout is when a daemon is too slow for a status line: it is drawn again soon.
+const statusTimeout = 200 * time.Millisecond
+
+func statuslineVerb() *verb {
+	return &verb{
+		name: "statusline", usage: "one line for Claude Code's status line: ◇ acme · 3/5 online · 2 unread",
+		about:    "It reads what Claude Code says of the session as JSON on stdin, and prints nothing where there is nothing to tell.",
+		examples: []string{"claudemesh statusline < /dev/null"},
+		run: func(ctx context.Context, c *call) error {
+			if line := c.statusLine(ctx); line != "" {
+				c.say("%s", line)
+			}
+			return nil
+		},
+	}
+}
+
+func (c *call) statusLine(ctx context.Context) string {
+	home, err := config.DefaultHome()
+	if err != nil {
+		return ""
+	}
+	in := struct {
+		SessionID string `json:"session_id"`
+	}{os.Getenv("CLAUDE_CODE_SESSION_ID")}
+	if !isTerminal(c.stdin) {
+		_ = json.NewDecoder(io.LimitReader(c.stdin, 1<<20)).Decode(&in)
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
+	defer cancel()
+	line, err := client.Dial(home).StatusLine(ctx, in.SessionID)
+	if err != nil {
+		return ""
+	}
+	return statusWords(line)
+}
+
+func statusWords(l protocol.StatusLine) string {
+	if l.Mesh == "" {
+		return ""
+	}
+	words := "◇ " + l.Mesh
+	if l.More > 0 {
+		words += fmt.Sprintf(" +%d", l.More)
+	}
+	if l.State == protocol.ConnOpen {
+		words += fmt.Sprintf(" · %d/%d online", l.Online, l.Members)
+	} else {
+		words += " · " + l.State
+	}
+	words += fmt.Sprintf(" · %d unread", l.Unread)
+	if l.Held > 0 {
+		words += fmt.Sprintf(" · %d held", l.Held)
+	}
+	if l.Guarded {
+		words += " · guard on"
+	}
+	return words
+}
