@@ -20,7 +20,7 @@ func admitVerb() *verb {
 		flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "role", Usage: "what he becomes: `R` is member or admin", Value: protocol.RoleAdmin},
 			&urfave.BoolFlag{Name: "yes", Usage: "do not ask: the fingerprint was compared"},
-			meshFlag(), jsonFlag(),
+			passphraseFlag("of the owner key"), meshFlag(), jsonFlag(),
 		},
 		about: `Links for members are counted by the daemon of whoever made them. Links for admins are not: here the owner compares the
 fingerprint with what the other side's "claudemesh whoami" shows, and signs.`,
@@ -43,7 +43,7 @@ func runAdmit(ctx context.Context, c *call) error {
 		return err
 	}
 	mesh := protocol.MeshID(m.MeshID)
-	owner, err := ownerKey(mesh, m.Mesh)
+	owner, err := c.ownerKey(m)
 	if err != nil {
 		return err
 	}

@@ -28,6 +28,7 @@ func daemonVerb() *verb {
 			{name: "status", usage: "what it is and how it is connected", flags: []urfave.Flag{jsonFlag()}, run: runDaemonStatus},
 			logsVerb(),
 			outboxVerb(),
+			acceptHostVerb(),
 		}, daemonServiceVerbs()...),
 	}
 }

@@ -3,9 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,7 +13,6 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/client"
-	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -28,7 +25,7 @@ func inviteVerb() *verb {
 			&urfave.StringFlag{Name: "expires", Usage: "the link's `TIME` of life, at most 30d", Value: "7d"},
 			&urfave.IntFlag{Name: "uses", Usage: "how many may join with it: `N`", Value: 1},
 			&urfave.BoolFlag{Name: "qr", Usage: "draw it as a QR code, too"},
-			jsonFlag(),
+			passphraseFlag("of the owner key"), jsonFlag(),
 		},
 		about:    "A link is a bearer token: the first who holds it is let in. Send it over a channel that you trust, or close it.",
 		examples: []string{"claudemesh invite", "claudemesh invite --uses 10 --expires 2d", "claudemesh invite list", "claudemesh invite close 3fa94c21"},
@@ -52,7 +49,7 @@ func runInvite(ctx context.Context, c *call) error {
 	}
 	var info protocol.InviteInfo
 	if req.Role == protocol.RoleAdmin {
-		info, err = adminInvite(ctx, cl, req)
+		info, err = c.adminInvite(ctx, cl, req)
 	} else {
 		info, err = cl.CreateInvite(ctx, req)
 	}
@@ -79,13 +76,13 @@ func (c *call) inviteRequest() (req protocol.InviteRequest, err error) {
 }
 
 // adminInvite makes a link for an admin: the owner key signs it here, because the daemon never holds that key.
-func adminInvite(ctx context.Context, cl *client.Client, req protocol.InviteRequest) (info protocol.InviteInfo, err error) {
+func (c *call) adminInvite(ctx context.Context, cl *client.Client, req protocol.InviteRequest) (info protocol.InviteInfo, err error) {
 	m, err := pickMesh(ctx, cl, req.Mesh)
 	if err != nil {
 		return info, err
 	}
 	mesh := protocol.MeshID(m.MeshID)
-	owner, err := ownerKey(mesh, m.Mesh)
+	owner, err := c.ownerKey(m)
 	if err != nil {
 		return info, err
 	}
@@ -101,22 +98,6 @@ func adminInvite(ctx context.Context, cl *client.Client, req protocol.InviteRequ
 	}
 	info.Link = protocol.MakeLink(signed, link.Seed())
 	return info, nil
-}
-
-func ownerKey(mesh protocol.MeshID, slug string) (*crypto.PrivateKey, error) {
-	home, err := config.DefaultHome()
-	if err != nil {
-		return nil, err
-	}
-	key, err := home.OwnerKey(mesh)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, protocol.Refuse(protocol.CodeUnauthorized, "the owner key of %s is not on this machine", slug).
-			WithHint("put it back at %s", home.OwnerKeyFile(slug))
-	}
-	if err != nil {
-		return nil, err
-	}
-	return key.Key, nil
 }
 
 func (c *call) printInvite(info protocol.InviteInfo) error {

@@ -46,7 +46,7 @@ func (m *mesh) devices() []protocol.DeviceInfo {
 func (m *mesh) device(ref string) (crypto.PublicKey, error) {
 	var found []protocol.DeviceInfo
 	for _, d := range m.devices() {
-		if !d.Revoked && (d.Label == ref && d.Kind == deviceSession || len(ref) >= minKeyPrefix && strings.HasPrefix(d.Pubkey, ref)) {
+		if !d.Revoked && (d.Label == ref || len(ref) >= minKeyPrefix && strings.HasPrefix(d.Pubkey, ref)) {
 			found = append(found, d)
 		}
 	}
