@@ -113,7 +113,7 @@ var refusals = map[protocol.Code]struct{ sentence, next string }{
 	protocol.CodeDowngrade: {"the broker lacks what this mesh needs", "its operator must upgrade it"},
 	protocol.CodeLegacyOff: {"the mesh does not take clients of this kind", "upgrade claudemesh"},
 	protocol.CodeTimestamp: {"this machine's clock and the broker's are more than a minute apart", "set this machine's clock; if it is right, the broker's is wrong"},
-	protocol.CodeCloned:    {"the same keys are connected from another machine or home", "use the keys at one place: stop the daemon there, or join again here under another name"},
+	protocol.CodeCloned:    {"the same keys are connected from another machine or home", "claudemesh daemon accept-host, if the other copy is gone for good"},
 	protocol.CodeKicked:    {"an admin ended the connection", "ask the admins of the mesh"},
 }
 
