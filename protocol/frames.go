@@ -155,6 +155,7 @@ type MemberItem struct {
 	Invite   string   `json:"invite,omitempty"` // with Enrol: how he came
 	Enrol    string   `json:"enrol,omitempty"`
 	Sessions []string `json:"sessions,omitempty"` // newest session statement per key, the control key's included
+	APIKeys  []string `json:"apikeys,omitempty"`  // apikey statements of this member's keys that live
 	Online   bool     `json:"online"`
 	LastSeen int64    `json:"last_seen,omitempty"` // Unix ms
 	Legacy   bool     `json:"legacy,omitempty"`    // enrolled by a v1 link, holds no certificate
