@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,6 +32,7 @@ func installVerb() *verb {
 			&urfave.BoolFlag{Name: "no-hooks", Usage: "without hooks and status line: no status, and mail by fewer ways"},
 			&urfave.BoolFlag{Name: "no-skill", Usage: "without the skill that tells Claude how to behave on a mesh"},
 			&urfave.BoolFlag{Name: "no-service", Usage: "without a service that starts the daemon at login"},
+			&urfave.BoolFlag{Name: "require-broker", Usage: "fail when a mesh is not connected within 15 s"},
 			jsonFlag(),
 		},
 		about: "It shows every change before it makes it, keeps the files as they were, and changes nothing that is not its own. Again is fine: what is there\n" +
@@ -60,6 +62,7 @@ type installed struct {
 	Changes []installChange `json:"changes"`
 	Notes   []string        `json:"notes"`
 	Service string          `json:"service,omitempty"` // what became of the service
+	Meshes  []meshReach     `json:"meshes,omitempty"`  // whether the daemon reaches their brokers
 }
 
 type installChange struct {
@@ -127,14 +130,29 @@ func runInstall(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if !c.yes("no-service") || c.yes("require-broker") {
+		if out.Meshes, err = c.proveBrokers(ctx, home); err != nil {
+			return err
+		}
+	}
 	if c.json {
 		c.printJSON(out)
-		return nil
+		return c.requireBrokers(out.Meshes)
 	}
 	if !plan.Empty() {
 		c.say("installed. Sessions that start from now on are on the mesh; /mcp in Claude Code shows claudemesh")
 	}
-	return nil
+	return c.requireBrokers(out.Meshes)
+}
+
+// proveBrokers says of every mesh whether its broker is reached, and what is in the way if not.
+func (c *call) proveBrokers(ctx context.Context, home config.Home) ([]meshReach, error) {
+	cl, err := ensure(ctx, home, client.EnsureOptions{})
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	return c.reachBrokers(ctx, cl)
 }
 
 func runUninstall(ctx context.Context, c *call) error {
@@ -217,11 +235,13 @@ func (c *call) installService(ctx context.Context, home config.Home) (string, er
 		return "", err
 	}
 	why := ""
-	switch st, err := svc.Status(ctx); {
+	switch current, err := svc.Current(); {
 	case svc.Other():
 		why = "a service runs the daemon of another directory"
-	case err == nil && st.State != service.NotInstalled:
-		return "installed", nil
+	case err == nil && current:
+		return "installed", startService(ctx, home)
+	case errors.Is(err, service.ErrForeign):
+		why = err.Error()
 	default:
 		if r := svc.Obstacle(ctx, false); r != nil {
 			why = r.Reason
