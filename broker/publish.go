@@ -145,7 +145,9 @@ func (m *mesh) appliedLocked(log, sessions []*protocol.Statement) {
 	concerned := make(map[crypto.PublicKey]bool)
 	for _, st := range sessions {
 		if m.noteSessionLocked(st) {
-			concerned[st.Body.(*protocol.Session).Member] = true
+			member := st.Body.(*protocol.Session).Member
+			concerned[member] = true
+			m.feedsChangedLocked(m.memberLocked(member)) // what waits for a key that never connected itself comes over the control connection
 		}
 	}
 	m.log = append(m.log, log...)

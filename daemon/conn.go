@@ -38,7 +38,8 @@ type conn struct {
 // outgoing is a frame for writeLoop, or with a code the end of the connection.
 type outgoing struct {
 	frame []byte
-	code  int // WebSocket close code; 0: a frame
+	code  int    // WebSocket close code; 0: a frame
+	text  string // of the close
 }
 
 // maxWaiting is how many bytes of frames may wait for the worker before the reader stops reading: more than the broker's
@@ -91,11 +92,11 @@ const byeTimeout = time.Second
 
 // goodbye closes in order. After 1000 the broker ends a session's presence at once; after 1001, as after a lost
 // connection, it keeps the control connection's for the lease.
-func (c *conn) goodbye(code int) {
+func (c *conn) goodbye(code int, text string) {
 	late := time.NewTimer(byeTimeout)
 	defer late.Stop()
 	select {
-	case c.out <- outgoing{code: code}:
+	case c.out <- outgoing{code: code, text: text}:
 		select {
 		case <-c.gone:
 			return
@@ -213,7 +214,7 @@ func (c *conn) writeLoop() {
 			}
 		case o := <-c.out:
 			if o.code != 0 {
-				c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(o.code, ""), time.Now().Add(byeTimeout))
+				c.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(o.code, o.text), time.Now().Add(byeTimeout))
 				c.end(errors.New("closed by us"))
 				return
 			}

@@ -54,7 +54,7 @@ type Daemon struct {
 	start   time.Time
 	reloads sync.Mutex      // held by reload, so that two do not start one mesh
 	life    context.Context // ends when the daemon stops; meshes live in it
-	stop    context.CancelFunc
+	stop    context.CancelCauseFunc
 
 	mu       sync.Mutex
 	joined   map[protocol.MeshID]*joinedMesh
@@ -65,6 +65,10 @@ type Daemon struct {
 	broken   error                       // config.json as it is now cannot be read; the meshes are those of before
 	broker   *localBroker
 }
+
+// errStopped is why a daemon ends that was told to: it says so to its brokers, and its member is offline at once. A daemon that ends for any other
+// reason is expected back, and a lease hides that it was gone.
+var errStopped = errors.New("stopped")
 
 // Run runs the daemon until ctx ends, POST /v1/shutdown, or an error that a restart might mend. Stopping is graceful: what
 // was accepted is on disk before. Where another daemon runs the error has CodeExists and nothing was touched.
@@ -79,8 +83,8 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer closer.Close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	d := newDaemon(ctx, cfg, db, log, cancel)
 	if err := writePID(cfg.Home); err != nil {
 		return err
@@ -95,7 +99,7 @@ func Run(ctx context.Context, cfg Config) error {
 	return err
 }
 
-func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, stop context.CancelFunc) *Daemon {
+func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, stop context.CancelCauseFunc) *Daemon {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -119,7 +123,7 @@ func (d *Daemon) run(ln *listener) error {
 	seen := statConfig(d.home)
 	d.reload()
 	if err := d.openRegistry(); err != nil {
-		d.stop()
+		d.stop(nil)
 		d.closeMeshes()
 		return errors.Join(err, ln.Close(), ln.remove())
 	}
@@ -128,7 +132,7 @@ func (d *Daemon) run(ln *listener) error {
 	wg.Go(func() { d.live.Run(d.life) })
 	wg.Go(func() { d.watch(seen) })
 	err := d.serve(ln)
-	d.stop()
+	d.stop(nil)
 	wg.Wait()
 	d.closeMeshes()
 	return err

@@ -65,6 +65,6 @@ func (d *Daemon) joinedAs(name string) (*joinedMesh, error) {
 
 // handleShutdown answers and stops the daemon.
 func (d *Daemon) handleShutdown(w http.ResponseWriter, _ *http.Request) error {
-	defer d.stop()
+	defer d.stop(errStopped)
 	return reply(w, protocol.OKReply{OK: true})
 }

@@ -131,6 +131,9 @@ func (b *mailbox) show(r *inRow) (protocol.InboxMessage, error) {
 	out.From.Session, out.From.MemberPubkey = msg.Label(), msg.Member().String()
 	out.To, out.Topic, out.ReplyTo, out.Kind, out.Priority = h.To, h.Topic, h.ReplyTo, h.Kind, h.Prio
 	out.SentAt = msg.SealedAt().UTC()
+	if len(h.Meta) > 0 {
+		out.Meta = h.Meta
+	}
 	return out, nil
 }
 

@@ -184,7 +184,7 @@ func (u *uplink) stop() {
 	c := u.conn
 	u.mu.Unlock()
 	if c != nil {
-		c.goodbye(websocket.CloseNormalClosure)
+		c.goodbye(websocket.CloseNormalClosure, "")
 	}
 	u.m.mu.Lock()
 	cancel := u.cancel

@@ -157,7 +157,7 @@ func TestLocalBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	d := newDaemon(ctx, Config{Home: home, LocalBroker: run}, db, discard(), cancel)
+	d := newDaemon(ctx, Config{Home: home, LocalBroker: run}, db, discard(), func(error) { cancel() })
 	for _, listen := range []string{"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:2", ""} {
 		update(t, home, func(c *config.Config) { c.LocalBroker = listen })
 		d.reload()

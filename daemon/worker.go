@@ -40,7 +40,7 @@ type incoming interface {
 }
 
 func (w *worker) run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, w.bye)
+	stop := context.AfterFunc(ctx, func() { w.bye(context.Cause(ctx)) })
 	defer stop()
 	if err := w.hello(); err != nil {
 		return err
@@ -64,10 +64,13 @@ func (w *worker) run(ctx context.Context) error {
 }
 
 // bye ends the connection when the mesh or its session ends. A session that goes on after a restart of the daemon must not
-// seem to leave, so its connection is cut as a crash would cut it: the lease bridges that.
-func (w *worker) bye() {
-	if w.u.control {
-		w.c.goodbye(websocket.CloseGoingAway)
+// seem to leave, so its connection is cut as a crash would cut it: the lease bridges that. A daemon that was told to stop says so.
+func (w *worker) bye(cause error) {
+	switch {
+	case errors.Is(cause, errStopped):
+		w.c.goodbye(websocket.CloseNormalClosure, errStopped.Error())
+	case w.u.control:
+		w.c.goodbye(websocket.CloseGoingAway, "")
 	}
 	w.c.end(errors.New("closed by us"))
 }

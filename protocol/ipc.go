@@ -130,7 +130,6 @@ type SendResult struct {
 	Recipients []RecipientResult `json:"recipients"`
 	AcceptedAt time.Time         `json:"accepted_at"`
 	KeptDays   int               `json:"kept_days,omitempty"`
-	Gaps       int               `json:"gaps,omitempty"`
 }
 
 // RecipientResult is one recipient's state.
@@ -169,6 +168,7 @@ type InboxMessage struct {
 	Question   string     `json:"question,omitempty"` // id of the question of ours that this answers
 	Kind       string     `json:"kind,omitempty"`
 	Priority   string     `json:"priority"`
+	Meta       any        `json:"meta,omitempty"` // as the sender attached it, an object
 	Body       string     `json:"body"`
 	SentAt     time.Time  `json:"sent_at"`
 	ReceivedAt time.Time  `json:"received_at"`
