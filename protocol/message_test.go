@@ -306,6 +306,30 @@ func BenchmarkOpen(b *testing.B) {
 	}
 }
 
+// A first message to 500 people: every shared key is derived.
+func BenchmarkSealGroup500Cold(b *testing.B) {
+	l := newLetters(b)
+	h, body := l.header(l.alice, "*"), bytes.Repeat([]byte("x"), 1024)
+	peers := make([]crypto.PublicKey, 500)
+	for i := range peers {
+		peers[i] = crypto.GenerateKey().Public()
+	}
+	for b.Loop() {
+		g, err := SealGroup(h, body, l.alice)
+		if err != nil {
+			b.Fatal(err)
+		}
+		keys := crypto.NewSharedCache(l.alice, len(peers))
+		for i, p := range peers {
+			shared, err := keys.Shared(p)
+			if err != nil {
+				b.Fatal(err)
+			}
+			g.Wrap(uint64(i+1), &shared)
+		}
+	}
+}
+
 func BenchmarkSealGroup500(b *testing.B) {
 	l := newLetters(b)
 	h, body := l.header(l.alice, "*"), bytes.Repeat([]byte("x"), 1024)
