@@ -46,6 +46,8 @@ func (s *Server) handleCreate(r *http.Request) (int, any, error) {
 	s.mu.Lock()
 	s.meshes[m.id] = m
 	s.mu.Unlock()
+	m.note(auditCreated, m.view.Owner(), auditDetail{Label: log[0].Body.(*protocol.Charter).Slug})
+	m.noteStatements(log[1:])
 	s.log.Info("mesh created", "mesh", m.id)
 	return http.StatusCreated, protocol.CreateReply{OK: true, MeshID: string(m.id)}, nil
 }

@@ -15,18 +15,22 @@ import (
 //	enrols      mesh member(32)           → u32be length, invite, enrol
 //	sessions    mesh key(32)              → newest session statement of that key
 //	seen        mesh member(32)           → Unix ms, 8 bytes big-endian
+//	apikeys     mesh key(32)              → keyRow as JSON
+//	audit       mesh number(8 big-endian) → one entry as JSON
 //	ready       "ready"                   → when /health/ready last wrote
 const (
 	bucketStatements = "statements"
 	bucketEnrols     = "enrols"
 	bucketSessions   = "sessions"
 	bucketSeen       = "seen"
+	bucketKeys       = "apikeys"
+	bucketAudit      = "audit"
 	bucketReady      = "ready"
 
 	meshIDSize = 32
 )
 
-var buckets = []string{bucketStatements, bucketEnrols, bucketSessions, bucketSeen, bucketReady}
+var buckets = []string{bucketStatements, bucketEnrols, bucketSessions, bucketSeen, bucketKeys, bucketAudit, bucketReady}
 
 func numberKey(id protocol.MeshID, n uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(id), n)
@@ -107,5 +111,8 @@ func (m *mesh) loadPeople(tx *store.Tx) error {
 	for k, v := range tx.Scan(bucketSeen, []byte(m.id), nil) {
 		m.memberLocked(crypto.PublicKey(k[meshIDSize:])).lastSeen = int64(binary.BigEndian.Uint64(v))
 	}
-	return nil
+	if err := m.loadKeys(tx); err != nil {
+		return fmt.Errorf("read API keys: %w", err)
+	}
+	return m.loadAudit(tx)
 }

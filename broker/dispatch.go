@@ -49,6 +49,9 @@ func (c *conn) handleBeforeHello(typ string, frame []byte) {
 func (c *conn) handleRequest(typ string, frame []byte) {
 	tag := tagOf(frame, typ)
 	err := c.takeToken()
+	if err == nil && c.mesh.gone.Load() {
+		err = protocol.Refuse(protocol.CodeNotFound, "the mesh was deleted by its owner")
+	}
 	if err == nil {
 		err = c.request(tag, frame)
 	}
@@ -80,6 +83,12 @@ func (c *conn) request(tag protocol.Tag, frame []byte) error {
 		return c.handleSetCard(tag, frame)
 	case protocol.TypeMessageStatus:
 		return c.handleMessageStatus(tag, frame)
+	case protocol.TypeAPIKeyCreate:
+		return c.handleKeyCreate(tag, frame)
+	case protocol.TypeAPIKeyList:
+		return c.handleKeyList(tag)
+	case protocol.TypeAPIKeyRevoke:
+		return c.handleKeyRevoke(tag, frame)
 	case protocol.TypeOp:
 		return c.handleOp(tag, frame)
 	}

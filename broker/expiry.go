@@ -53,6 +53,9 @@ func (m *mesh) sweep() error {
 		}
 	}
 	m.mu.Unlock()
+	if err := m.sweepKeys(now); err != nil {
+		return err
+	}
 	if len(seen)+len(over) == 0 {
 		return nil
 	}

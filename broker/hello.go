@@ -161,6 +161,7 @@ func (m *mesh) admit(c *conn, tag protocol.Tag, h protocol.Hello, auth *protocol
 		ProtocolVersion: protocol.Version, Capabilities: capabilities(), LogCursor: cursor, RetentionDays: m.srv.limits.retentionDays(),
 	})
 	c.startPushes()
+	m.note(auditJoined, p.key, auditDetail{Key: s.Session.String(), Label: s.Label})
 	return nil
 }
 
@@ -260,6 +261,10 @@ func (m *mesh) left(c *conn, e ending) {
 	}
 	m.mu.Unlock()
 	if !last {
+		return
+	}
+	m.note(auditLeft, c.member.key, auditDetail{Key: c.key.String(), Reason: e.reason})
+	if m.gone.Load() {
 		return
 	}
 	err := m.srv.db.Commit(func(tx *store.Tx) error { return putSeen(tx, m.id, c.member.key, now) })

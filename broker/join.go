@@ -59,10 +59,11 @@ func (m *mesh) enrol(invite, enrol *protocol.Statement) (crypto.PublicKey, error
 		return key, m.srv.storeError("save enrolment", err)
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	p := m.memberLocked(key)
 	p.invite, p.enrol = invite, enrol
 	m.personChangedLocked(key)
+	m.mu.Unlock()
+	m.note(auditEnrolled, key, auditDetail{Key: invite.Body.(*protocol.Invite).Link.String(), Label: enrol.Body.(*protocol.Enrol).Name})
 	m.srv.log.Info("enrolled", "mesh", m.id, "member", key.Short(), "link", invite.Body.(*protocol.Invite).Link.Short())
 	return key, nil
 }

@@ -33,6 +33,11 @@ func (m *mesh) memberItemLocked(p *member) protocol.MemberItem {
 	if p.enrol != nil {
 		item.Invite, item.Enrol = p.invite.Text(), p.enrol.Text()
 	}
+	for _, k := range p.keys {
+		if k.goodLocked(m.srv.now()) == nil {
+			item.APIKeys = append(item.APIKeys, k.st.Text())
+		}
+	}
 	for _, st := range p.newestSessions() {
 		item.Sessions = append(item.Sessions, st.Text())
 	}
@@ -96,7 +101,7 @@ func (c *conn) handleListMembers(tag protocol.Tag) error {
 // sizeOf is about how long the item is as JSON.
 func sizeOf(item protocol.MemberItem) int {
 	n := 200 + len(item.Invite) + len(item.Enrol)
-	for _, s := range slices.Concat(item.Certs, item.Sessions) {
+	for _, s := range slices.Concat(item.Certs, item.Sessions, item.APIKeys) {
 		n += len(s) + 3
 	}
 	return n

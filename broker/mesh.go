@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -18,6 +19,8 @@ type mesh struct {
 	idBytes []byte
 	srv     *Server
 
+	gone atomic.Bool // deleted: nothing is written any more
+
 	// publishing makes the publications of a mesh serial. It is taken before mu and held across their commit, so that the
 	// log's numbers become visible in their order.
 	publishing sync.Mutex
@@ -30,6 +33,8 @@ type mesh struct {
 	addresses map[crypto.PublicKey]*address // every key that can be written to, if its member may
 	conns     map[*conn]struct{}
 	presences map[crypto.PublicKey]*presence
+	keys      map[crypto.PublicKey]*apiKey // API keys, those that are over included
+	audit     auditTail
 	joins     chan struct{} // closed and made anew when the view changes: wakes the joins that wait
 }
 
@@ -43,6 +48,7 @@ type member struct {
 	certs    []*protocol.Statement
 	sessions map[crypto.PublicKey]*protocol.Statement // newest session statement per key, the member key's own included
 	lastSeen int64                                    // Unix ms
+	keys     map[crypto.PublicKey]*apiKey             // API keys of this member, those that are over included
 	conns    map[crypto.PublicKey]*conn               // live, by the key they connected with
 	requests *rate.Limiter
 	recent   *recent
@@ -53,6 +59,7 @@ type member struct {
 type address struct {
 	key    crypto.PublicKey
 	member *member
+	api    *apiKey // nil: the key of a member or session
 	mail   queue.Recipient
 	side   queue.Recipient
 }
@@ -78,6 +85,7 @@ func newMesh(s *Server, log []*protocol.Statement) (*mesh, error) {
 		addresses: make(map[crypto.PublicKey]*address),
 		conns:     make(map[*conn]struct{}),
 		presences: make(map[crypto.PublicKey]*presence),
+		keys:      make(map[crypto.PublicKey]*apiKey),
 		joins:     make(chan struct{}),
 	}
 	m.refreshLocked(log)
@@ -105,6 +113,7 @@ func (m *mesh) memberLocked(key crypto.PublicKey) *member {
 	p := &member{
 		key: key, id: protocol.MemberID(m.id, key),
 		sessions: make(map[crypto.PublicKey]*protocol.Statement),
+		keys:     make(map[crypto.PublicKey]*apiKey),
 		conns:    make(map[crypto.PublicKey]*conn),
 		requests: rate.NewLimiter(rate.Limit(m.srv.limits.Rate), m.srv.limits.Burst),
 		recent:   newRecent(m.srv.limits.Dedupe),
@@ -141,6 +150,9 @@ func (m *mesh) standingLocked(p *member, now time.Time) standing {
 
 // reachableLocked tells whether messages to a are taken: its member is in, and the key itself not revoked.
 func (m *mesh) reachableLocked(a *address, now time.Time) bool {
+	if a.api != nil {
+		return a.api.readsLocked(now)
+	}
 	switch m.standingLocked(a.member, now) {
 	case verified, invited:
 	default:

@@ -9,7 +9,9 @@ import (
 
 // opVerbs are the administrative acts that an op statement may ask for.
 var opVerbs = map[string]func(c *conn, by crypto.PublicKey, args []byte) (any, error){
-	"kick": opKick,
+	protocol.OpKick:   opKick,
+	protocol.OpAudit:  opAudit,
+	protocol.OpDelete: opDelete,
 }
 
 // handleOp does an administrative act. The op statement alone authorises it: it answers a challenge of this connection, so
@@ -31,14 +33,17 @@ func (c *conn) handleOp(tag protocol.Tag, frame []byte) error {
 		return protocol.Refuse(protocol.CodeUnauthorized, "the op does not answer this connection's challenge")
 	}
 	c.mesh.mu.Lock()
-	v := c.mesh.view
+	admin, owner := c.mesh.adminLocked(op.By), op.By == c.mesh.view.Owner()
 	c.mesh.mu.Unlock()
-	if by, ok := v.Member(op.By); op.By != v.Owner() && !(ok && by.Role == protocol.RoleAdmin) {
+	if !admin {
 		return protocol.Refuse(protocol.CodeForbidden, "only the owner and admins may %s", op.Verb)
 	}
 	do := opVerbs[op.Verb]
 	if do == nil {
 		return protocol.Refuse(protocol.CodeNotSupported, "this broker does not know how to %s", op.Verb)
+	}
+	if op.Verb == protocol.OpDelete && !owner {
+		return protocol.Refuse(protocol.CodeForbidden, "only the owner may %s the mesh", op.Verb)
 	}
 	result, err := do(c, op.By, op.JSON)
 	if err != nil {
@@ -50,11 +55,14 @@ func (c *conn) handleOp(tag protocol.Tag, frame []byte) error {
 		return err
 	}
 	c.reply(protocol.OK{Tag: protocol.Tag{Type: protocol.TypeOK, ReqID: tag.ReqID}, Result: raw})
+	if op.Verb == protocol.OpDelete {
+		c.expelDeleted()
+	}
 	return nil
 }
 
 // opKick ends the connections of a key, and of all sessions if it is a member's: {"key": hex} → {"kicked": n}.
-func opKick(c *conn, _ crypto.PublicKey, args []byte) (any, error) {
+func opKick(c *conn, by crypto.PublicKey, args []byte) (any, error) {
 	var a struct {
 		Key crypto.PublicKey `json:"key"`
 	}
@@ -62,17 +70,22 @@ func opKick(c *conn, _ crypto.PublicKey, args []byte) (any, error) {
 		return nil, protocol.Refuse(protocol.CodeInvalid, `kick wants {"key": 64 hex digits}`)
 	}
 	m := c.mesh
+	n := m.kick(a.Key)
+	if n == 0 {
+		return nil, protocol.Refuse(protocol.CodeNotFound, "%s is not connected", a.Key.Short())
+	}
+	m.note(auditKicked, by, auditDetail{Key: a.Key.String(), Count: n})
+	return protocol.KickResult{Kicked: n}, nil
+}
+
+func (m *mesh) kick(key crypto.PublicKey) (n int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	n := 0
 	for other := range m.conns {
-		if other.key == a.Key || other.member.key == a.Key {
+		if other.key == key || other.member.key == key {
 			other.expel(protocol.CodeKicked, "an admin ended this connection", ending{code: protocol.CloseKicked, text: "kicked", reason: endKicked})
 			n++
 		}
 	}
-	if n == 0 {
-		return nil, protocol.Refuse(protocol.CodeNotFound, "%s is not connected", a.Key.Short())
-	}
-	return map[string]int{"kicked": n}, nil
+	return n
 }

@@ -116,9 +116,10 @@ func (m *mesh) publish(offered []*protocol.Statement) (map[protocol.ID]error, er
 		return nil, m.srv.storeError("save statements", err)
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.set = next
 	m.appliedLocked(added, sessions)
+	m.mu.Unlock()
+	m.noteStatements(added)
 	return refused, nil
 }
 

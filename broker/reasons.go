@@ -25,12 +25,13 @@ const (
 	endRevoked      = "revoked"
 	endKicked       = "kicked"
 	endNotMember    = "not_member" // the link that admitted the key is over
+	endDeleted      = "deleted"    // the owner deleted the mesh
 	endDraining     = "draining"
 	endStoreFailed  = "store_failed" // reading the queue failed
 )
 
 var closeReasons = []string{endClient, endLost, endSilent, endSlow, endTooLarge, endBadFrame, endHelloTimeout, endHelloRefused,
-	endReplaced, endRevoked, endKicked, endNotMember, endDraining, endStoreFailed}
+	endReplaced, endRevoked, endKicked, endNotMember, endDeleted, endDraining, endStoreFailed}
 
 // refusalCodes are the codes that this broker answers with.
 func refusalCodes() []string {

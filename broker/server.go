@@ -62,6 +62,7 @@ type Server struct {
 	mu         sync.Mutex
 	meshes     map[protocol.MeshID]*mesh
 	conns      map[*conn]struct{}
+	bearers    map[[32]byte]*apiKey // by the hash of the bearer
 	perAddress map[string]int
 	closing    bool
 }
@@ -73,7 +74,8 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, now: cfg.Now, metrics: newMetrics(), started: time.Now(),
 		visits: newVisits(cfg.Limits.HTTPPerAddress),
-		meshes: make(map[protocol.MeshID]*mesh), conns: make(map[*conn]struct{}), perAddress: make(map[string]int),
+		meshes: make(map[protocol.MeshID]*mesh), conns: make(map[*conn]struct{}), bearers: make(map[[32]byte]*apiKey),
+		perAddress: make(map[string]int),
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
