@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 )
 
 // ServerName is the name under which Claude Code knows us; our tools appear as mcp__claudemesh__….
@@ -27,8 +26,9 @@ type Options struct {
 // Change is one file that is to become another.
 type Change struct {
 	Path          string
-	Before, After []byte // nil: no such file
-	viaClaude     bool   // Claude Code's own command line makes it
+	Before, After []byte                // nil: no such file
+	viaClaude     bool                  // Claude Code's own command line makes it
+	again         func(*document) error // makes the same change in another text; nil: only in Before
 }
 
 // Diff shows the change to a person; empty if there is none.
@@ -101,7 +101,7 @@ func (p *Plan) edit(path string, viaClaude bool, change func(*document) error) e
 	if before != nil && bytes.Equal(before, d.text) {
 		return nil
 	}
-	p.Changes = append(p.Changes, Change{Path: path, Before: before, After: d.text, viaClaude: viaClaude})
+	p.Changes = append(p.Changes, Change{Path: path, Before: before, After: d.text, viaClaude: viaClaude, again: change})
 	return nil
 }
 
@@ -219,6 +219,7 @@ func (p *Plan) Apply(ctx context.Context) error {
 		}
 	}
 	if p.remove {
+		p.rec.removeDirs()
 		p.rec.Files = map[string]*fileRecord{}
 	}
 	return p.rec.save(p.o.Record)
@@ -230,7 +231,9 @@ func (p *Plan) apply(ctx context.Context, c Change) error {
 		return err
 	}
 	if !bytes.Equal(now, c.Before) || (now == nil) != (c.Before == nil) {
-		return errors.New("it was changed by somebody else just now; try again")
+		if c, err = c.on(now); err != nil {
+			return err
+		}
 	}
 	switch {
 	case c.viaClaude && p.o.Add(ctx, p.o.Command) == nil && p.registered():
@@ -244,7 +247,6 @@ func (p *Plan) apply(ctx context.Context, c Change) error {
 		if err := os.Remove(c.Path); err != nil {
 			return err
 		}
-		os.Remove(filepath.Dir(c.Path)) // the skill's own folder; anything else is not empty
 		return nil
 	}
 	if !p.remove {
@@ -261,6 +263,22 @@ func (p *Plan) apply(ctx context.Context, c Change) error {
 		err = errors.New("it does not hold what was written")
 	}
 	return err
+}
+
+// on makes the change in what the file holds by now: Claude Code writes its own files at any time, `claude mcp add` among them.
+func (c Change) on(now []byte) (Change, error) {
+	if c.again == nil {
+		return c, errors.New("it was changed by somebody else just now; try again")
+	}
+	d, err := parseDocument(now)
+	if err == nil {
+		err = c.again(d)
+	}
+	c.Before, c.After = now, nil
+	if d != nil {
+		c.After = d.text
+	}
+	return c, err
 }
 
 // registered reads back whether Claude Code's file has our server as we want it.

@@ -183,13 +183,33 @@ func TestClaudeItselfRegisters(t *testing.T) {
 
 func TestChangedUnderOurHands(t *testing.T) {
 	o := home(t, someState, "")
+	write(t, o.Paths.Skill, "mine\n")
 	p, err := PlanInstall(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, o.Paths.State, someState+"\n")
+	write(t, o.Paths.Skill, "mine, later\n")
 	if err := p.Apply(context.Background()); err == nil || !strings.Contains(err.Error(), "try again") {
 		t.Errorf("apply: %v", err)
+	}
+	if got := text(t, o.Paths.Skill); got != "mine, later\n" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestUninstallLeavesNoDirectory(t *testing.T) {
+	o := home(t, someState, "")
+	install(t, o)
+	uninstall(t, o)
+	if _, err := os.Stat(filepath.Dir(o.Paths.Settings)); err == nil {
+		t.Error("the directory that was made for the settings is still there")
+	}
+	mine := filepath.Join(filepath.Dir(filepath.Dir(o.Paths.Skill)), "mine", "SKILL.md")
+	install(t, o)
+	write(t, mine, "mine\n")
+	uninstall(t, o)
+	if got := text(t, mine); got != "mine\n" {
+		t.Error("somebody else's skill is gone")
 	}
 }
 
@@ -217,5 +237,25 @@ func TestModeAndLinkStay(t *testing.T) {
 	}
 	if info, _ := os.Stat(real); info.Mode().Perm() != 0o640 {
 		t.Errorf("mode %v, was 0640", info.Mode())
+	}
+}
+
+// Claude Code writes its own files at any time, also while we are at it. What it wrote stays, and uninstall leaves that.
+func TestFileChangesUnderTheInstall(t *testing.T) {
+	o := home(t, `{"numStartups": 1}`, `{"theme": "dark"}`)
+	plan, err := PlanInstall(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, o.Paths.Settings, `{"theme": "light"}`)
+	if err := plan.Apply(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if got := text(t, o.Paths.Settings); !strings.Contains(got, `"theme": "light"`) || !strings.Contains(got, "hook stop") {
+		t.Errorf("settings: %s", got)
+	}
+	uninstall(t, o)
+	if got := text(t, o.Paths.Settings); got != `{"theme": "light"}` {
+		t.Errorf("after uninstall: %s", got)
 	}
 }

@@ -2,12 +2,14 @@ package claude
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 )
 
 // record is what install did, kept in our own directory so that uninstall can undo exactly that.
@@ -17,10 +19,10 @@ type record struct {
 }
 
 type fileRecord struct {
-	Created bool   `json:"created,omitempty"` // did not exist before us
-	Before  []byte `json:"before,omitempty"`  // its bytes before the first install
-	After   string `json:"after"`             // SHA-256 of what the last install left, hex
-	Mode    uint32 `json:"mode,omitempty"`
+	Created bool     `json:"created,omitempty"` // did not exist before us
+	Before  []byte   `json:"before,omitempty"`  // its bytes before the first install
+	After   string   `json:"after"`             // SHA-256 of what the last install left, hex
+	Dirs    []string `json:"dirs,omitempty"`    // directories that were made for it, the innermost first
 }
 
 func loadRecord(path string) (*record, error) {
@@ -60,10 +62,25 @@ func (r *record) note(path string, before, after []byte) {
 		return
 	}
 	f := &fileRecord{Created: before == nil, Before: bytes.Clone(before), After: digest(after)}
-	if info, err := os.Stat(path); err == nil {
-		f.Mode = uint32(info.Mode().Perm())
+	for dir := filepath.Dir(path); before == nil; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(dir); err == nil || dir == filepath.Dir(dir) {
+			break
+		}
+		f.Dirs = append(f.Dirs, dir)
 	}
 	r.Files[path] = f
+}
+
+// removeDirs removes the directories that install made, as far as nobody put anything else into them.
+func (r *record) removeDirs() {
+	var dirs []string
+	for _, f := range r.Files {
+		dirs = append(dirs, f.Dirs...)
+	}
+	slices.SortFunc(dirs, func(a, b string) int { return cmp.Compare(len(b), len(a)) }) // the innermost first
+	for _, dir := range dirs {
+		os.Remove(dir)
+	}
 }
 
 // untouched says whether the file is still what install left.

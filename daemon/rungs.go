@@ -13,6 +13,7 @@ const (
 	pushableFor  = 40 * time.Second // a rung that asked within this can push: a long poll stays open 25 s
 	provedWithin = 20 * time.Second // an idle session shows what was pushed within a second; after this the next rung gets it, marked
 	quietFor     = 5 * time.Minute  // a turn that the user interrupted tells nobody: without a sign of life for this long the session counts as idle
+	settleFor    = 4 * time.Second  // at the start of a session, the tool server may still be on its way: its ways are better
 	forgetRungs  = 24 * time.Hour   // of a session that nobody asked for
 )
 
@@ -35,6 +36,8 @@ type rungTable struct {
 type rungRow struct {
 	asked  map[string]time.Time // by rung: when it last asked for mail, or is asking
 	broken map[string]bool      // pushed, and the session never showed it
+	first  time.Time            // when the session was first heard of
+	came   bool                 // the tool server has asked
 	event  time.Time            // last one that a hook told
 	waiter int64                // newest background hook, by its start
 	newer  chan struct{}        // closed when a newer one comes
@@ -55,7 +58,12 @@ func (t *rungTable) rowLocked(session string) *rungRow {
 func (t *rungTable) asking(session, rung string, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.rowLocked(session).asked[rung] = now
+	r := t.rowLocked(session)
+	r.asked[rung] = now
+	r.came = r.came || rung == protocol.RungSocket || rung == protocol.RungChannel
+	if r.first.IsZero() {
+		r.first = now
+	}
 	for id, r := range t.sessions {
 		last := r.event
 		for _, at := range r.asked {
@@ -99,7 +107,11 @@ func (t *rungTable) unproved(session, rung string) {
 func (t *rungTable) heard(session string, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.rowLocked(session).event = now
+	r := t.rowLocked(session)
+	r.event = now
+	if r.first.IsZero() {
+		r.first = now
+	}
 }
 
 // forget drops what is known of a session that ended.
@@ -130,6 +142,7 @@ func (t *rungTable) wait(session string, waiter int64) (replaced <-chan struct{}
 // sessionRungs is what is known of one session at one moment.
 type sessionRungs struct {
 	works  []string // ways that push by themselves, best first
+	young  bool     // the session began just now, and its tool server has not asked yet
 	broken map[string]bool
 	event  time.Time
 }
@@ -142,6 +155,7 @@ func (t *rungTable) of(session string, now time.Time) sessionRungs {
 		return sessionRungs{}
 	}
 	out := sessionRungs{broken: maps.Clone(r.broken), event: r.event}
+	out.young = !r.came && !r.first.IsZero() && now.Sub(r.first) < settleFor
 	for _, rung := range ladder {
 		if at, asked := r.asked[rung]; asked && rung != protocol.RungHook && !r.broken[rung] && now.Sub(at) <= pushableFor {
 			out.works = append(out.works, rung)
@@ -152,8 +166,11 @@ func (t *rungTable) of(session string, now time.Time) sessionRungs {
 
 func (r sessionRungs) pushable() bool { return len(r.works) > 0 }
 
-// better says whether a way above this one works.
+// better says whether a way above this one works, or may work in a moment.
 func (r sessionRungs) better(rung string) bool {
+	if rung == protocol.RungRewake && r.young {
+		return true
+	}
 	return len(r.works) > 0 && rank(r.works[0]) < rank(rung)
 }
 

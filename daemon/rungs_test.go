@@ -26,10 +26,11 @@ func TestLadder(t *testing.T) {
 		t.Error("the socket is the best way, and above all others")
 	}
 	table.failed("s", protocol.RungSocket)
-	if r := table.of("s", now); r.better(protocol.RungRewake) {
+	if r := table.of("s", now.Add(settleFor)); r.better(protocol.RungRewake) {
 		t.Error("a way that gave mail back stays in the way")
 	}
 	table.asking("s", protocol.RungSocket, now)
+	now = now.Add(settleFor)
 	table.unproved("s", protocol.RungSocket)
 	if r := table.of("s", now); r.better(protocol.RungRewake) || !r.broken[protocol.RungSocket] {
 		t.Error("a way that showed nothing stays in the way")
@@ -44,6 +45,19 @@ func TestLadder(t *testing.T) {
 	table.forget("s")
 	if r := table.of("s", now); r.pushable() {
 		t.Error("a session that ended can be pushed to")
+	}
+}
+
+// The background hook starts with the session, the tool server a moment later: the hook waits for it, but not for ever.
+func TestBackgroundHookLetsTheSocketCome(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	table := newRungTable()
+	table.asking("s", protocol.RungRewake, now)
+	if !table.of("s", now).better(protocol.RungRewake) {
+		t.Error("the hook does not wait")
+	}
+	if later := now.Add(settleFor); table.of("s", later).better(protocol.RungRewake) {
+		t.Error("the hook waits for ever")
 	}
 }
 

@@ -23,6 +23,9 @@ import (
 var bin string // the executable under test
 
 func TestMain(m *testing.M) {
+	if bin = os.Getenv("CLAUDEMESH_E2E_BIN"); bin != "" { // this very test, run again in a network namespace
+		os.Exit(m.Run())
+	}
 	if mcp := os.Getenv("E2E_OWNER"); mcp != "" { // an agent process of its own, which newAgent starts: it starts the tool server as its child
 		cmd := exec.Command(mcp, "mcp")
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr

@@ -37,14 +37,20 @@ type turn struct {
 	Text string // all text and tool results of the turn
 }
 
-// last is the text of the newest turn; all is the whole conversation.
-func (a asked) last() string {
-	if len(a.Messages) == 0 {
-		return ""
+// fresh is what came since the model spoke last.
+func (a asked) fresh() string {
+	var b strings.Builder
+	for _, m := range a.Messages {
+		if m.Role == "assistant" {
+			b.Reset()
+			continue
+		}
+		b.WriteString(m.Text)
 	}
-	return a.Messages[len(a.Messages)-1].Text
+	return b.String()
 }
 
+// all is the whole conversation.
 func (a asked) all() string {
 	var b strings.Builder
 	for _, m := range a.Messages {

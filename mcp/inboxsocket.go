@@ -58,10 +58,8 @@ type inboxContent struct {
 	Content string `json:"content"`
 }
 
+// userFrame is one message. Its priority is always next: the agent hands it over between two steps of a turn, or at once when it is idle. With now it
+// would abort the tool that runs, and no peer may do that; what may come in the middle of a turn the daemon decides.
 func userFrame(session string, m protocol.InboxMessage) inboxFrame {
-	priority := protocol.PriorityNext
-	if m.Priority == protocol.PriorityNow {
-		priority = protocol.PriorityNow
-	}
-	return inboxFrame{Type: "user", Priority: priority, MsgID: m.ID, SessionID: session, Message: inboxContent{"user", Wrap(m)}}
+	return inboxFrame{Type: "user", Priority: protocol.PriorityNext, MsgID: m.ID, SessionID: session, Message: inboxContent{"user", Wrap(m)}}
 }

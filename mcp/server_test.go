@@ -331,7 +331,7 @@ func TestMailWakesTheSessionThroughItsInbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	body := frame.Message.Content
-	if frame.Type != "user" || frame.Priority != "now" || frame.Message.Role != "user" || frame.SessionID != c.Session.ID {
+	if frame.Type != "user" || frame.Priority != "next" || frame.Message.Role != "user" || frame.SessionID != c.Session.ID {
 		t.Errorf("frame: %+v", frame)
 	}
 	if strings.Count(body, "<") != 2 || strings.Count(body, ">") != 2 || !strings.HasSuffix(body, "</cross-session-message>") {
