@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
@@ -140,7 +141,7 @@ func (e *examination) broker(check, url string, h protocol.MeshHealth, p way.Rep
 	r, refused := refusals[h.ErrorCode]
 	switch {
 	case h.State == protocol.ConnOpen:
-		e.ok(check, "connected to %s, %.1f ms away", protocol.BrokerHost(url), h.RTTms)
+		e.ok(check, "connected to %s%s", protocol.BrokerHost(url), away(h.RTTms))
 	case h.State != "" && refused:
 		e.problem(check, r.next, "%s: %s", protocol.BrokerHost(url), r.sentence)
 	case !p.OK:
@@ -150,6 +151,14 @@ func (e *examination) broker(check, url string, h protocol.MeshHealth, p way.Rep
 	default:
 		e.ok(check, "%s is reachable", protocol.BrokerHost(url))
 	}
+}
+
+// away says how far a broker is, once that was measured.
+func away(ms float64) string {
+	if ms == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %.1f ms away", ms)
 }
 
 func (e *examination) sessions(ctx context.Context, cl *client.Client) {

@@ -187,6 +187,10 @@ func labBoot(dir string) error {
 	if err := os.Chdir("/"); err != nil {
 		return err
 	}
+	// Systemd hands credentials to services through a mount that it makes elsewhere; in a container the sharing is for others to do.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share the mounts: %w", err)
+	}
 	return unix.Exec("/lib/systemd/systemd", []string{"systemd", "--system", "--unit=multi-user.target", "--show-status=no"},
 		[]string{"container=other", "PATH=/usr/sbin:/usr/bin:/sbin:/bin"})
 }

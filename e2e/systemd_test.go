@@ -38,6 +38,24 @@ func (l *lab) result(cmd *exec.Cmd) result {
 	return r
 }
 
+// bob runs claudemesh in another home of the same user, which has no service and a daemon of its own.
+func (l *lab) bob(args ...string) result {
+	l.t.Helper()
+	return l.result(l.alice(append([]string{"env", "CLAUDEMESH_CONFIG_DIR=/home/alice/bob", "claudemesh"}, args...)...))
+}
+
+// link invites somebody into alice's mesh.
+func (l *lab) link() string {
+	l.t.Helper()
+	for word := range strings.FieldsSeq(l.must(l.alice("claudemesh", "invite"))) {
+		if strings.HasPrefix(word, "ic://join/") {
+			return word
+		}
+	}
+	l.t.Fatal("no link")
+	return ""
+}
+
 // want runs a verb that must end with the code and say the words, on whichever stream.
 func (l *lab) want(code int, words []string, args ...string) result {
 	l.t.Helper()
@@ -282,18 +300,8 @@ func TestBrokerUnderSystemd(t *testing.T) {
 	token := "/var/lib/claudemesh/admin-token"
 	l.login()
 	l.must(l.root("install", "-o", "alice", "-m", "600", token, "/home/alice/token"))
-	link := ""
 	l.want(0, nil, "create", "acme", "--broker", "127.0.0.1:7900", "--name", "alice", "--token-file", "/home/alice/token")
-	for word := range strings.FieldsSeq(l.want(0, nil, "invite").out) {
-		if strings.HasPrefix(word, "ic://join/") {
-			link = word
-		}
-	}
-	// Bob's home is another one of the same user: it has no service, and a daemon of its own.
-	bob := func(args ...string) result {
-		return l.result(l.alice(append([]string{"env", "CLAUDEMESH_CONFIG_DIR=/home/alice/bob", "claudemesh"}, args...)...))
-	}
-	if r := bob("join", link, "--name", "bob"); r.code != 0 {
+	if r := l.bob("join", l.link(), "--name", "bob"); r.code != 0 {
 		t.Fatalf("bob joins: exit %d, %s", r.code, r.err)
 	}
 	first := pid()
@@ -301,13 +309,13 @@ func TestBrokerUnderSystemd(t *testing.T) {
 	eventually(t, "systemd restarts the broker", func() bool { p := pid(); return p != "0" && p != first })
 	l.want(0, []string{"broker connected (mesh=acme)"}, "daemon", "install-service", "--force", "--require-broker")
 	l.want(0, []string{"delivered to bob"}, "send", "bob", "the broker is back", "--wait", "20s", "--require", "delivered")
-	if r := bob("inbox"); r.code != 0 || !strings.Contains(r.out, "the broker is back") {
+	if r := l.bob("inbox"); r.code != 0 || !strings.Contains(r.out, "the broker is back") {
 		t.Errorf("bob's inbox: exit %d, %s%s", r.code, r.out, r.err)
 	}
-	if r := bob("daemon", "install-service", "--force"); r.code != 6 || !strings.Contains(r.err, "another directory") {
+	if r := l.bob("daemon", "install-service", "--force"); r.code != 6 || !strings.Contains(r.err, "another directory") {
 		t.Errorf("a second service: exit %d, %s", r.code, r.err)
 	}
-	if r := bob("daemon", "down"); r.code != 0 || l.daemon() == 0 {
+	if r := l.bob("daemon", "down"); r.code != 0 || l.daemon() == 0 {
 		t.Errorf("bob's daemon goes down alone: exit %d, %s", r.code, r.err)
 	}
 

@@ -19,7 +19,7 @@ import (
 // The test binary plays the programs of service managers when it is called by their names. What they are told, and what they
 // remember, is in the directory that FAKE_DIR names.
 func TestMain(m *testing.M) {
-	fake := map[string]func([]string) error{"systemctl": fakeSystemctl, "loginctl": fakeLoginctl, "launchctl": fakeLaunchctl, "launchd": playLaunchd, "agent": playAgent}
+	fake := map[string]func([]string) error{"systemctl": fakeSystemctl, "loginctl": fakeLoginctl, "launchctl": fakeLaunchctl, "journalctl": fakeJournalctl, "launchd": playLaunchd, "agent": playAgent}
 	play, ok := fake[filepath.Base(os.Args[0])]
 	if !ok {
 		os.Exit(m.Run())
@@ -68,7 +68,7 @@ func newMachine(t *testing.T, system string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"systemctl", "loginctl", "launchctl", "launchd", "agent"} {
+	for _, name := range []string{"systemctl", "loginctl", "launchctl", "journalctl", "launchd", "agent"} {
 		if err := os.Symlink(self, filepath.Join(dir, "bin", name)); err != nil {
 			t.Fatal(err)
 		}
@@ -153,6 +153,12 @@ func fakeSystemctl(args []string) error {
 		fmt.Printf("LoadState=loaded\n%s", b)
 	}
 	return nil
+}
+
+func fakeJournalctl([]string) error {
+	b, err := os.ReadFile(fakePath("journal"))
+	fmt.Print(string(b))
+	return err
 }
 
 func fakeLoginctl(args []string) error {

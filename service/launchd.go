@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -132,12 +133,32 @@ func (m *launchd) status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{State: Stopped, Detail: "not loaded"}, ctx.Err()
 	}
-	return readPrint(out), nil
+	st := readPrint(out)
+	if st.failing {
+		st.add(lastLine(logFile(m.spec.home)))
+	}
+	return st.Status, nil
+}
+
+// lastLine returns the last line of a file that has one within its last 4 KiB.
+func lastLine(path string) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	const most = 4 << 10
+	if info, err := f.Stat(); err == nil && info.Size() > most {
+		_, _ = f.Seek(-most, io.SeekEnd) // else it is read from its beginning, and cut
+	}
+	b, _ := io.ReadAll(io.LimitReader(f, most)) // a part is better than nothing
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	return lines[len(lines)-1]
 }
 
 // readPrint turns what `launchctl print` says of a service into a status. Only the service's own fields count, not those of
 // the blocks in it, which are indented twice.
-func readPrint(out string) Status {
+func readPrint(out string) seen {
 	p := map[string]string{}
 	for line := range strings.Lines(out) {
 		if !strings.HasPrefix(line, "\t") || strings.HasPrefix(line, "\t\t") {
@@ -147,7 +168,7 @@ func readPrint(out string) Status {
 			p[k] = v
 		}
 	}
-	st := Status{Detail: p["state"]}
+	st := seen{Status: Status{Detail: p["state"]}}
 	st.PID, _ = strconv.Atoi(p["pid"]) // 0 where none runs
 	last, exited := p["last exit code"]
 	exited = exited && !strings.Contains(last, "never exited")
@@ -163,6 +184,7 @@ func readPrint(out string) Status {
 		st.State = Stopped
 	}
 	if bad {
+		st.failing = st.State != Running
 		st.Detail += ", last exit code " + last
 	}
 	if n := p["runs"]; n != "" && n != "1" && n != "0" {
@@ -171,7 +193,7 @@ func readPrint(out string) Status {
 	return st
 }
 
-// pause waits between two looks; false means that ctx ended.
+// pause waits for settleEvery between two looks; false means that ctx ended.
 func pause(ctx context.Context) bool {
 	t := time.NewTimer(settleEvery)
 	defer t.Stop()

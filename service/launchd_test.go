@@ -133,9 +133,12 @@ func TestLaunchAgentThatFails(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(m.home(), "exit"), []byte("10"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(logFile(m.home()), []byte("daemon on x\nclaudemesh: the disk is full of herring\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	m.await("launchd tells the code", func() bool {
 		st, _ := s.Status(t.Context())
-		return strings.Contains(st.Detail, "last exit code 10") && st.State == Starting || m.starts() == 2
+		return strings.HasSuffix(st.Detail, "last exit code 10; it said: the disk is full of herring") && st.State == Starting
 	})
 }
 

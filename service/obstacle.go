@@ -15,8 +15,10 @@ const upHint = "claudemesh daemon up starts it in the background instead"
 // Obstacle returns why the service cannot be installed here, or, unless by force, why it should not; nil means that nothing
 // speaks against it.
 func (s *Service) Obstacle(ctx context.Context, force bool) *Refusal {
-	if strings.ContainsAny(s.spec.executable+s.spec.home, "\n\r\x00") {
-		return &Refusal{Reason: "a path with a line break in it cannot stand in a unit file", Hint: "move it", Final: true}
+	o := s.spec.broker
+	given := s.spec.executable + s.spec.home + o.Listen + o.PublicURL + o.Metrics + o.TLSCert + o.TLSKey
+	if strings.ContainsAny(given, "\n\r\x00") || strings.Contains(o.TLSCert+o.TLSKey, "{{") {
+		return &Refusal{Reason: "a path with line breaks or double braces in it cannot stand in a unit file", Hint: "move it", Final: true}
 	}
 	if !filepath.IsAbs(s.spec.executable) {
 		return &Refusal{Reason: fmt.Sprintf("the executable's place is not known: %q is not an absolute path", s.spec.executable), Hint: "run claudemesh by its full path", Final: true}

@@ -54,8 +54,11 @@ const agentPlist = `<?xml version="1.0" encoding="UTF-8"?>
 
 func renderPlist(s spec) string {
 	return strings.NewReplacer("@MARK@", fileMark(s.verb), "@EXEC@", escapeXML(s.executable), "@HOME@", homeEntry(s.home),
-		"@DIR@", escapeXML(s.home), "@LOG@", escapeXML(filepath.Join(s.home, "launchd.log"))).Replace(agentPlist)
+		"@DIR@", escapeXML(s.home), "@LOG@", escapeXML(logFile(s.home))).Replace(agentPlist)
 }
+
+// logFile is where launchd puts what the daemon prints.
+func logFile(home string) string { return filepath.Join(home, "launchd.log") }
 
 // homeEntry is the same for the same home always: Managed looks for it.
 func homeEntry(home string) string {

@@ -11,6 +11,9 @@ import (
 	"strings"
 )
 
+// journalTries bounds the wait for what a service said last: the journal hears of it a moment after its end.
+const journalTries = 5
+
 // systemd runs a unit of the user's manager, or of the system's.
 type systemd struct {
 	host Host
@@ -137,18 +140,56 @@ func (m *systemd) status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	return readShow(out), nil
+	st := readShow(out)
+	for i := 0; st.failing && i < journalTries; i++ {
+		if words := m.lastWords(ctx); words != "" {
+			st.add(words)
+			break
+		}
+		if !pause(ctx) {
+			break
+		}
+	}
+	return st.Status, nil
+}
+
+// lastWords is the last line that the service printed, which nearly always says why it ended. Where there is no journal, or
+// not for this user, there are none.
+func (m *systemd) lastWords(ctx context.Context) string {
+	unit := "--unit=" + m.unit
+	if m.user {
+		unit = "--user-unit=" + m.unit
+	}
+	out, err := output(ctx, "journalctl", unit, "--lines=1", "--output=cat", "--no-pager", "--quiet", "_TRANSPORT=stdout")
+	if err != nil {
+		return ""
+	}
+	return out
+}
+
+// seen is a status as it was read, and whether the service ended badly.
+type seen struct {
+	Status
+	failing bool
+}
+
+// add appends what the service itself said to what its manager says.
+func (s *seen) add(words string) {
+	words = strings.TrimPrefix(strings.Join(strings.Fields(words), " "), "claudemesh: ")
+	if words != "" {
+		s.Detail += "; it said: " + words
+	}
 }
 
 // readShow turns the properties of `systemctl show` into a status.
-func readShow(out string) Status {
+func readShow(out string) seen {
 	p := map[string]string{}
 	for line := range strings.Lines(out) {
 		if k, v, ok := strings.Cut(strings.TrimSpace(line), "="); ok {
 			p[k] = v
 		}
 	}
-	st := Status{Detail: p["ActiveState"] + " (" + p["SubState"] + ")"}
+	st := seen{Status: Status{Detail: p["ActiveState"] + " (" + p["SubState"] + ")"}}
 	st.PID, _ = strconv.Atoi(p["MainPID"]) // 0 where none runs
 	switch p["ActiveState"] {
 	case "active", "reloading":
@@ -164,6 +205,7 @@ func readShow(out string) Status {
 		st.Detail += ", " + p["LoadState"]
 	}
 	if r := p["Result"]; r != "" && r != "success" {
+		st.failing = st.State != Running
 		st.Detail += ", " + r
 	}
 	if code := p["ExecMainStatus"]; code != "" && code != "0" {

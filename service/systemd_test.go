@@ -103,9 +103,10 @@ func TestUnitThatDoesNotStart(t *testing.T) {
 	s := m.daemon()
 	m.set("fail", "start")
 	m.set("state", "ActiveState=failed\nSubState=failed\nResult=start-limit-hit\nExecMainCode=1\nExecMainStatus=10\nNRestarts=30\n")
+	m.set("journal", "claudemesh: the disk is full of herring\n")
 	_, err := s.Install(t.Context(), InstallOptions{})
 	var start *StartError
-	if !errors.As(err, &start) || !strings.Contains(err.Error(), "start-limit-hit, last exit code 10, restarted 30 times") {
+	if !errors.As(err, &start) || !strings.HasSuffix(err.Error(), "start-limit-hit, last exit code 10, restarted 30 times; it said: the disk is full of herring") {
 		t.Fatalf("error %v", err)
 	}
 	m.wantState(s, Failed, "start-limit-hit")

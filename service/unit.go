@@ -135,7 +135,9 @@ func renderBrokerUnit(s spec) string {
 		line += " " + quoteArg(a)
 	}
 	if o.TLSCert != "" {
-		credentials = "LoadCredential=" + quote("tls.crt:"+o.TLSCert) + "\nLoadCredential=" + quote("tls.key:"+o.TLSKey) + "\n"
+		// This setting takes the rest of the line as it is, quotes and all; only specifiers are expanded.
+		percent := strings.NewReplacer("%", "%%")
+		credentials = "LoadCredential=tls.crt:" + percent.Replace(o.TLSCert) + "\nLoadCredential=tls.key:" + percent.Replace(o.TLSKey) + "\n"
 		line += " --tls-cert ${CREDENTIALS_DIRECTORY}/tls.crt --tls-key ${CREDENTIALS_DIRECTORY}/tls.key"
 	}
 	capabilities := "CapabilityBoundingSet=\nPrivateUsers=yes"
