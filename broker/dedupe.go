@@ -11,14 +11,25 @@ type recent struct {
 	max  int
 }
 
-// sent is one message that was accepted or is about to be.
+// sent is one message that was accepted or is about to be. There are up to Limits.Dedupe for each member, so it is small.
 type sent struct {
 	clientID   string
-	messageID  string
-	target     string
-	committed  bool
+	target     string // of a group message; a direct one is to its recipient's key
 	recipients []recipientState
 	waiting    []func(error) // repeats that came before the commit
+	one        [1]recipientState
+	messageID  [messageIDSize]byte
+	committed  bool
+}
+
+const messageIDSize = 32 // characters
+
+// targetSpec is the target as the sender wrote it.
+func (s *sent) targetSpec() string {
+	if s.target == "" {
+		return s.one[0].to.key.String()
+	}
+	return s.target
 }
 
 func newRecent(max int) *recent { return &recent{byID: make(map[string]*sent), max: max} }

@@ -26,6 +26,8 @@ type outgoing struct {
 	entry  *sent
 	start  time.Time
 	reqID  string
+	msg    queue.Message       // for the queue; its slices are used again
+	done   func(uint64, error) // committed, bound once
 }
 
 var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
@@ -86,7 +88,7 @@ func (c *conn) repeatLocked(s *sent, reqID string) {
 			c.ackRefused(reqID, s.clientID, c.srv.storeError("queue message", err))
 			return
 		}
-		c.ack(reqID, s.clientID, s.messageID)
+		c.ack(reqID, s.clientID, s.messageID[:])
 	}
 	if s.committed {
 		answer(nil)
@@ -126,7 +128,7 @@ func (c *conn) acceptLocked(v *protocol.SendView, now time.Time) (*outgoing, err
 	o.remember(m, v)
 	o.row = messageRow{
 		class: classOf(v.Priority), noReceipt: o.side || !c.receipts, created: now.UnixMilli(), sender: sender, member: p.key,
-		messageID: []byte(o.entry.messageID), clientID: v.ID, target: v.TargetSpec,
+		messageID: o.entry.messageID[:], clientID: v.ID, target: v.TargetSpec,
 		name: []byte(m.nameLocked(p)),
 	}
 	return o, nil
@@ -135,14 +137,18 @@ func (c *conn) acceptLocked(v *protocol.SendView, now time.Time) (*outgoing, err
 // remember enters the message into the sender's memory, for repeats and message_status.
 func (o *outgoing) remember(m *mesh, v *protocol.SendView) {
 	id := string(v.ID)
-	o.entry = &sent{
-		clientID: id, messageID: protocol.MessageID(m.id, o.member.key, id), target: string(v.TargetSpec),
-		recipients: make([]recipientState, len(o.to)),
+	s := &sent{clientID: id}
+	copy(s.messageID[:], protocol.MessageID(m.id, o.member.key, id))
+	if len(o.to) == 1 && len(o.wraps) == 0 {
+		s.recipients = s.one[:]
+	} else {
+		s.target, s.recipients = string(v.TargetSpec), make([]recipientState, len(o.to))
 	}
 	for i, a := range o.to {
-		o.entry.recipients[i].key = a.key
+		s.recipients[i].to = a
 	}
-	o.member.recent.add(o.entry)
+	o.entry = s
+	o.member.recent.add(s)
 }
 
 // senderLocked is the key that the message is from: the connection's, or that of an ended session of the same member.
@@ -244,27 +250,33 @@ func (o *outgoing) queueOf(a *address) queue.Recipient {
 // put hands the message to the queue.
 func (o *outgoing) put(v *protocol.SendView, now time.Time) {
 	s := o.conn.srv
-	n := 0
-	for range o.to {
-		n += o.row.size() + wrapSize
+	o.msg.Class, o.msg.Expires = o.row.class, now.Add(s.limits.Retention).UnixMilli()
+	n := nonceSize + len(v.Ciphertext)
+	for i := range o.to {
+		if len(o.wraps) > 0 {
+			o.row.wrap = append(o.row.wrap[:0], o.wraps[i]...)
+		}
+		n += o.row.size()
 	}
-	buf := make([]byte, 0, n+nonceSize+len(v.Ciphertext))
-	msg := queue.Message{
-		To: make([]queue.Recipient, len(o.to)), Headers: make([][]byte, len(o.to)),
-		Class: o.row.class, Expires: now.Add(s.limits.Retention).UnixMilli(),
-	}
+	buf := make([]byte, 0, n)
 	for i, a := range o.to {
 		if len(o.wraps) > 0 {
 			o.row.wrap = append(o.row.wrap[:0], o.wraps[i]...)
 		}
 		start := len(buf)
 		buf = o.row.appendTo(buf)
-		msg.To[i], msg.Headers[i] = o.queueOf(a), buf[start:len(buf):len(buf)]
+		o.msg.To, o.msg.Headers = append(o.msg.To, o.queueOf(a)), append(o.msg.Headers, buf[start:len(buf):len(buf)])
 	}
 	start := len(buf)
 	buf = append(append(buf, v.Nonce...), v.Ciphertext...)
-	msg.Body = buf[start:]
-	s.queue.Put(msg, o.committed)
+	o.msg.Body = buf[start:]
+	if len(o.to) == 1 {
+		o.msg.Owned = buf
+	}
+	if o.done == nil {
+		o.done = o.committed
+	}
+	s.queue.Put(o.msg, o.done)
 }
 
 // committed is called on the queue's committer when the message is on disk, or is not.
@@ -276,7 +288,7 @@ func (o *outgoing) committed(_ uint64, err error) {
 	if err != nil {
 		c.ackRefused(o.reqID, o.entry.clientID, c.srv.storeError("queue message", err))
 	} else {
-		c.ack(o.reqID, o.entry.clientID, o.entry.messageID)
+		c.ack(o.reqID, o.entry.clientID, o.entry.messageID[:])
 		c.srv.metrics.acceptedBy[o.row.class].Inc()
 		c.srv.metrics.putTime.Observe(time.Since(o.start).Seconds())
 	}
@@ -289,12 +301,15 @@ func (o *outgoing) committed(_ uint64, err error) {
 func (o *outgoing) recycle() {
 	clear(o.to)
 	clear(o.wraps)
-	*o = outgoing{to: o.to[:0], wraps: o.wraps[:0]}
+	clear(o.msg.Headers)
+	*o = outgoing{
+		to: o.to[:0], wraps: o.wraps[:0], done: o.done, msg: queue.Message{To: o.msg.To[:0], Headers: o.msg.Headers[:0]},
+	}
 	outgoings.Put(o)
 }
 
-func (c *conn) ack(reqID, id, messageID string) {
-	c.enqueue(func(dst []byte) []byte { return protocol.AppendAck(dst, []byte(reqID), []byte(id), []byte(messageID)) })
+func (c *conn) ack(reqID, id string, messageID []byte) {
+	c.enqueue(func(dst []byte) []byte { return protocol.AppendAck(dst, []byte(reqID), []byte(id), messageID) })
 }
 
 // ackRefused answers a send that was not taken.

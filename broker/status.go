@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 
@@ -26,17 +27,15 @@ func (c *conn) handleMessageStatus(tag protocol.Tag, frame []byte) error {
 	s, err := c.member.recent.find(f.MessageID)
 	answer := protocol.MessageState{Tag: protocol.Tag{Type: protocol.TypeMessageState, ReqID: tag.ReqID}}
 	if err == nil {
-		answer.MessageID, answer.TargetSpec = s.messageID, s.target
+		answer.MessageID, answer.TargetSpec = string(s.messageID[:]), s.targetSpec()
 		answer.Delivered = true
 		for _, r := range s.recipients {
-			state := protocol.RecipientState{Pubkey: r.key.String(), Status: string(protocol.StateQueued), At: r.at}
+			state := protocol.RecipientState{Pubkey: r.to.key.String(), Status: string(protocol.StateQueued), At: r.at}
 			if r.state != "" {
 				state.Status = string(r.state)
 			}
 			answer.Delivered = answer.Delivered && r.state == protocol.StateDelivered
-			if a := m.addresses[r.key]; a != nil {
-				state.Name = m.nameLocked(a.member)
-			}
+			state.Name = m.nameLocked(r.to.member)
 			answer.Recipients = append(answer.Recipients, state)
 		}
 	}
@@ -50,7 +49,7 @@ func (c *conn) handleMessageStatus(tag protocol.Tag, frame []byte) error {
 
 // recipientState is what became of a message for one recipient.
 type recipientState struct {
-	key   crypto.PublicKey
+	to    *address
 	state protocol.State // "" while it is queued
 	at    int64          // Unix ms
 }
@@ -59,10 +58,10 @@ type recipientState struct {
 func (r *recent) find(id string) (*sent, error) {
 	var found *sent
 	for _, s := range r.ring {
-		if !s.committed || !strings.HasPrefix(s.messageID, id) && !strings.HasPrefix(s.clientID, id) {
+		if !s.committed || !bytes.HasPrefix(s.messageID[:], []byte(id)) && !strings.HasPrefix(s.clientID, id) {
 			continue
 		}
-		if s.messageID == id || s.clientID == id {
+		if string(s.messageID[:]) == id || s.clientID == id {
 			return s, nil
 		}
 		if found != nil && found != s {
@@ -89,7 +88,7 @@ func (m *mesh) noteState(sender crypto.PublicKey, clientID []byte, recipient cry
 		return
 	}
 	for i := range s.recipients {
-		if s.recipients[i].key == recipient {
+		if s.recipients[i].to.key == recipient {
 			s.recipients[i].state, s.recipients[i].at = state, at
 		}
 	}

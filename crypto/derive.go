@@ -10,6 +10,9 @@ import (
 // Hash is BLAKE2b-256 of the parts one after the other. Where the parts begin is
 // not hashed: who needs that frames them.
 func Hash(parts ...[]byte) [32]byte {
+	if len(parts) == 1 { // without allocation
+		return blake2b.Sum256(parts[0])
+	}
 	h, err := blake2b.New256(nil)
 	if err != nil {
 		panic("crypto: blake2b: " + err.Error())

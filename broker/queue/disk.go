@@ -20,7 +20,9 @@ const (
 	defaultMemoryLimit = 32 << 20
 	// defaultJournalLimit is some seconds of flushing at bbolt's rate.
 	defaultJournalLimit = 256 << 20
-	defaultFlushEvery   = 500 * time.Millisecond
+	// defaultFlushEvery is longer than a recipient who is there needs, also in
+	// a burst: what he acknowledges in time never touches bbolt.
+	defaultFlushEvery = 2 * time.Second
 )
 
 // Options of Open; the zero value works.
@@ -30,7 +32,7 @@ type Options struct {
 	MemoryLimit  int64            // bytes of rows held in memory; zero means 32 MiB
 	SegmentSize  int64            // bytes of a journal segment; zero means 4 MiB
 	JournalLimit int64            // bytes of segments beyond which commits wait for the flush; zero means 256 MiB
-	FlushEvery   time.Duration    // zero means 500 ms
+	FlushEvery   time.Duration    // zero means 2 s
 	Logger       *slog.Logger     // nil discards
 }
 

@@ -24,9 +24,10 @@ type target struct {
 var putRecords = sync.Pool{New: func() any { return new(putRecord) }}
 
 // Put implements Queue. It panics on a message without recipients, with
-// another number of headers, or of an unknown class.
+// another number of headers, of an unknown class, or with an Owned that is not
+// the length of header and body.
 func (d *Disk) Put(m Message, done func(lsn uint64, err error)) {
-	if len(m.To) == 0 || len(m.To) != len(m.Headers) || m.Class >= classes {
+	if len(m.To) == 0 || len(m.To) != len(m.Headers) || m.Class >= classes || m.Owned != nil && !m.ownedWell() {
 		panic("queue: malformed message")
 	}
 	p := putRecords.Get().(*putRecord)
@@ -45,6 +46,11 @@ func (d *Disk) Put(m Message, done func(lsn uint64, err error)) {
 			done(0, err)
 		}
 	}
+}
+
+// ownedWell tells whether Owned is what it must be.
+func (m *Message) ownedWell() bool {
+	return len(m.To) == 1 && len(m.Owned) == len(m.Headers[0])+len(m.Body)
 }
 
 // makeRows appends a row for each recipient, with copies of the bytes while
@@ -67,7 +73,11 @@ func (d *Disk) makeRows(m *Message, rows []target) []target {
 		if group {
 			own = nil
 		}
-		if n := len(h) + len(own); d.hold(n) {
+		switch n := len(h) + len(own); {
+		case !d.hold(n):
+		case m.Owned != nil:
+			r.data = m.Owned
+		default:
 			r.data = append(append(make([]byte, 0, n), h...), own...)
 		}
 		rows = append(rows, target{row: r})

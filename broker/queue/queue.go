@@ -19,8 +19,8 @@ const (
 	classes = 3
 )
 
-// Message is what Put takes. It is copied: the caller may use its slices again
-// when Put returns.
+// Message is what Put takes. It is copied, unless Owned says otherwise: the
+// caller may use its slices again when Put returns.
 type Message struct {
 	// To holds one recipient, or the distinct recipients of a group message.
 	To []Recipient
@@ -30,6 +30,9 @@ type Message struct {
 	Body    []byte
 	Class   Class
 	Expires int64 // Unix milliseconds; zero means never
+	// Owned is Headers[0] and Body in one slice that becomes the queue's; nil
+	// means that there is none. For one recipient only.
+	Owned []byte
 }
 
 // Row is one message as its recipient sees it. Header and Body must not be
