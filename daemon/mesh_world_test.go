@@ -39,6 +39,7 @@ type world struct {
 	owner     *crypto.PrivateKey
 	charter   *protocol.Statement
 	nodes     []*node
+	evils     []*evil // brokers that lie
 
 	alice, bob, cathy *node
 }
@@ -58,7 +59,8 @@ type node struct {
 	done   chan struct{}
 
 	mu    sync.Mutex
-	cut   bool // no connection opens
+	via   *pipeListener // an evil broker between this node and the real one; nil: none
+	cut   bool          // no connection opens
 	conns []net.Conn
 }
 
@@ -147,6 +149,9 @@ func (w *world) close() {
 			w.Errorf("%s: %v", n.name, err)
 		}
 		n.db.Close()
+	}
+	for _, e := range w.evils {
+		e.end()
 	}
 	w.closeBroker()
 }
@@ -265,6 +270,9 @@ func (n *node) learn(statements ...*protocol.Statement) {
 func (n *node) dial(context.Context, string, string) (net.Conn, error) {
 	n.mu.Lock()
 	cut, l := n.cut, n.listener.Load()
+	if n.via != nil {
+		l = n.via
+	}
 	n.mu.Unlock()
 	if cut {
 		return nil, errors.New("network is unreachable")

@@ -1,0 +1,193 @@
+package daemon
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+func TestEvilNamesSwapped(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		a, c := w.alice.m.self.String(), w.cathy.m.self.String()
+		e.lies(func(f frame) []frame {
+			if !f.is(protocol.TypePush, protocol.TypePeersList, protocol.TypePresence, protocol.TypeMembersList, protocol.TypeMembership) {
+				return []frame{f}
+			}
+			return []frame{f.replaced(`"displayName":"alice"`, `"displayName":"cathy"`, `"displayName":"cathy"`, `"displayName":"alice"`,
+				`"senderName":"alice"`, `"senderName":"cathy"`, `"senderName":"cathy"`, `"senderName":"alice"`)}
+		})
+		w.bob.restart()
+		synctest.Wait()
+		for name, key := range map[string]string{"alice": a, "cathy": c} {
+			target, err := w.bob.m.resolve(name)
+			if err != nil || target.spec != key {
+				t.Errorf("%s is %s, %v", name, target.spec, err)
+			}
+		}
+		for _, p := range w.bob.m.peers() {
+			if (p.Name == "alice") != (p.MemberPubkey == a) {
+				t.Errorf("%s is shown as %s", p.Pubkey, p.Name)
+			}
+		}
+		w.alice.send("bob", "it is me")
+		w.bob.want("alice: it is me")
+		w.bob.send("cathy", "for you alone")
+		w.cathy.want("bob: for you alone")
+	})
+}
+
+// Somebody comes by a link and calls himself bob: he is bob-2. One whom a careless admin certifies as a second bob is listed
+// by his key, and the bare name stays with the first.
+func TestEvilCallsHimselfBob(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		mallory := w.joined("bob", w.alice.link(1).Link)
+		mallory.start()
+		pass(time.Second)
+		second := crypto.GenerateKey()
+		cert := w.certify(second.Public(), "bob", protocol.RoleMember)
+		for _, n := range []*node{w.alice, w.bob, w.cathy} {
+			n.learn(cert)
+		}
+		mallory.send("cathy", "hi, bob here")
+		synctest.Wait()
+		w.cathy.want("bob-2: hi, bob here")
+		if got := w.cathy.m.trust.nameOf(second.Public()); got != "bob~"+second.Public().String()[:4] {
+			t.Errorf("the second bob is called %s", got)
+		}
+		target, err := w.alice.m.resolve("bob")
+		if err != nil || target.key != w.bob.m.self {
+			t.Errorf("bob is %v, %v", target, err)
+		}
+	})
+}
+
+// The broker gives out another key for alice wherever it names hers: what bob seals goes to the certified one.
+func TestEvilKeySubstituted(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		mallory := crypto.GenerateKey()
+		a, m := w.alice.m.self.String(), mallory.Public().String()
+		e.lies(func(f frame) []frame { return []frame{f.replaced(a, m)} })
+		w.bob.restart()
+		synctest.Wait()
+		w.bob.send("alice", "the password")
+		synctest.Wait()
+		w.alice.want("bob: the password")
+		for _, f := range e.uttered(protocol.TypeSend) {
+			if f.str("targetSpec") != a {
+				t.Errorf("sealed to %s", f.str("targetSpec"))
+			}
+		}
+		w.bob.send("*", "to all")
+		synctest.Wait()
+		for _, f := range e.uttered(protocol.TypeSend) {
+			if keys, ok := f["keys"].(map[string]any); ok && keys[m] != nil {
+				t.Error("mallory got a wrap")
+			}
+		}
+	})
+}
+
+// The broker adds a member: with a certificate that he signed himself, with one of another mesh, with none.
+func TestEvilMemberAdded(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		mallory := crypto.GenerateKey()
+		k := mallory.Public()
+		own := w.sign(&protocol.Cert{Mesh: w.charter.Mesh(), Issuer: k, Member: k, Name: "mallory", Role: protocol.RoleMember, Issued: 1}, mallory)
+		charter := w.sign(&protocol.Charter{Owner: k, Created: 1, Slug: "acme"}, mallory)
+		foreign := w.sign(&protocol.Cert{Mesh: charter.Mesh(), Issuer: k, Member: k, Name: "mallory", Role: protocol.RoleMember, Issued: 1}, mallory)
+		session := w.sign(&protocol.Session{
+			Mesh: w.charter.Mesh(), Member: k, Session: k, Label: "mallory", Issued: time.Now().UnixMilli(), Expires: time.Now().Add(time.Hour).UnixMilli(),
+		}, mallory, mallory)
+		item := protocol.MemberItem{Pubkey: k.String(), Certs: []string{own.Text(), foreign.Text()}, Sessions: []string{session.Text()}, Online: true, Name: "mallory"}
+		e.say(frameOf(protocol.Membership{Tag: protocol.Tag{Type: protocol.TypeMembership}, Members: []protocol.MemberItem{item}}))
+		e.say(frameOf(protocol.Log{Tag: protocol.Tag{Type: protocol.TypeLog}, Statements: []string{own.Text(), charter.Text(), foreign.Text()}, Cursor: 99}))
+		e.say(frameOf(protocol.Presence{Tag: protocol.Tag{Type: protocol.TypePresence}, Peers: []protocol.PeerItem{{
+			Pubkey: k.String(), MemberPubkey: k.String(), DisplayName: "mallory", PeerRole: protocol.RoleSession, Session: session.Text(), Visible: true,
+		}}}))
+		if _, err := w.bob.m.resolve("mallory"); protocol.CodeOf(err) != protocol.CodeNotFound {
+			t.Errorf("bob may write to mallory: %v", err)
+		}
+		if slices.ContainsFunc(w.bob.m.peers(), func(p protocol.PeerInfo) bool { return strings.Contains(p.Name, "mallory") || p.Pubkey == k.String() }) {
+			t.Error("mallory is among the peers")
+		}
+		e.say(w.bob.forge(w.bob, mallory))
+		w.bob.want() // held, not shown
+		w.bob.send("*", "to all")
+		synctest.Wait()
+		for _, f := range e.uttered(protocol.TypeSend) {
+			if keys, _ := f["keys"].(map[string]any); keys[k.String()] != nil {
+				t.Error("mallory got a wrap")
+			}
+		}
+	})
+}
+
+// The broker hides certificates from bob: a message of one whom he does not know waits without being shown, and is shown when
+// the certificate comes.
+func TestEvilCertificatesStripped(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		known := []string{w.alice.m.self.String(), w.bob.m.self.String(), w.cathy.m.self.String()}
+		e.lies(func(f frame) []frame {
+			switch {
+			case f.is(protocol.TypeMembersList, protocol.TypeMembership):
+				kept := []any{}
+				for _, m := range f["members"].([]any) {
+					if slices.Contains(known, frame(m.(map[string]any)).str("pubkey")) {
+						kept = append(kept, m)
+					}
+				}
+				return []frame{f.with("members", kept)}
+			case f.is(protocol.TypeLog):
+				return []frame{f.with("statements", nil)}
+			}
+			return []frame{f}
+		})
+		dave := w.joined("dave", w.alice.link(1).Link)
+		dave.start()
+		pass(time.Second)
+		dave.learn(w.cert(w.bob))
+		dave.send("bob", "hello bob")
+		pass(time.Second)
+		w.bob.want()
+		e.lies(nil)
+		w.bob.restart()
+		pass(time.Minute)
+		w.bob.want("dave: hello bob")
+	})
+}
+
+// The broker announces less than it can do: bob refuses it as a downgrade, and sends it nothing.
+func TestEvilCapabilitiesStripped(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		e.lies(func(f frame) []frame {
+			if f.is(protocol.TypeChallenge) {
+				return []frame{f.with("capabilities", []string{protocol.CapReceipts})}
+			}
+			return []frame{f}
+		})
+		w.bob.stop()
+		e.mu.Lock()
+		e.sent = nil
+		e.mu.Unlock()
+		w.bob.send("alice", "secret")
+		w.bob.db.Close()
+		w.bob.open()
+		w.bob.start()
+		pass(time.Minute)
+		h := w.bob.m.health()
+		if h.State != protocol.ConnRefused || h.ErrorCode != protocol.CodeDowngrade {
+			t.Errorf("health %+v", h)
+		}
+		if n := len(e.uttered(protocol.TypeHello)) + len(e.uttered(protocol.TypeSend)); n != 0 {
+			t.Errorf("%d frames to a broker that cannot serve safely", n)
+		}
+		e.lies(nil)
+		pass(2 * time.Minute)
+		w.alice.want("bob: secret")
+	})
+}

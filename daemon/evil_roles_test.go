@@ -1,0 +1,428 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+func (w *world) ban(by *crypto.PrivateKey, target crypto.PublicKey, keep ...protocol.ID) *protocol.Statement {
+	w.Helper()
+	return w.sign(&protocol.Revoke{
+		Mesh: w.charter.Mesh(), Issuer: by.Public(), Kind: protocol.RevokeKey, Target: target, Keep: keep, At: time.Now().Unix(),
+	}, by)
+}
+
+func (w *world) member(by *crypto.PrivateKey, key crypto.PublicKey, name string, issued int64) *protocol.Statement {
+	w.Helper()
+	return w.sign(&protocol.Cert{
+		Mesh: w.charter.Mesh(), Issuer: by.Public(), Member: key, Name: name, Role: protocol.RoleMember, Issued: issued,
+	}, by)
+}
+
+// push hands statements to a daemon as the broker does.
+func (e *evil) tell(statements ...*protocol.Statement) {
+	f := protocol.Log{Tag: protocol.Tag{Type: protocol.TypeLog}, Cursor: 1000}
+	for _, s := range statements {
+		f.Statements = append(f.Statements, s.Text())
+	}
+	e.say(frameOf(f))
+}
+
+// Cathy was an admin. After her removal she signs certificates and bans with dates of before: they count for nothing, but
+// what the owner kept does.
+func TestEvilBackdatedByRemovedAdmin(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		dave, mallory := crypto.GenerateKey().Public(), crypto.GenerateKey().Public()
+		early := time.Now().Add(-time.Hour).Unix()
+		kept := w.member(w.cathy.m.key, dave, "dave", early)
+		e.tell(w.certify(w.cathy.m.self, "cathy", protocol.RoleAdmin), kept)
+		if !w.bob.m.trust.current().Verified(dave) {
+			t.Fatal("an admin's certificate does not count")
+		}
+		e.tell(w.ban(w.owner, w.cathy.m.self, kept.ID))
+		e.tell(w.member(w.cathy.m.key, mallory, "mallory", early), w.sign(&protocol.Revoke{
+			Mesh: w.charter.Mesh(), Issuer: w.cathy.m.self, Kind: protocol.RevokeKey, Target: w.bob.m.self, At: early,
+		}, w.cathy.m.key))
+		v := w.bob.m.trust.current()
+		if v.Verified(mallory) || !v.Verified(w.bob.m.self) || !v.Verified(dave) || v.Verified(w.cathy.m.self) {
+			t.Errorf("members: %+v", v.Members())
+		}
+	})
+}
+
+// Two admins remove each other, each other's work, and the owner: nothing happens. Each admits a dave: both are members, and
+// none of them is just "dave".
+func TestEvilTwoAdminsAtOnce(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		promote := w.certify(w.cathy.m.self, "cathy", protocol.RoleAdmin)
+		a, c := w.alice.m.key, w.cathy.m.key
+		one, two := crypto.GenerateKey().Public(), crypto.GenerateKey().Public()
+		at := time.Now().Unix()
+		e.tell(promote)
+		e.tell(w.ban(a, c.Public()), w.ban(c, a.Public()), w.ban(a, w.owner.Public()), w.ban(c, w.owner.Public()),
+			w.member(a, one, "dave", at), w.member(c, two, "dave", at))
+		v := w.bob.m.trust.current()
+		if !v.IsAdmin(a.Public()) || !v.IsAdmin(c.Public()) || !v.Verified(a.Public()) || !v.Verified(c.Public()) || !v.Verified(one) || !v.Verified(two) {
+			t.Errorf("members: %+v", v.Members())
+		}
+		_, err := w.bob.m.resolve("dave")
+		if protocol.CodeOf(err) != protocol.CodeAmbiguous {
+			t.Errorf("dave: %v", err)
+		}
+		for _, key := range []crypto.PublicKey{one, two} {
+			if got := w.bob.m.trust.nameOf(key); got != "dave~"+key.String()[:4] {
+				t.Errorf("named %s", got)
+			}
+		}
+	})
+}
+
+func TestEvilAdminBansAdmin(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		e.tell(w.certify(w.cathy.m.self, "cathy", protocol.RoleAdmin))
+		synctest.Wait()
+		e.tell(w.ban(w.cathy.m.key, w.alice.m.self))
+		w.alice.send("bob", "still here")
+		w.bob.want("alice: still here")
+		if !w.bob.m.trust.current().IsAdmin(w.alice.m.self) {
+			t.Error("an admin removed an admin")
+		}
+	})
+}
+
+// A thief of the owner key hands the mesh over to himself; the recovery key takes it back. In whatever order a member hears
+// of it, the recovery key wins, and what the thief signed since is void.
+func TestEvilThiefAndRecovery(t *testing.T) {
+	owner, recovery, thief, mended, next := crypto.GenerateKey(), crypto.GenerateKey(), crypto.GenerateKey(), crypto.GenerateKey(), crypto.GenerateKey()
+	w := &world{TB: t, owner: owner}
+	w.charter = w.sign(&protocol.Charter{Owner: owner.Public(), Recovery: recovery.Public(), Created: 1, Slug: "acme"}, owner)
+	mesh := w.charter.Mesh()
+	alice := crypto.GenerateKey().Public()
+	admin := w.certify(alice, "alice", protocol.RoleAdmin)
+	theft := w.sign(&protocol.OwnerChange{Mesh: mesh, By: owner.Public(), N: 1, New: thief.Public(), Recovery: recovery.Public()}, owner)
+	back := w.sign(&protocol.OwnerChange{Mesh: mesh, By: recovery.Public(), N: 1, New: mended.Public(), Recovery: next.Public(), Keep: []protocol.ID{admin.ID}}, recovery)
+	ban := w.ban(thief, alice)
+	grab := w.sign(&protocol.OwnerChange{Mesh: mesh, By: owner.Public(), N: 1, New: thief.Public(), Recovery: thief.Public()}, owner) // may not
+	late := w.sign(&protocol.OwnerChange{Mesh: mesh, By: thief.Public(), N: 2, New: crypto.GenerateKey().Public(), Recovery: recovery.Public()}, thief)
+	for name, order := range map[string][]*protocol.Statement{
+		"the thief first":    {admin, theft, ban, late, grab, back},
+		"the recovery first": {admin, back, theft, ban, late, grab},
+		"upside down":        {back, grab, late, ban, theft, admin},
+	} {
+		db, err := openStore(filepath.Join(t.TempDir(), "daemon.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		trust, err := loadTrust(db, mesh, time.Now, w.charter)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range order {
+			if _, err := trust.merge(s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		check := func(v *protocol.View) {
+			if v.Owner() != mended.Public() || v.Recovery() != next.Public() || v.N() != 1 || v.Fork() || !v.IsAdmin(alice) || !v.Verified(alice) {
+				t.Errorf("%s: owner %s, hand-overs %d, alice %v", name, v.Owner().Short(), v.N(), v.Verified(alice))
+			}
+		}
+		check(trust.current())
+		again, err := loadTrust(db, mesh, time.Now, w.charter) // a restart remembers the same
+		if err != nil {
+			t.Fatal(err)
+		}
+		check(again.current())
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// Bob kept an old link. After his removal the one of several uses is closed, his own enrolment is worth nothing, and the
+// broker cannot make him a member.
+func TestEvilBannedWithOldLink(t *testing.T) {
+	story(t, func(w *world) {
+		many := w.alice.link(5)
+		eve := w.joined("eve", many.Link)
+		eve.start()
+		pass(time.Second)
+		if err := w.alice.m.ban(context.Background(), eve.m.self, ""); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Second)
+		link, err := protocol.ParseLink(many.Link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := crypto.GenerateKey()
+		for _, k := range []*crypto.PrivateKey{eve.m.key, key} {
+			enrol := w.sign(&protocol.Enrol{Mesh: w.charter.Mesh(), Link: link.Key.Public(), Member: k.Public(), Name: "eve", At: time.Now().Add(-time.Hour).Unix()}, link.Key, k)
+			for _, n := range []*node{w.alice, w.bob} {
+				if err := n.m.trust.current().Invited(link.Invite, enrol, n.now()); err == nil {
+					t.Errorf("%s takes %s in again", n.name, k.Public().Short())
+				}
+				if _, err := n.m.trust.learn(nil, []enrolment{{link.Invite, enrol}}); err != nil {
+					t.Fatal(err)
+				}
+				n.m.chore(func(c *chores) { c.duties = true })
+			}
+		}
+		pass(time.Minute)
+		for _, k := range []crypto.PublicKey{eve.m.self, key.Public()} {
+			if got := w.alice.m.trust.trust(k); got != protocol.TrustUnverified {
+				t.Errorf("alice: %s", got)
+			}
+		}
+	})
+}
+
+// A link that expired, used with an earlier date: the reader's clock counts. And used once too often.
+func TestEvilLinkWithEarlierDate(t *testing.T) {
+	story(t, func(w *world) {
+		info, err := w.alice.m.invite(context.Background(), protocol.InviteRequest{Expires: time.Now().Add(time.Hour).Unix(), Uses: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		link, err := protocol.ParseLink(info.Link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made := time.Now()
+		pass(2 * time.Hour)
+		key := crypto.GenerateKey()
+		enrol := w.sign(&protocol.Enrol{Mesh: w.charter.Mesh(), Link: link.Key.Public(), Member: key.Public(), Name: "dave", At: made.Unix()}, link.Key, key)
+		for _, n := range []*node{w.alice, w.bob} {
+			if _, err := n.m.trust.learn(nil, []enrolment{{link.Invite, enrol}}); err != nil {
+				t.Fatal(err)
+			}
+			n.m.chore(func(c *chores) { c.duties = true })
+		}
+		pass(time.Minute)
+		for _, n := range []*node{w.alice, w.bob} {
+			if got := n.m.trust.trust(key.Public()); got != protocol.TrustUnverified {
+				t.Errorf("%s: %s", n.name, got)
+			}
+		}
+	})
+}
+
+// A ban lands while alice's outbox is full of messages to bob: not one of them leaves.
+func TestEvilBanWhileOutboxIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.bob, w.cathy = w.admitted("bob"), w.admitted("cathy")
+		e := w.alice.corrupt()
+		for _, n := range w.nodes {
+			n.start()
+			synctest.Wait()
+		}
+		w.alice.unplug()
+		var direct []string
+		for i := range 50 {
+			direct = append(direct, w.alice.send("bob", fmt.Sprint("secret ", i)))
+			w.alice.send("*", fmt.Sprint("to all ", i))
+		}
+		ban := w.ban(w.owner, w.bob.m.self)
+		if err := w.cathy.m.publish(context.Background(), ban.Text()); err != nil {
+			t.Fatal(err)
+		}
+		w.alice.plug()
+		pass(time.Minute)
+		for _, f := range e.uttered(protocol.TypeSend) {
+			if keys, _ := f["keys"].(map[string]any); f.str("targetSpec") == w.bob.m.self.String() || keys[w.bob.m.self.String()] != nil {
+				t.Fatalf("sent to the removed: %v", f.str("id"))
+			}
+		}
+		w.alice.wantState(direct[49], protocol.StateDead, protocol.ProofSelf)
+		if n := len(w.cathy.messages(nil)); n != 50 {
+			t.Errorf("cathy got %d of 50", n)
+		}
+	})
+}
+
+// The broker hides a removal from bob. A message of one who knows tells him that something is hidden, and the two settle it
+// sealed, past the broker.
+func TestEvilHiddenRevocationHeals(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		gone := w.ban(w.owner, w.cathy.m.self)
+		e.lies(func(f frame) []frame {
+			if f.is(protocol.TypeLog) {
+				kept := []any{}
+				list, _ := f["statements"].([]any)
+				for _, s := range list {
+					if s != any(gone.Text()) {
+						kept = append(kept, s)
+					}
+				}
+				return []frame{f.with("statements", kept)}
+			}
+			return []frame{f}
+		})
+		if err := w.alice.m.publish(context.Background(), gone.Text()); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		if !w.bob.m.trust.current().Verified(w.cathy.m.self) {
+			t.Fatal("bob knows: nothing is hidden")
+		}
+		w.alice.send("bob", "by the way")
+		pass(time.Minute)
+		if w.bob.m.trust.current().Verified(w.cathy.m.self) {
+			t.Error("bob still believes cathy")
+		}
+		if w.alice.m.trust.current().Digest() != w.bob.m.trust.current().Digest() {
+			t.Error("the digests differ")
+		}
+		w.bob.want("alice: by the way")
+	})
+}
+
+// The broker says that bob is banned: he does not believe it and comes back.
+func TestEvilFalse4002(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		e.say(frame{"type": "error", "code": "revoked", "message": "this key was revoked"})
+		e.mu.Lock()
+		c := e.client.ws
+		e.mu.Unlock()
+		c.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(protocol.CloseBanned, "banned"), time.Now().Add(time.Second))
+		synctest.Wait()
+		pass(2 * time.Minute)
+		if h := w.bob.m.health(); h.State != protocol.ConnOpen {
+			t.Errorf("bob gave up: %+v", h)
+		}
+		w.alice.send("bob", "are you there?")
+		w.bob.want("alice: are you there?")
+		if info := w.bob.m.info(); info.Trust != protocol.TrustVerified {
+			t.Errorf("bob believes the broker: %+v", info)
+		}
+	})
+}
+
+// A hello that was recorded lets nobody in: not on another connection, not after a restart of the broker.
+func TestEvilRecordedHello(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		recorded := e.uttered(protocol.TypeHello)[0]
+		w.bob.stop()
+		replay := func(when string) {
+			d := websocket.Dialer{NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				return w.listener.Load().dial("10.0.0.99:1")
+			}}
+			ws, _, err := d.Dial(testURL, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ws.Close()
+			x := &evilConn{ws: ws}
+			x.write(frame{"type": protocol.TypeHelloChallenge, "meshId": string(w.charter.Mesh())})
+			_, _, err = ws.ReadMessage()
+			x.write(recorded)
+			_, b, err2 := ws.ReadMessage()
+			if err := errors.Join(err, err2); err != nil {
+				t.Fatal(err)
+			}
+			if f := parseFrame(b); !f.is("error") || f.str("code") != string(protocol.CodeUnauthorized) {
+				t.Errorf("%s: %v", when, f)
+			}
+		}
+		replay("at once")
+		w.closeBroker()
+		w.openBroker()
+		replay("after a restart")
+	})
+}
+
+// Receipts: forged by another member, taken from another message, and alice's own that come back to her.
+func TestEvilReceipts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.bob, w.cathy = w.admitted("bob"), w.admitted("cathy")
+		e := w.alice.corrupt()
+		var proofs []frame
+		e.lies(func(f frame) []frame { // alice hears of no receipt
+			if f.is(protocol.TypeReceipt) {
+				proofs = append(proofs, f)
+				return nil
+			}
+			return []frame{f}
+		})
+		for _, n := range w.nodes {
+			n.start()
+			synctest.Wait()
+		}
+		first := w.alice.send("bob", "one")
+		synctest.Wait()
+		if len(proofs) != 1 || proofs[0]["proof"] == nil {
+			t.Fatalf("receipts: %v", proofs)
+		}
+		w.bob.stop()
+		second := w.alice.send("bob", "two")
+		synctest.Wait()
+		receipt := func(id string, proof any) {
+			e.say(frame{"type": protocol.TypeReceipt, "receiptId": "r" + protocol.NewClientID(), "clientMessageId": id,
+				"recipient": w.bob.m.self.String(), "state": "read", "at": 1, "proof": proof})
+		}
+		unmoved := func(how string) {
+			t.Helper()
+			for _, r := range w.alice.wantMessage(second).Recipients {
+				if r.Proof == protocol.ProofPeer || r.State.Rank() > protocol.StateQueued.Rank() {
+					t.Errorf("%s: %+v", how, r)
+				}
+			}
+		}
+		receipt(second, proofs[0]["proof"])
+		unmoved("the receipt of another message")
+		forged, err := w.cathy.m.proof(&protocol.Header{ID: second, From: w.alice.m.self}, protocol.ReceiptBody{State: protocol.StateRead})
+		if err != nil {
+			t.Fatal(err)
+		}
+		receipt(second, forged)
+		unmoved("a receipt by cathy")
+		own, err := w.alice.m.proof(&protocol.Header{ID: second, From: w.bob.m.self}, protocol.ReceiptBody{State: protocol.StateRead})
+		if err != nil {
+			t.Fatal(err)
+		}
+		own.Sender = w.bob.m.self.String() // reflected: alice's own, as from bob
+		receipt(second, own)
+		unmoved("her own receipt")
+		receipt(second, nil)
+		unmoved("the broker's word for read")
+		// The recorded one is good for its own message, however late.
+		receipt(first, proofs[0]["proof"])
+		w.alice.wantState(first, protocol.StateDelivered, protocol.ProofPeer)
+	})
+}
+
+// Any shuffle of what members, admins and strangers sign ends in one view, and so in one digest.
+func TestEvilOrderDecidesNothing(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		mallory := crypto.GenerateKey()
+		all := []*protocol.Statement{
+			w.certify(w.cathy.m.self, "cathy", protocol.RoleAdmin), w.ban(w.cathy.m.key, w.bob.m.self), w.ban(w.owner, w.cathy.m.self),
+			w.ban(mallory, w.alice.m.self), w.member(mallory, mallory.Public(), "mallory", 1), w.member(w.bob.m.key, mallory.Public(), "mallory", 2),
+			w.ban(w.bob.m.key, w.bob.m.self),
+		}
+		w.alice.learn(all...)
+		slices.Reverse(all)
+		for _, s := range all {
+			e.tell(s, s)
+		}
+		if a, b := w.alice.m.trust.current(), w.bob.m.trust.current(); a.Digest() != b.Digest() || len(a.Members()) != len(b.Members()) {
+			t.Errorf("alice %+v\nbob %+v", a.Members(), b.Members())
+		}
+	})
+}
