@@ -66,6 +66,8 @@ var exits = map[protocol.Code]int{
 	protocol.CodeUnknownSession:   exitNotFound,
 	protocol.CodeUnknownType:      exitRefused,
 	protocol.CodeUsedUp:           exitRefused,
+	codeNoSuchKey:                 exitNotFound,
+	codeBadKeyRef:                 exitUsage,
 }
 
 // exitCode maps what a verb returned to the process's exit code.

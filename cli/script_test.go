@@ -47,6 +47,7 @@ func TestMain(m *testing.M) {
 //	next 'regexp'                  its next line matches; a group in it becomes NEXT
 //	forge expired 5                EXPIRED is a link that was good until the 5th second of 1970; forge foreign 9999999999 likewise
 //	fetch URL regexp               what is served there matches
+//	twins alice                    registers two API keys of hers that begin alike: TWIN1, TWIN2, and HEAD, which they share
 //	cert localhost                 makes localhost.pem and localhost-key.pem
 //	unfollow                       SIGINT ends it with exit code 0
 func TestScripts(t *testing.T) {
@@ -58,7 +59,7 @@ func TestScripts(t *testing.T) {
 			"broker": cmdBroker, "alice": person("alice"), "bob": person("bob"), "cathy": person("cathy"),
 			"exits": cmdExits, "parallel": cmdParallel, "set": cmdSet, "want": cmdWant, "count": cmdCount,
 			"keys": cmdKeys, "follow": cmdFollow, "next": cmdNext, "unfollow": cmdUnfollow,
-			"fetch": cmdFetch, "cert": cmdCert, "forge": cmdForge,
+			"fetch": cmdFetch, "cert": cmdCert, "forge": cmdForge, "twins": cmdTwins,
 		},
 	})
 }

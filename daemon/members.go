@@ -56,6 +56,9 @@ func (w *worker) takeMembers(items []protocol.MemberItem) error {
 		return err
 	}
 	for _, item := range items {
+		if err := w.takeKeys(item.APIKeys); err != nil {
+			return err
+		}
 		for _, text := range item.Sessions {
 			if err := w.takeSession(text); err != nil {
 				return err

@@ -210,7 +210,7 @@ func (m *mesh) sweepLoop(ctx context.Context) {
 func (m *mesh) sweep(hourly bool) {
 	steps := []func() error{m.sweepNumbers, m.giveUp}
 	if hourly {
-		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.sweep, m.trust.sweep)
+		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.sweep, m.trust.sweep, m.trust.sweepKeys)
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -187,6 +187,9 @@ func (m *mesh) addressable() []target {
 	for _, s := range m.trust.allSessions() {
 		session(s.Session, s.Member, s.Label)
 	}
+	for _, k := range m.trust.liveKeys() {
+		session(k.Key, k.Member, k.Label)
+	}
 	return all
 }
 

@@ -25,6 +25,7 @@ type trustState struct {
 	set      *protocol.Set
 	view     *protocol.View
 	sessions map[crypto.PublicKey]*protocol.Statement // newest session statement per key
+	apiKeys  map[crypto.PublicKey]*protocol.Statement // newest apikey statement per key
 	invited  map[crypto.PublicKey]enrolment
 	names    map[string]crypto.PublicKey // pinned: the first living key seen under a name
 	inPerson map[crypto.PublicKey]bool
@@ -55,6 +56,7 @@ func loadTrust(db *store.DB, mesh protocol.MeshID, now func() time.Time, charter
 	t := &trustState{
 		db: db, mesh: mesh, now: now,
 		sessions: make(map[crypto.PublicKey]*protocol.Statement),
+		apiKeys:  make(map[crypto.PublicKey]*protocol.Statement),
 		invited:  make(map[crypto.PublicKey]enrolment),
 		names:    make(map[string]crypto.PublicKey),
 		inPerson: make(map[crypto.PublicKey]bool),
@@ -112,12 +114,16 @@ func (t *trustState) readKnown(tx *store.Tx) error {
 	for k, v := range tx.Scan(bucketKnown, []byte(t.mesh), nil) {
 		kind, key := k[len(t.mesh)], crypto.PublicKey(k[len(t.mesh)+1:])
 		switch kind {
-		case 's':
+		case 's', 'k':
 			s, err := protocol.Parse(append([]byte(nil), v...))
 			if err != nil {
 				return fmt.Errorf("stored session statement: %w", err)
 			}
-			t.sessions[key] = s
+			if kind == 's' {
+				t.sessions[key] = s
+			} else {
+				t.apiKeys[key] = s
+			}
 		case 'e':
 			var row enrolmentRow
 			if err := json.Unmarshal(v, &row); err != nil {

@@ -1,0 +1,126 @@
+package daemon
+
+import (
+	"fmt"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// learnKeys takes apikey statements of members: the newest of each key.
+func (t *trustState) learnKeys(statements []*protocol.Statement) error {
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	var fresh []*protocol.Statement
+	t.mu.Lock()
+	for _, s := range statements {
+		body, ok := s.Body.(*protocol.APIKey)
+		if !ok || body.Mesh != t.mesh {
+			continue
+		}
+		if have := t.apiKeys[body.Key]; have == nil || s.Supersedes(have) {
+			fresh = append(fresh, s)
+		}
+	}
+	t.mu.Unlock()
+	if len(fresh) == 0 {
+		return nil
+	}
+	err := t.db.Commit(func(tx *store.Tx) error {
+		for _, s := range fresh {
+			key := s.Body.(*protocol.APIKey).Key
+			if err := tx.Put(bucketKnown, keyIn(t.mesh, []byte{'k'}, key[:]), s.Raw()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("keep API keys: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range fresh {
+		t.apiKeys[s.Body.(*protocol.APIKey).Key] = s
+	}
+	return nil
+}
+
+// liveKeys lists the API keys that can be written to: in their time, not revoked, of verified members, and able to read.
+func (t *trustState) liveKeys() (all []*protocol.APIKey) {
+	view, now := t.current(), t.now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.apiKeys {
+		if body := s.Body.(*protocol.APIKey); body.Can(protocol.KeyCapRead) && view.CheckSession(s, false, now) == nil {
+			all = append(all, body)
+		}
+	}
+	return all
+}
+
+// keyMember returns whose API key it is, or other when nothing is known of it.
+func (t *trustState) keyMember(key, other crypto.PublicKey) crypto.PublicKey {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s := t.apiKeys[key]; s != nil {
+		return s.Body.(*protocol.APIKey).Member
+	}
+	return other
+}
+
+// sweepKeys forgets API keys that can never be good again.
+func (t *trustState) sweepKeys() error {
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	view, now := t.current(), t.now()
+	var over []crypto.PublicKey
+	t.mu.Lock()
+	for key, s := range t.apiKeys {
+		switch protocol.CodeOf(view.CheckSession(s, false, now)) {
+		case protocol.CodeRevoked, protocol.CodeExpired:
+			over = append(over, key)
+		}
+	}
+	t.mu.Unlock()
+	if len(over) == 0 {
+		return nil
+	}
+	err := t.db.Commit(func(tx *store.Tx) error {
+		for _, key := range over {
+			if err := tx.Delete(bucketKnown, keyIn(t.mesh, []byte{'k'}, key[:])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forget API keys: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, key := range over {
+		delete(t.apiKeys, key)
+	}
+	return nil
+}
+
+// takeKeys learns the API keys that the broker lists with a member.
+func (w *worker) takeKeys(texts []string) error {
+	var statements []*protocol.Statement
+	for _, text := range texts {
+		if w.log.read[text] {
+			continue
+		}
+		s, err := protocol.ParseTextIn(w.m.meshID, text)
+		if err != nil {
+			continue
+		}
+		w.log.read[text] = true
+		if body, ok := s.Body.(*protocol.APIKey); ok && w.m.trust.current().Verified(body.Member) {
+			statements = append(statements, s)
+		}
+	}
+	return w.m.trust.learnKeys(statements)
+}

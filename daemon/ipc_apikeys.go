@@ -1,0 +1,84 @@
+package daemon
+
+import (
+	"encoding/hex"
+	"net/http"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+func (d *Daemon) handleAPIKeys(w http.ResponseWriter, r *http.Request) error {
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	all := []protocol.APIKeyInfo{}
+	for _, m := range meshes {
+		keys, err := m.apiKeys()
+		if err != nil {
+			return err
+		}
+		all = append(all, keys...)
+	}
+	return reply(w, all)
+}
+
+func (d *Daemon) handleCreateAPIKey(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.APIKeyRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.one(req.Mesh)
+	if err != nil {
+		return err
+	}
+	made, err := m.createAPIKey(req)
+	if err != nil {
+		return err
+	}
+	return reply(w, made)
+}
+
+func (d *Daemon) handleRevokeAPIKey(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.RevokeAPIKeyRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.one(req.Mesh)
+	if err != nil {
+		return err
+	}
+	done, err := m.revokeAPIKey(r.Context(), req.ID, req.Reason)
+	if err != nil {
+		return err
+	}
+	return reply(w, done)
+}
+
+func (d *Daemon) handleOpNonce(w http.ResponseWriter, r *http.Request) error {
+	m, err := d.one(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	nonce, err := m.opNonce()
+	if err != nil {
+		return err
+	}
+	return reply(w, protocol.OpNonce{Mesh: m.slug(), MeshID: string(m.id()), Nonce: hex.EncodeToString(nonce[:])})
+}
+
+func (d *Daemon) handleOp(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.OpRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.one(req.Mesh)
+	if err != nil {
+		return err
+	}
+	done, err := m.op(req)
+	if err != nil {
+		return err
+	}
+	return reply(w, done)
+}
