@@ -182,7 +182,7 @@ func fakeLaunchctl(args []string) error {
 	pid, _ := strconv.Atoi(string(boss))
 	isAgent := strings.Count(args[1], "/") == 2
 	switch {
-	case args[0] == "bootstrap" && pid != 0:
+	case args[0] == "bootstrap" && (pid != 0 || os.Remove(fakePath("busy")) == nil):
 		return errors.New("Bootstrap failed: 5: Input/output error")
 	case args[0] == "bootstrap":
 		return startLaunchd(args[2])
@@ -284,7 +284,8 @@ func playAgent([]string) error {
 	defer tick.Stop()
 	for {
 		select {
-		case <-term:
+		case <-term: // it takes its time, as a daemon does that has something to finish
+			<-time.After(100 * time.Millisecond)
 			return nil
 		case <-tick.C:
 		}

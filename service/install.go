@@ -72,9 +72,6 @@ func (e *StartError) Unwrap() error { return e.Err }
 
 // replace puts text in the place of old, which is empty when there was none; on an error old is back.
 func (s *Service) replace(ctx context.Context, old, text string) error {
-	if old == text {
-		return nil
-	}
 	if old != "" {
 		if err := s.manager.remove(ctx); err != nil {
 			return fmt.Errorf("take the old service out: %w", err)

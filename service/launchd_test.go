@@ -86,7 +86,8 @@ func TestLaunchAgent(t *testing.T) {
 		return err == nil && st.State == Running && st.PID != first.PID && strings.Contains(st.Detail, "started 2 times")
 	})
 
-	// Over a running agent: loaded anew.
+	// Over a running agent: loaded anew, once launchd is ready for that.
+	m.set("busy", "")
 	if done, err = s.Install(t.Context(), InstallOptions{}); err != nil || !done.Replaced {
 		t.Fatalf("%+v %v", done, err)
 	}

@@ -91,6 +91,13 @@ func TestHalfAnInstall(t *testing.T) {
 		if _, err := s.Install(t.Context(), InstallOptions{}); err != nil {
 			t.Fatal(err)
 		}
+		m.set("fail", "enable")
+		if _, err := Daemon(m.host, "/usr/bin/claudemesh", m.home()).Install(t.Context(), InstallOptions{}); err == nil {
+			t.Error("no error")
+		}
+		if ok, err := s.Current(); !ok {
+			t.Errorf("the old unit is not back: %v", err)
+		}
 		m.set("fail", "disable")
 		if err := s.Uninstall(t.Context()); err != nil || strings.Contains(m.files(), "claudemesh") {
 			t.Errorf("with a manager that does not disable: %v\n%s", err, m.files())
