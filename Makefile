@@ -1,7 +1,7 @@
 # make check is what a change must pass; make release-linux builds what is shipped.
 GO ?= go
 
-.PHONY: check test build release-linux cross fuzz deps
+.PHONY: check test e2e e2e-systemd build release-linux cross fuzz deps
 
 check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -10,6 +10,14 @@ check:
 
 test:
 	$(GO) test ./...
+
+# The real executable, as its users run it.
+e2e:
+	$(GO) test -tags e2e ./e2e
+
+# The same under a systemd of its own, in namespaces; takes root, and skips where that cannot be.
+e2e-systemd:
+	$(GO) test -tags 'e2e systemd' -run 'UnderSystemd|FailuresForReal' -v ./e2e
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -o claudemesh .
