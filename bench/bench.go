@@ -105,6 +105,7 @@ type Report struct {
 	AckP99     float64 `json:"ack_p99_ms"`
 
 	BrokerCPU float64 `json:"broker_cpu_s,omitempty"` // during the run
+	OwnCPU    float64 `json:"generator_cpu_s,omitempty"`
 	CPUEach   float64 `json:"cpu_us_per_message,omitempty"`
 	BrokerRSS float64 `json:"broker_rss_mb,omitempty"` // the most until the end of the run
 	IdleRSS   float64 `json:"idle_rss_mb,omitempty"`   // with all connections open, before the first message
@@ -114,7 +115,8 @@ type Report struct {
 	Drain    *Drain    `json:"drain,omitempty"`
 	Return   []Percent `json:"return,omitempty"`
 	Floor    *Floor    `json:"floor,omitempty"`
-	Ratio    float64   `json:"ratio,omitempty"` // of the floor's throughput
+	Ratio    float64   `json:"ratio,omitempty"`     // of the floor's throughput
+	CPURatio float64   `json:"cpu_ratio,omitempty"` // the same by CPU time, generator included: what a machine of our own would show
 }
 
 // Drain is how those who were away fetched their messages.
@@ -136,6 +138,7 @@ type Floor struct {
 	P50        float64 `json:"p50_ms"`
 	P99        float64 `json:"p99_ms"`
 	CPU        float64 `json:"cpu_s,omitempty"`
+	OwnCPU     float64 `json:"generator_cpu_s,omitempty"`
 }
 
 // OK tells whether everything arrived once, unchanged, in order.
@@ -157,7 +160,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 		if err != nil {
 			return nil, fmt.Errorf("floor: %w", err)
 		}
-		floor = &Floor{Throughput: r.Throughput, P50: r.P50, P99: r.P99, CPU: r.BrokerCPU}
+		floor = &Floor{Throughput: r.Throughput, P50: r.P50, P99: r.P99, CPU: r.BrokerCPU, OwnCPU: r.OwnCPU}
 	}
 	t, stop, err := openTarget(ctx, &o)
 	if err != nil {
@@ -171,6 +174,9 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if floor != nil {
 		r.Floor = floor
 		r.Ratio = r.Throughput / floor.Throughput
+		if all := r.BrokerCPU + r.OwnCPU; all > 0 {
+			r.CPURatio = (floor.CPU + floor.OwnCPU) / all
+		}
 	}
 	return r, nil
 }
@@ -211,12 +217,13 @@ func run(ctx context.Context, o Options, w *world, t *process) (*Report, error) 
 		return nil, err
 	}
 	report := &Report{Load: loadAverage(), Receipts: o.Receipts, IdleRSS: t.usage().rss}
-	before := t.usage()
+	before, own := t.usage(), ownUsage()
 	o.Log("sending")
 	if err := g.send(ctx); err != nil {
 		return nil, err
 	}
 	after := t.usage()
+	report.OwnCPU = (ownUsage().cpu - own.cpu).Seconds()
 	g.fill(report)
 	report.BrokerCPU, report.BrokerRSS = (after.cpu - before.cpu).Seconds(), after.peak
 	if n := max(report.Delivered, 1); o.Pattern != Offline {

@@ -144,7 +144,14 @@ func (p *process) usage() (u usage) {
 	if p.cmd == nil {
 		return u
 	}
-	dir := fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
+	return usageOf(strconv.Itoa(p.cmd.Process.Pid))
+}
+
+// ownUsage is what this process has used.
+func ownUsage() usage { return usageOf("self") }
+
+func usageOf(pid string) (u usage) {
+	dir := "/proc/" + pid + "/"
 	stat, err := os.ReadFile(dir + "stat")
 	if err != nil {
 		return u

@@ -2,11 +2,14 @@ package broker
 
 import (
 	"bufio"
+	"encoding/binary"
 	"net"
 	"net/http"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 const (
@@ -78,6 +81,34 @@ func (c *coalescer) Write(p []byte) (int, error) {
 	}
 	*c.buf = append(*c.buf, p...)
 	return len(p), nil
+}
+
+// frame gathers one text frame, unmasked and whole (RFC 6455 section 5.2), whose payload f appends. Only the goroutine that
+// writes frames may call it.
+func (c *coalescer) frame(f func(dst []byte) []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.buf == nil {
+		c.buf = flushBuffers.Get().(*[]byte)
+	}
+	const text = 0x80 | websocket.TextMessage
+	start := len(*c.buf)
+	b := f(append(*c.buf, text, 126, 0, 0)) // for a payload of 126 to 65535 bytes, which most are
+	switch payload := b[start+4:]; {
+	case len(payload) < 126:
+		b[start+1] = byte(len(payload))
+		copy(b[start+2:], payload)
+		b = b[:len(b)-2]
+	case len(payload) <= 0xffff:
+		binary.BigEndian.PutUint16(b[start+2:], uint16(len(payload)))
+	default:
+		n := len(payload)
+		b = append(b, make([]byte, 6)...)
+		copy(b[start+10:], b[start+4:start+4+n])
+		b[start+1] = 127
+		binary.BigEndian.PutUint64(b[start+2:], uint64(n))
+	}
+	*c.buf = b
 }
 
 // SetWriteDeadline does nothing once writes are gathered: Flush sets its own.

@@ -164,9 +164,12 @@ func (c *conn) writeReplies() (int, error) {
 
 // writeFrame writes one frame; it reaches the peer with the next flush.
 func (c *conn) writeFrame(frame []byte) error {
-	if err := c.ws.WriteMessage(websocket.TextMessage, frame); err != nil {
-		return err
-	}
+	return c.appendFrame(func(dst []byte) []byte { return append(dst, frame...) })
+}
+
+// appendFrame writes the frame that f appends.
+func (c *conn) appendFrame(f func(dst []byte) []byte) error {
+	c.net.frame(f)
 	if c.net.waiting() < flushAt {
 		return nil
 	}

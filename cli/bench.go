@@ -139,8 +139,8 @@ func (c *call) printBench(r *bench.Report, o bench.Options) {
 		rows = append(rows, []string{fmt.Sprintf("%d %% returned", p.Percent), fmt.Sprintf("after %.2f s", p.Seconds)})
 	}
 	if f := r.Floor; f != nil {
-		rows = append(rows, []string{"floor", fmt.Sprintf("%.0f messages/s, p50 %s, p99 %s, %.2f s CPU; this broker does %.2f of it",
-			f.Throughput, ms(f.P50), ms(f.P99), f.CPU, r.Ratio)})
+		rows = append(rows, []string{"floor", fmt.Sprintf("%.0f messages/s, p50 %s, p99 %s, %.2f s CPU; this broker does %.2f of it, %.2f by CPU time",
+			f.Throughput, ms(f.P50), ms(f.P99), f.CPU, r.Ratio, r.CPURatio)})
 	}
 	rows = append(rows, []string{"load of the machine before", fmt.Sprintf("%.1f", r.Load)})
 	c.table([]string{"bench", cmp.Or(string(o.Pattern), string(bench.Random))}, rows)

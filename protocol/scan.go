@@ -73,6 +73,13 @@ func (s *scanner) text(c class) ([]byte, bool) {
 		return nil, false
 	}
 	start := s.i
+	for rest := s.b[s.i:]; len(rest) >= 8; rest = rest[8:] { // most of a frame is one long text
+		t := &byteClasses
+		if t[rest[0]]&t[rest[1]]&t[rest[2]]&t[rest[3]]&t[rest[4]]&t[rest[5]]&t[rest[6]]&t[rest[7]]&c == 0 {
+			break
+		}
+		s.i += 8
+	}
 	for s.i < len(s.b) && byteClasses[s.b[s.i]]&c != 0 {
 		s.i++
 	}

@@ -22,7 +22,9 @@ const (
 	defaultJournalLimit = 256 << 20
 	// defaultFlushEvery is longer than a recipient who is there needs, also in
 	// a burst: what he acknowledges in time never touches bbolt.
-	defaultFlushEvery = 2 * time.Second
+	defaultFlushEvery = 5 * time.Second
+	// flushShare of the journal's limit flushes earlier.
+	flushShare = 4
 )
 
 // Options of Open; the zero value works.
@@ -32,7 +34,7 @@ type Options struct {
 	MemoryLimit  int64            // bytes of rows held in memory; zero means 32 MiB
 	SegmentSize  int64            // bytes of a journal segment; zero means 4 MiB
 	JournalLimit int64            // bytes of segments beyond which commits wait for the flush; zero means 256 MiB
-	FlushEvery   time.Duration    // zero means 2 s
+	FlushEvery   time.Duration    // zero means 5 s
 	Logger       *slog.Logger     // nil discards
 }
 

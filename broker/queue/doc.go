@@ -2,7 +2,7 @@
 // acknowledged, in order, across crashes. It sees opaque bytes.
 //
 //	Put ──▶ journal: write, fdatasync ──▶ ring in memory ──▶ done, wake ──▶ Pull
-//	                                          │ every two seconds, what is
+//	                                          │ every five seconds, what is
 //	                                          ▼ not acknowledged by then
 //	                                        bbolt ──▶ segments unlinked
 //

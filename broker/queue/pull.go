@@ -175,6 +175,14 @@ func (g *ring) read(rows []Row, class Class, after uint64, left *budget) ([]Row,
 func (d *Disk) fetch(rows []Row, spills []spill) error {
 	for _, s := range spills {
 		r := &rows[s.index]
+		if s.header.len > 0 && s.body.off == s.header.off+s.header.len { // one read for both
+			var data []byte
+			if err := d.readSpan(&data, s.at, span{s.header.off, s.header.len + s.body.len}); err != nil {
+				return err
+			}
+			r.Header, r.Body = data[:s.header.len:s.header.len], data[s.header.len:]
+			continue
+		}
 		if err := d.readSpan(&r.Header, s.at, s.header); err != nil {
 			return err
 		}

@@ -156,6 +156,9 @@ func (d *Disk) afterBatch(last uint64, err error) {
 		d.commits.Add(1)
 		d.accepted.Add(uint64(len(d.batch)))
 		d.oldest.CompareAndSwap(0, d.now().UnixNano())
+		if d.journal.Size() > d.journalLimit/flushShare {
+			signal(d.kick)
+		}
 	}
 	for _, p := range d.batch {
 		if p.done != nil {
