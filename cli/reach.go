@@ -108,10 +108,9 @@ func reachOf(ctx context.Context, slug, url string, h protocol.MeshHealth) meshR
 // refusals are a broker's reasons that no change of the network mends.
 var refusals = map[protocol.Code]struct{ sentence, next string }{
 	protocol.CodeRevoked:   {"your key was revoked in this mesh, for ever", "ask an admin for a new link; claudemesh leave, then join with it"},
-	protocol.CodeNotMember: {"the broker does not know your key in this mesh", "ask an admin to admit you, or for a new link"},
-	protocol.CodeNotFound:  {"the broker does not know this mesh", "check that it is the right broker, with its old data directory"},
+	protocol.CodeNotMember: {"the broker does not know this mesh, or not your key in it", "ask an admin for a new link; a broker that was set up anew needs its old data"},
+	protocol.CodeNotFound:  {"the mesh is not on this broker any more: its owner deleted it", "claudemesh leave, with --force, forgets it here"},
 	protocol.CodeDowngrade: {"the broker lacks what this mesh needs", "its operator must upgrade it"},
-	protocol.CodeLegacyOff: {"the mesh does not take clients of this kind", "upgrade claudemesh"},
 	protocol.CodeTimestamp: {"this machine's clock and the broker's are more than a minute apart", "set this machine's clock; if it is right, the broker's is wrong"},
 	protocol.CodeCloned:    {"the same keys are connected from another machine or home", "claudemesh daemon accept-host, if the other copy is gone for good"},
 	protocol.CodeKicked:    {"an admin ended the connection", "ask the admins of the mesh"},

@@ -199,7 +199,7 @@ func TestEvilWrapsSwapped(t *testing.T) {
 
 // A box between alice and bob of just the size of a wrap is none: it lacks the label.
 func TestEvilTextAsWrap(t *testing.T) {
-	editing(t, "wrap", "*", func(w *world, f frame) frame {
+	editing(t, "the box is not a wrap", "*", func(w *world, f frame) frame {
 		shared, err := w.alice.m.key.Shared(w.bob.m.self)
 		if err != nil {
 			t.Fatal(err)

@@ -353,6 +353,11 @@ func TestClonedNumbers(t *testing.T) {
 		if len(got) != 2 || len(got[0].Flags) != 0 || !slices.Equal(got[1].Flags, []string{"cloned"}) {
 			t.Errorf("inbox: %+v", got)
 		}
+		bob.push(twin.sealed(twin.send("bob", "twice"), w.bob))
+		bob.push(w.alice.sealed(w.alice.send("bob", "twice"), w.bob))
+		if told := w.bob.events.of(eventNotice); len(told) != 1 || !strings.Contains(told[0].Notice, "two homes send with the keys of alice") {
+			t.Errorf("told: %+v", told)
+		}
 	})
 }
 

@@ -46,7 +46,8 @@ type arrivals struct {
 	Base   uint64           `json:"base"` // the first number that we heard of: what lies before it is not missed
 	High   uint64           `json:"high"`
 	Member crypto.PublicKey `json:"member"`
-	Holes  []hole           `json:"holes,omitempty"` // ascending
+	Holes  []hole           `json:"holes,omitempty"`  // ascending
+	Cloned bool             `json:"cloned,omitempty"` // a number came twice, and the user was told
 }
 
 // hole is a run of numbers that did not come, seen at Since (Unix ms).
@@ -113,6 +114,12 @@ func (m *mesh) noteNumber(tx *store.Tx, msg *protocol.Message) (cloned bool, err
 	}
 	a.Member = msg.Member()
 	cloned = a.arrive(msg.Seq(), m.env.now().UnixMilli())
+	if cloned && !a.Cloned {
+		a.Cloned = true
+		if err := m.recordClone(tx, msg.Member()); err != nil {
+			return false, err
+		}
+	}
 	return cloned, putJSON(tx, bucketNumbers, key, &a)
 }
 
@@ -165,6 +172,13 @@ func (m *mesh) overdue(tx *store.Tx, limit int64) (missing map[crypto.PublicKey]
 		}
 	}
 	return missing, changed, nil
+}
+
+// recordClone tells that somebody's keys are in use at two places, once a stream.
+func (m *mesh) recordClone(tx *store.Tx, member crypto.PublicKey) error {
+	text := fmt.Sprintf("two homes send with the keys of %s: a copy, or a thief; nothing was dropped. Ask %s, who can say claudemesh daemon accept-host where the keys belong",
+		m.callName(member), m.callName(member))
+	return m.env.events.put(tx, protocol.Event{Type: eventNotice, Mesh: m.slug(), Notice: text}, eventOptions{})
 }
 
 // recordGaps makes the notices, one a sender.

@@ -1,0 +1,220 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// cheapSealing costs nothing to open: the least that Argon2 takes.
+func cheapSealing(pass string) *config.Sealing {
+	head := append([]byte("CMB2\x00\x00\x00\x01\x00\x00\x00\x08"), crypto.RandomBytes(16+crypto.NonceSize)...)
+	return &config.Sealing{Head: head, Key: crypto.DeriveKey([]byte(pass), [16]byte(head[12:]), 1, 8)}
+}
+
+// Alice's home is restored elsewhere: it knows whom she knew, has her mail, opens what is sent to her and her sessions, counts
+// in a new epoch, and what she received before the backup does not arrive twice.
+func TestBackupAndRestore(t *testing.T) {
+	ambush(t, func(w *world) {
+		session := w.bob.session("web")
+		if err := w.bob.m.trust.markInPerson(w.alice.m.self, true); err != nil {
+			t.Fatal(err)
+		}
+		push := w.alice.sealed(w.alice.send("bob", "before"), w.bob)
+		w.bob.wire().push(push)
+		first := w.bob.sealed(w.bob.send("alice", "from the old machine"), w.alice)
+
+		home := newHome(t)
+		if err := home.Update(func(c *config.Config) error { c.Add(w.bob.cfg); return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := home.SaveOwnerKey("acme", w.bob.m.meshID, w.owner, nil); err != nil {
+			t.Fatal(err)
+		}
+		sealed, err := backUp(home, w.bob.db, time.Now(), cheapSealing("horse"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		seed := w.bob.m.key.Seed()
+		if bytes.Contains(sealed, seed[:]) || bytes.Contains(sealed, []byte("before")) || bytes.Contains(sealed, []byte(w.bob.m.key.Hex())) {
+			t.Error("the backup lies open")
+		}
+		elsewhere := newHome(t)
+		if _, err := Restore(elsewhere, sealed, []byte("cart")); protocol.CodeOf(err) != protocol.CodeUnauthorized {
+			t.Errorf("wrong passphrase: %v", err)
+		}
+		got, err := Restore(elsewhere, sealed, []byte("horse"))
+		if err != nil || !slices.Equal(got.Meshes, []string{"acme"}) || len(got.Owner) != 1 {
+			t.Fatalf("restored %+v, %v", got, err)
+		}
+		if _, err := Restore(elsewhere, sealed, []byte("horse")); protocol.CodeOf(err) != protocol.CodeExists {
+			t.Errorf("restored over a home: %v", err)
+		}
+		if k, err := elsewhere.OwnerKey(w.bob.m.meshID); err != nil || k.Public != w.owner.Public() {
+			t.Errorf("owner key: %v", err)
+		}
+
+		again := &node{world: w, name: "bob again", cfg: w.bob.cfg, dir: elsewhere.Dir(), life: 1}
+		if err := os.Rename(elsewhere.DBFile(), again.path()); err != nil {
+			t.Fatal(err)
+		}
+		again.open()
+		w.nodes = append(w.nodes, again)
+		if !again.m.trust.metInPerson(w.alice.m.self) || again.m.trust.nameOf(w.cathy.m.self) != "cathy" {
+			t.Error("what was believed is lost")
+		}
+		if key, err := sessionKey(again.db, session.ID); err != nil || key.Public() != session.public() {
+			t.Errorf("session key: %v", err)
+		}
+		again.wire().push(push)
+		again.want("alice: before")
+		later := w.alice.sealed(w.alice.send("bob", "after"), w.bob)
+		again.wire().push(later)
+		again.want("alice: before", "alice: after")
+
+		// The restored home numbers anew: nobody takes it for a clone.
+		alice := w.alice.wire()
+		alice.push(first)
+		alice.push(again.sealed(again.send("alice", "from the new one"), w.alice))
+		for _, m := range w.alice.messages(nil) {
+			if len(m.Flags) != 0 {
+				t.Errorf("%s is flagged %v", m.Body, m.Flags)
+			}
+		}
+		if again.m.inst == w.bob.m.inst {
+			t.Error("the restored home calls itself by the old one's name")
+		}
+	})
+}
+
+func FuzzParseArchive(f *testing.F) {
+	good, err := json.Marshal(&archive{Version: 1, Config: []byte("{}"), Owner: map[string][]byte{"owner-a.key": nil}, Buckets: map[string][]record{bucketTrust: {{K: []byte("k")}}}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"version":1,"owner":{"../../x":""}}`))
+	f.Add([]byte(`{"version":1,"buckets":{"state":[{"k":"AA=="}]}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := parseArchive(b)
+		if err != nil {
+			return
+		}
+		for name := range a.Owner {
+			if !ownerKeyName.MatchString(name) {
+				t.Fatalf("file %q", name)
+			}
+		}
+		for bucket := range a.Buckets {
+			if !slices.Contains(backedUp, bucket) {
+				t.Fatalf("bucket %q", bucket)
+			}
+		}
+	})
+}
+
+// A copied home is refused while the first is there, and the other way round once the user said which it is; what the copy
+// sends meanwhile is flagged.
+func TestAcceptHost(t *testing.T) {
+	story(t, func(w *world) {
+		copied, err := w.copyOf(w.bob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		clone := &node{world: w, name: "clone", cfg: w.bob.cfg, dir: t.TempDir()}
+		copied(clone)
+		clone.open()
+		w.nodes = append(w.nodes, clone)
+		clone.start()
+		pass(time.Minute)
+		if h := clone.m.health(); h.State != protocol.ConnRefused || h.ErrorCode != protocol.CodeCloned {
+			t.Errorf("the clone: %+v", h)
+		}
+		clone.stop()
+		clone.db.Close()
+		clone.open()
+		if err := acceptHost(clone.db); err != nil {
+			t.Fatal(err)
+		}
+		clone.db.Close()
+		clone.open()
+		clone.start()
+		synctest.Wait()
+		if h := clone.m.health(); h.State != protocol.ConnOpen {
+			t.Errorf("the accepted home: %+v", h)
+		}
+		pass(5 * time.Minute)
+		if h := w.bob.m.health(); h.State != protocol.ConnRefused || h.ErrorCode != protocol.CodeCloned {
+			t.Errorf("the first home: %+v", h)
+		}
+		w.alice.send("bob", "who is it?")
+		clone.want("alice: who is it?")
+		w.bob.want()
+		// A copy of the accepted home is not accepted.
+		third := &node{world: w, name: "third", cfg: w.bob.cfg, dir: t.TempDir()}
+		if copied, err = w.copyOf(clone); err != nil {
+			t.Fatal(err)
+		}
+		copied(third)
+		third.open()
+		w.nodes = append(w.nodes, third)
+		if third.m.isHost {
+			t.Error("a copy inherits that its home was accepted")
+		}
+	})
+}
+
+// The key of a session is revoked: others drop what it signs, and the session gets another key.
+func TestRevokeDevice(t *testing.T) {
+	story(t, func(w *world) {
+		s := w.bob.session("web")
+		pass(time.Second)
+		list := w.bob.m.devices()
+		if len(list) != 2 || list[0].Kind != deviceMember || list[1].Label != "web" || !list[1].Here || !list[1].Live {
+			t.Errorf("devices: %+v", list)
+		}
+		stolen := w.bob.sealed(w.bob.sendAs(s, protocol.SendRequest{To: "alice", Body: "in time"}), w.alice)
+		w.alice.want("bob: in time")
+		ctx := context.Background()
+		wantRefusal(t, w.bob.m.revokeDevice(ctx, "nobody", ""), protocol.CodeNotFound)
+		wantRefusal(t, w.bob.m.revokeDevice(ctx, "bob", ""), protocol.CodeForbidden)
+		if err := w.bob.m.revokeDevice(ctx, "web", "stolen"); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		for _, n := range []*node{w.alice, w.cathy, w.bob} {
+			if _, gone := n.m.trust.current().RevokedOf(w.bob.m.self, s.public()); !gone {
+				t.Errorf("%s does not know", n.name)
+			}
+			if !n.m.trust.current().Verified(w.bob.m.self) {
+				t.Errorf("%s takes bob himself for removed", n.name)
+			}
+		}
+		stolen.MessageID, stolen.ClientMessageID = "m2", ""
+		w.alice.wire().push(stolen)
+		w.alice.wantAlarm("removed")
+		fresh, err := sessionKey(w.bob.db, s.ID)
+		if err != nil || fresh.Public() == s.public() {
+			t.Errorf("the session keeps its key: %v", err)
+		}
+		if err := w.bob.db.View(func(tx *store.Tx) error {
+			if tx.Peek(bucketSessions, []byte(s.ID)) == nil {
+				return errors.New("no key")
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	})
+}
