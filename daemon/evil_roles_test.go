@@ -134,6 +134,9 @@ func TestEvilThiefAndRecovery(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		if alone := protocol.NewView(w.charter, []*protocol.Statement{admin, grab}, protocol.Pins{}); alone.Owner() != owner.Public() {
+			t.Error("the owner key changed the recovery key")
+		}
 		check := func(v *protocol.View) {
 			if v.Owner() != mended.Public() || v.Recovery() != next.Public() || v.N() != 1 || v.Fork() || !v.IsAdmin(alice) || !v.Verified(alice) {
 				t.Errorf("%s: owner %s, hand-overs %d, alice %v", name, v.Owner().Short(), v.N(), v.Verified(alice))
