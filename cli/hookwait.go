@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
@@ -19,6 +20,9 @@ const (
 // waitForMail holds a long poll open until there is mail that nothing better brings, and wakes the session with it. It ends when a newer waiter
 // comes, when the session ends, and when the program that started it is gone.
 func (c *call) waitForMail(ctx context.Context, cl *client.Client, in *hookEvent) error {
+	if unattended() {
+		return nil
+	}
 	began, parent := time.Now(), os.Getppid()
 	req := protocol.TakeRequest{
 		Session: in.SessionID, Rung: protocol.RungRewake, WaitMS: int(waitPoll.Milliseconds()), Max: waitMost, Waiter: began.UnixNano(),
@@ -42,6 +46,11 @@ func (c *call) waitForMail(ctx context.Context, cl *client.Client, in *hookEvent
 		pause = 250 * time.Millisecond
 	}
 	return nil
+}
+
+// unattended says that the session runs one prompt and ends (claude -p): it would wait for its background hooks, and there is nothing to wake.
+func unattended() bool {
+	return os.Getenv("CLAUDE_CODE_SESSION_ATTENDED") == "0" || strings.HasPrefix(os.Getenv("CLAUDE_CODE_ENTRYPOINT"), "sdk")
 }
 
 // wake prints the mail and returns the exit status that brings it in front of the model. The prompt hook proves that it was shown.

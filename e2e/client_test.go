@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -157,8 +158,10 @@ func (p *person) until(what string, s *terminal, ok func() bool) {
 // print runs claude -p.
 func (p *person) print(prompt string, args ...string) string {
 	p.t.Helper()
-	cmd := exec.Command(p.path("bin", "claude"), append([]string{"-p", prompt}, args...)...)
-	cmd.Env, cmd.Dir = p.env, p.dir
+	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, p.path("bin", "claude"), append([]string{"-p", prompt}, args...)...)
+	cmd.Env, cmd.Dir, cmd.WaitDelay = p.env, p.dir, time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		p.t.Fatalf("claude -p: %v\n%s", err, out)
