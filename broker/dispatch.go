@@ -48,7 +48,7 @@ func (c *conn) handleBeforeHello(typ string, frame []byte) {
 // handleRequest answers the requests that are not frequent. Each takes one of the member's tokens.
 func (c *conn) handleRequest(typ string, frame []byte) {
 	tag := tagOf(frame, typ)
-	err := c.takeToken()
+	err := c.member.takeToken()
 	if err == nil && c.mesh.gone.Load() {
 		err = protocol.Refuse(protocol.CodeNotFound, "the mesh was deleted by its owner")
 	}

@@ -24,6 +24,7 @@ func (s *Server) sweep(ctx context.Context) {
 			return
 		}
 		s.visits.sweep()
+		s.refusedKeys.sweep()
 		if _, err := s.queue.Expire(ctx, s.expired); err != nil && ctx.Err() == nil {
 			s.log.Error("expire messages", "err", err)
 		}

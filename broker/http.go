@@ -36,6 +36,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /join", s.limited(s.handleJoin))
 	mux.HandleFunc("POST /api/v1/meshes", s.limited(s.handleCreate))
 	mux.HandleFunc("POST /api/v1/statements", s.limited(s.handleOffer))
+	s.keyRoutes(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, s.refusal(protocol.Refuse(protocol.CodeNotFound, "there is no %s", r.URL.Path)))
 	})
@@ -221,7 +222,7 @@ func httpStatus(code protocol.Code) int {
 		return http.StatusUnauthorized
 	case protocol.CodeForbidden, protocol.CodeForeign, protocol.CodeRevoked:
 		return http.StatusForbidden
-	case protocol.CodeNotFound:
+	case protocol.CodeNotFound, protocol.CodeUnknownRecipient:
 		return http.StatusNotFound
 	case protocol.CodeExists:
 		return http.StatusConflict
@@ -229,7 +230,7 @@ func httpStatus(code protocol.Code) int {
 		return http.StatusGone
 	case protocol.CodePayloadTooLarge:
 		return http.StatusRequestEntityTooLarge
-	case protocol.CodeRateLimit, protocol.CodeCapacity:
+	case protocol.CodeRateLimit, protocol.CodeCapacity, protocol.CodeQueueFull:
 		return http.StatusTooManyRequests
 	case protocol.CodeDraining, protocol.CodeStoreFailed:
 		return http.StatusServiceUnavailable

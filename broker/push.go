@@ -195,7 +195,7 @@ func (c *conn) pushRow(f *feed, r queue.Row) error {
 			readBuffers.Put(buf)
 		}
 	}()
-	id, frame, err := c.frameOf((*buf)[:0], r)
+	id, frame, err := c.mesh.frameOf((*buf)[:0], r)
 	if err != nil { // it stays until it expires, and holds up nobody
 		c.log.Error("a queued row cannot be read", "lsn", r.LSN, "err", err)
 		return nil
@@ -217,7 +217,7 @@ func (c *conn) pushRow(f *feed, r queue.Row) error {
 }
 
 // frameOf appends the frame of a row to b, and returns the id that its acknowledgement bears.
-func (c *conn) frameOf(b []byte, r queue.Row) (id string, frame []byte, err error) {
+func (m *mesh) frameOf(b []byte, r queue.Row) (id string, frame []byte, err error) {
 	if len(r.Header) > 0 && r.Header[0] == rowReceipt {
 		row, err := parseReceiptRow(r.Header)
 		if err != nil {
@@ -235,12 +235,12 @@ func (c *conn) frameOf(b []byte, r queue.Row) (id string, frame []byte, err erro
 	}
 	var sender, member [64]byte
 	v := protocol.PushView{
-		MessageID: row.messageID, MeshID: c.mesh.idBytes, SenderPubkey: hexOf(&sender, row.sender), SenderMemberPubkey: hexOf(&member, row.member),
+		MessageID: row.messageID, MeshID: m.idBytes, SenderPubkey: hexOf(&sender, row.sender), SenderMemberPubkey: hexOf(&member, row.member),
 		SenderName: row.name, TargetSpec: row.target, Priority: priorityBytes[row.class],
 		Nonce: r.Body[:nonceSize], Ciphertext: r.Body[nonceSize:], Key: row.wrap, CreatedAt: row.created, ClientMessageID: row.clientID,
 	}
 	if !row.noReceipt {
-		c.srv.metrics.pushTime.Observe(time.Since(time.UnixMilli(row.created)).Seconds())
+		m.srv.metrics.pushTime.Observe(time.Since(time.UnixMilli(row.created)).Seconds())
 	}
 	return string(row.messageID), protocol.AppendPush(b, &v), nil
 }

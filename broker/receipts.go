@@ -44,29 +44,39 @@ func (c *conn) clientAck(v *protocol.ClientAckView) error {
 		return nil // acknowledged before, or pushed on another connection: it will be pushed again
 	}
 	c.srv.metrics.acked.Inc()
-	if len(p.row) > 0 && p.row[0] == rowMessage {
-		row, err := parseMessageRow(p.row)
-		if err != nil {
-			return err
-		}
-		at := c.srv.now().UnixMilli()
-		c.mesh.noteState(row.member, row.clientID, p.owner, state, at)
-		if !row.noReceipt {
-			var proof *protocol.SealedView
-			if v.HasProof {
-				proof = &v.Proof
-			}
-			c.mesh.queueReceipt(row.sender, receiptRow{protocol.ReceiptView{
-				MessageID: row.messageID, ClientMessageID: row.clientID, Recipient: []byte(p.owner.String()), State: []byte(state),
-				At: at, Proof: proof,
-			}}, nil)
-		}
+	if err := c.mesh.settle(p.row, p.owner, state, v); err != nil {
+		return err
 	}
 	for r := &p; r != nil; r = r.older {
 		if _, err := c.srv.queue.Ack(r.to, r.class, r.lsn); err != nil {
 			return c.srv.storeError("acknowledge", err)
 		}
 	}
+	return nil
+}
+
+// settle tells the sender of a row what became of it.
+func (m *mesh) settle(header []byte, owner crypto.PublicKey, state protocol.State, v *protocol.ClientAckView) error {
+	if len(header) == 0 || header[0] != rowMessage {
+		return nil
+	}
+	row, err := parseMessageRow(header)
+	if err != nil {
+		return err
+	}
+	at := m.srv.now().UnixMilli()
+	m.noteState(row.member, row.clientID, owner, state, at)
+	if row.noReceipt {
+		return nil
+	}
+	var proof *protocol.SealedView
+	if v.HasProof {
+		proof = &v.Proof
+	}
+	m.queueReceipt(row.sender, receiptRow{protocol.ReceiptView{
+		MessageID: row.messageID, ClientMessageID: row.clientID, Recipient: []byte(owner.String()), State: []byte(state),
+		At: at, Proof: proof,
+	}}, nil)
 	return nil
 }
 

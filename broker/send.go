@@ -17,8 +17,10 @@ const maxCiphertext = (protocol.MaxPlaintext + crypto.Overhead + 2) / 3 * 4
 
 // outgoing is one send on its way through the broker.
 type outgoing struct {
-	conn   *conn
+	mesh   *mesh
 	member *member
+	conn   *conn                      // that is answered; nil: answer is called
+	answer func(id string, err error) // with the message id
 	row    messageRow
 	to     []*address
 	wraps  []string // beside to, group messages only
@@ -76,6 +78,7 @@ func (c *conn) send(v *protocol.SendView) error {
 	if err != nil {
 		return err
 	}
+	o.conn, o.reqID = c, string(v.ReqID)
 	o.put(v, now)
 	return nil
 }
@@ -97,18 +100,22 @@ func (c *conn) repeatLocked(s *sent, reqID string) {
 	s.waiting = append(s.waiting, answer)
 }
 
-// acceptLocked checks who sends, to whom, and how much, and remembers the client id.
 func (c *conn) acceptLocked(v *protocol.SendView, now time.Time) (*outgoing, error) {
-	m, p := c.mesh, c.member
-	if m.srv.draining.Load() {
-		return nil, errDraining()
-	}
 	sender, err := c.senderLocked(v)
 	if err != nil {
 		return nil, err
 	}
+	return c.mesh.acceptLocked(c.member, sender, c.receipts, v, now)
+}
+
+// acceptLocked checks to whom p writes, and how much, and remembers the client id. Sender is p's key that sealed it.
+func (m *mesh) acceptLocked(p *member, sender crypto.PublicKey, receipts bool, v *protocol.SendView, now time.Time) (*outgoing, error) {
+	if m.srv.draining.Load() {
+		return nil, errDraining()
+	}
+	var err error
 	o := outgoings.Get().(*outgoing)
-	o.conn, o.member, o.start, o.reqID = c, p, time.Now(), string(v.ReqID)
+	o.mesh, o.member, o.start = m, p, time.Now()
 	o.side = string(v.Kind) == protocol.KindReceipt || string(v.Kind) == protocol.KindLog
 	if v.NumWraps() > 0 || v.TargetSpec[0] == '*' || v.TargetSpec[0] == '@' {
 		err = o.groupLocked(m, v, now)
@@ -116,7 +123,7 @@ func (c *conn) acceptLocked(v *protocol.SendView, now time.Time) (*outgoing, err
 		err = o.directLocked(m, v, now)
 	}
 	if err == nil {
-		err = c.takeToken()
+		err = p.takeToken()
 	}
 	if err == nil {
 		err = o.roomFor(m.srv, len(v.Ciphertext))
@@ -127,7 +134,7 @@ func (c *conn) acceptLocked(v *protocol.SendView, now time.Time) (*outgoing, err
 	}
 	o.remember(m, v)
 	o.row = messageRow{
-		class: classOf(v.Priority), noReceipt: o.side || !c.receipts, created: now.UnixMilli(), sender: sender, member: p.key,
+		class: classOf(v.Priority), noReceipt: o.side || !receipts, created: now.UnixMilli(), sender: sender, member: p.key,
 		messageID: o.entry.messageID[:], clientID: v.ID, target: v.TargetSpec,
 		name: []byte(m.nameLocked(p)),
 	}
@@ -249,7 +256,7 @@ func (o *outgoing) queueOf(a *address) queue.Recipient {
 
 // put hands the message to the queue.
 func (o *outgoing) put(v *protocol.SendView, now time.Time) {
-	s := o.conn.srv
+	s := o.mesh.srv
 	o.msg.Class, o.msg.Expires = o.row.class, now.Add(s.limits.Retention).UnixMilli()
 	n := nonceSize + len(v.Ciphertext)
 	for i := range o.to {
@@ -281,21 +288,32 @@ func (o *outgoing) put(v *protocol.SendView, now time.Time) {
 
 // committed is called on the queue's committer when the message is on disk, or is not.
 func (o *outgoing) committed(_ uint64, err error) {
-	c, m := o.conn, o.conn.mesh
+	m := o.mesh
 	m.mu.Lock()
 	waiting := o.member.recent.settle(o.entry, err)
 	m.mu.Unlock()
-	if err != nil {
-		c.ackRefused(o.reqID, o.entry.clientID, c.srv.storeError("queue message", err))
-	} else {
-		c.ack(o.reqID, o.entry.clientID, o.entry.messageID[:])
-		c.srv.metrics.acceptedBy[o.row.class].Inc()
-		c.srv.metrics.putTime.Observe(time.Since(o.start).Seconds())
+	o.tell(err)
+	if err == nil {
+		m.srv.metrics.acceptedBy[o.row.class].Inc()
+		m.srv.metrics.putTime.Observe(time.Since(o.start).Seconds())
 	}
 	for _, answer := range waiting {
 		answer(err)
 	}
 	o.recycle()
+}
+
+// tell answers the sender.
+func (o *outgoing) tell(err error) {
+	c := o.conn
+	switch {
+	case c == nil:
+		o.answer(string(o.entry.messageID[:]), err)
+	case err != nil:
+		c.ackRefused(o.reqID, o.entry.clientID, c.srv.storeError("queue message", err))
+	default:
+		c.ack(o.reqID, o.entry.clientID, o.entry.messageID[:])
+	}
 }
 
 func (o *outgoing) recycle() {
@@ -323,8 +341,8 @@ func (c *conn) ackRefused(reqID, id string, err error) {
 }
 
 // takeToken takes one request of the member's.
-func (c *conn) takeToken() error {
-	l := c.member.requests
+func (p *member) takeToken() error {
+	l := p.requests
 	if l.Allow() {
 		return nil
 	}

@@ -36,20 +36,21 @@ const drainStep = 10 * time.Millisecond
 // Server is one broker. New makes it, Serve runs it, Close ends it.
 type Server struct {
 	// fixed at construction
-	cfg        Config
-	limits     Limits
-	log        *slog.Logger
-	now        func() time.Time
-	db         *store.DB
-	queue      *queue.Disk
-	metrics    *metrics
-	handler    http.Handler
-	http       *http.Server
-	adminToken string
-	started    time.Time
-	visits     *visits // of unauthenticated HTTP requests
-	ready      readiness
-	closed     closedLog
+	cfg         Config
+	limits      Limits
+	log         *slog.Logger
+	now         func() time.Time
+	db          *store.DB
+	queue       *queue.Disk
+	metrics     *metrics
+	handler     http.Handler
+	http        *http.Server
+	adminToken  string
+	started     time.Time
+	visits      *visits // of unauthenticated HTTP requests
+	refusedKeys *visits // requests with a wrong API key
+	ready       readiness
+	closed      closedLog
 
 	draining    atomic.Bool
 	storeLogged atomic.Int64   // Unix s of the last line about the disk
@@ -73,7 +74,7 @@ func New(cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, now: cfg.Now, metrics: newMetrics(), started: time.Now(),
-		visits: newVisits(cfg.Limits.HTTPPerAddress),
+		visits: newVisits(cfg.Limits.HTTPPerAddress), refusedKeys: newVisits(refusedKeysPerMinute),
 		meshes: make(map[protocol.MeshID]*mesh), conns: make(map[*conn]struct{}), bearers: make(map[[32]byte]*apiKey),
 		perAddress: make(map[string]int),
 	}

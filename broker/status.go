@@ -22,11 +22,30 @@ func (c *conn) handleMessageStatus(tag protocol.Tag, frame []byte) error {
 	if len(f.MessageID) < minIDPrefix {
 		return protocol.Refuse(protocol.CodeInvalid, "a message is named by its id, or by the first %d or more of it", minIDPrefix)
 	}
-	m := c.mesh
+	st, err := c.mesh.stateOf(c.member, f.MessageID)
+	if err != nil {
+		return err
+	}
+	st.Tag = protocol.Tag{Type: protocol.TypeMessageState, ReqID: tag.ReqID}
+	c.reply(st.MessageState)
+	return nil
+}
+
+// messageState is an answer, and the client id of the message that it is about.
+type messageState struct {
+	protocol.MessageState
+	clientID string
+}
+
+func (s messageState) is(id string) bool { return s.MessageID == id || s.clientID == id }
+
+// stateOf tells what became of a message of p's.
+func (m *mesh) stateOf(p *member, id string) (answer messageState, err error) {
 	m.mu.Lock()
-	s, err := c.member.recent.find(f.MessageID)
-	answer := protocol.MessageState{Tag: protocol.Tag{Type: protocol.TypeMessageState, ReqID: tag.ReqID}}
+	defer m.mu.Unlock()
+	s, err := p.recent.find(id)
 	if err == nil {
+		answer.clientID = s.clientID
 		answer.MessageID, answer.TargetSpec = string(s.messageID[:]), s.targetSpec()
 		answer.Delivered = true
 		for _, r := range s.recipients {
@@ -39,12 +58,7 @@ func (c *conn) handleMessageStatus(tag protocol.Tag, frame []byte) error {
 			answer.Recipients = append(answer.Recipients, state)
 		}
 	}
-	m.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	c.reply(answer)
-	return nil
+	return answer, err
 }
 
 // recipientState is what became of a message for one recipient.
