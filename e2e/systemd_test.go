@@ -138,6 +138,7 @@ func TestServiceUnderSystemd(t *testing.T) {
 	l.hardened(first)
 
 	l.comesBack(first)
+	l.watched()
 	l.stopsAndWaits()
 	l.followsUpgrade()
 	l.lingers()
@@ -176,6 +177,22 @@ func (l *lab) comesBack(first int) {
 	if second == 0 || second == first || l.property("NRestarts") != "1" {
 		l.t.Fatalf("daemon %d, restarted %s times", second, l.property("NRestarts"))
 	}
+}
+
+// watched stops the daemon's process in its tracks: the watchdog, quicker here than in the unit, replaces it. One that works
+// is left alone. What the user put beside the unit counts, and stays.
+func (l *lab) watched() {
+	l.t.Helper()
+	const dropIn = "/home/alice/.config/systemd/user/claudemesh-daemon.service.d"
+	l.must(l.alice("sh", "-c", "mkdir $0 && printf '[Service]\\nWatchdogSec=1\\nTimeoutAbortSec=1\\n' >$0/quick.conf && systemctl --user daemon-reload && systemctl --user restart claudemesh-daemon", dropIn))
+	before := l.daemon()
+	l.must(l.alice("sleep", "3"))
+	if now := l.daemon(); now != before {
+		l.t.Errorf("the watchdog replaced a daemon that works: %d, before %d", now, before)
+	}
+	l.must(l.root("kill", "-STOP", strconv.Itoa(before)))
+	eventually(l.t, "the watchdog replaces a daemon that hangs", func() bool { return l.property("MainPID") != strconv.Itoa(before) && l.daemon() != 0 })
+	l.must(l.alice("sh", "-c", "rm -r $0 && systemctl --user daemon-reload && systemctl --user restart claudemesh-daemon", dropIn))
 }
 
 // stopsAndWaits stops the unit: nothing starts another daemon, verbs wait 8 s and say what is the matter.

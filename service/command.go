@@ -9,8 +9,19 @@ import (
 	"time"
 )
 
-// commandTimeout is past what a unit's own start and stop may take.
-const commandTimeout = 75 * time.Second
+// commandTimeout is past what a unit's own start and stop may take; askTimeout is for questions, which a manager answers at
+// once or, when it hangs, never.
+const (
+	commandTimeout = 75 * time.Second
+	askTimeout     = 3 * time.Second
+)
+
+// ask runs a program that only tells something.
+func ask(ctx context.Context, name string, args ...string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return output(ctx, name, args...)
+}
 
 // output runs a program of the service manager and returns what it printed. The error has what it complained of.
 func output(ctx context.Context, name string, args ...string) (string, error) {

@@ -40,7 +40,7 @@ func (m *launchd) target() string { return m.domain() + "/" + launchdLabel }
 func (m *launchd) statusCommand() string { return "launchctl print " + m.target() }
 
 func (m *launchd) obstacle(ctx context.Context) *Refusal {
-	if _, err := output(ctx, "launchctl", "print", m.domain()); err != nil {
+	if _, err := ask(ctx, "launchctl", "print", m.domain()); err != nil {
 		return &Refusal{Reason: "launchd has no session of yours: " + err.Error(), Hint: "log in at the Mac itself first: over ssh alone there is none", Final: true}
 	}
 	return nil
@@ -85,7 +85,7 @@ func (m *launchd) start(ctx context.Context) error {
 }
 
 func (m *launchd) loaded(ctx context.Context) bool {
-	_, err := output(ctx, "launchctl", "print", m.target())
+	_, err := ask(ctx, "launchctl", "print", m.target())
 	return err == nil
 }
 
@@ -129,7 +129,7 @@ func (m *launchd) restart(ctx context.Context) error {
 }
 
 func (m *launchd) status(ctx context.Context) (Status, error) {
-	out, err := output(ctx, "launchctl", "print", m.target())
+	out, err := ask(ctx, "launchctl", "print", m.target())
 	if err != nil {
 		return Status{State: Stopped, Detail: "not loaded"}, ctx.Err()
 	}

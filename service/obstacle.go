@@ -106,6 +106,8 @@ func (m *systemd) obstacle(ctx context.Context) *Refusal {
 		return nil
 	}
 	// Any property will do: it is the connection that is in question.
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	_, err := m.systemctl(ctx, "show", "--property", "Version")
 	if err == nil {
 		return nil

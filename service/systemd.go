@@ -136,6 +136,8 @@ func (m *systemd) statusCommand() string {
 }
 
 func (m *systemd) status(ctx context.Context) (Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
 	out, err := m.systemctl(ctx, "show", "--property", "LoadState,ActiveState,SubState,Result,MainPID,ExecMainCode,ExecMainStatus,StatusText,NRestarts,UnitFileState", m.unit)
 	if err != nil {
 		return Status{}, err
