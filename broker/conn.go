@@ -32,8 +32,9 @@ type conn struct {
 	control  bool
 	receipts bool // the peer named CapReceipts: it hears what becomes of what it sends
 	instance [8]byte
-	host     bool   // its user said that these keys are at home there
-	presence string // id told in hello_ack
+	host     bool        // its user said that these keys are at home there
+	presence string      // id told in hello_ack
+	legacy   *legacyConn // of an original client; nil: one of ours
 	log      *slog.Logger
 
 	// owned by readLoop
@@ -83,7 +84,7 @@ func newConn(s *Server, ws *websocket.Conn, nc *coalescer, addr string, hosts []
 // serve runs the connection and returns when both loops have ended and it is out of every table.
 func (c *conn) serve() {
 	c.ws.SetPingHandler(c.handlePing)
-	c.ws.SetPongHandler(func(string) error { c.heard(); return nil })
+	c.ws.SetPongHandler(c.handlePong)
 	c.ws.SetCloseHandler(func(int, string) error { return nil }) // writeLoop answers it
 	c.ws.SetReadLimit(c.srv.limits.PreHello)
 	c.ws.SetReadDeadline(c.opened.Add(c.srv.limits.HelloTimeout))
@@ -199,6 +200,15 @@ func (c *conn) heard() {
 	}
 }
 
+// handlePong takes what a ping brought back: from an original client, the id of a push that it has read.
+func (c *conn) handlePong(data string) error {
+	c.heard()
+	if c.legacy != nil && data != "" {
+		c.confirmed(data)
+	}
+	return nil
+}
+
 const maxPongs = 4 // a peer that pings faster than it reads gets fewer pongs
 
 func (c *conn) handlePing(data string) error {
@@ -253,6 +263,9 @@ func (c *conn) closedStatus(e ending, pending int) ClosedStatus {
 		st.Mesh, st.Member, st.Kind = string(c.mesh.id), c.member.key.Short(), kindSession
 		if c.control {
 			st.Kind = kindControl
+		}
+		if c.legacy != nil {
+			st.Kind = kindLegacy
 		}
 	}
 	return st

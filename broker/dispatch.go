@@ -24,6 +24,8 @@ func (c *conn) handle(frame []byte) {
 		c.refuse(tagOf(frame, ""), err)
 	case c.mesh == nil:
 		c.handleBeforeHello(typ, frame)
+	case c.legacy != nil:
+		c.handleLegacy(typ, frame)
 	case typ == protocol.TypeSend:
 		c.handleSend(frame)
 	case typ == protocol.TypeClientAck:

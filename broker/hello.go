@@ -63,7 +63,7 @@ func (c *conn) hello(tag protocol.Tag, frame []byte) error {
 		return protocol.Refuse(protocol.CodeBadFrame, "hello is not of its shape")
 	}
 	if h.Auth == "" {
-		return protocol.Refuse(protocol.CodeLegacyOff, "this broker takes signed hello statements only")
+		return c.legacyHello(tag, &h)
 	}
 	m := c.srv.mesh(protocol.MeshID(h.MeshID))
 	if m == nil {
@@ -244,6 +244,10 @@ func (m *mesh) saveSession(key crypto.PublicKey, session *protocol.Statement, fr
 
 // left takes an ended connection out of the tables.
 func (m *mesh) left(c *conn, e ending) {
+	if c.legacy != nil {
+		m.leftLegacy(c, e)
+		return
+	}
 	kind := kindSession
 	if c.control {
 		kind = kindControl

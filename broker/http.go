@@ -34,6 +34,8 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("GET /health", s.handleHealth)
 	mux.HandleFunc("GET /health/ready", s.handleReady)
 	mux.HandleFunc("POST /join", s.limited(s.handleJoin))
+	mux.HandleFunc("POST /hook/set-status", s.limited(s.handleLegacyHook))
+	mux.HandleFunc("POST /api/v1/v1links", s.limited(s.handleV1Links))
 	mux.HandleFunc("POST /api/v1/meshes", s.limited(s.handleCreate))
 	mux.HandleFunc("POST /api/v1/statements", s.limited(s.handleOffer))
 	s.keyRoutes(mux)

@@ -13,9 +13,15 @@ import (
 // handleJoin takes somebody in who holds a link: as invited, until the link's issuer certifies him. The same request again
 // changes nothing.
 func (s *Server) handleJoin(r *http.Request) (int, any, error) {
-	var req protocol.JoinRequest
+	var req struct {
+		protocol.JoinRequest
+		legacyJoin
+	}
 	if err := readBody(r, &req); err != nil {
 		return 0, nil, err
+	}
+	if req.Invite == "" { // an original client has a token
+		return s.handleLegacyJoin(&req.legacyJoin)
 	}
 	invite, err := protocol.ParseText(req.Invite)
 	if err != nil {

@@ -26,16 +26,17 @@ type mesh struct {
 	publishing sync.Mutex
 	set        *protocol.Set // guarded by publishing
 
-	mu        sync.Mutex
-	view      *protocol.View
-	log       []*protocol.Statement // number n of the log is log[n-1]
-	members   map[crypto.PublicKey]*member
-	addresses map[crypto.PublicKey]*address // every key that can be written to, if its member may
-	conns     map[*conn]struct{}
-	presences map[crypto.PublicKey]*presence
-	keys      map[crypto.PublicKey]*apiKey // API keys, those that are over included
-	audit     auditTail
-	joins     chan struct{} // closed and made anew when the view changes: wakes the joins that wait
+	mu           sync.Mutex
+	view         *protocol.View
+	log          []*protocol.Statement // number n of the log is log[n-1]
+	members      map[crypto.PublicKey]*member
+	addresses    map[crypto.PublicKey]*address // every key that can be written to, if its member may
+	conns        map[*conn]struct{}
+	presences    map[crypto.PublicKey]*presence
+	keys         map[crypto.PublicKey]*apiKey // API keys, those that are over included
+	audit        auditTail
+	legacyOpened int64         // hellos of original clients so far
+	joins        chan struct{} // closed and made anew when the view changes: wakes the joins that wait
 }
 
 // member is a key that a certificate or an enrolment names. It is guarded by the mesh's mutex.
@@ -52,6 +53,7 @@ type member struct {
 	conns    map[crypto.PublicKey]*conn               // live, by the key they connected with
 	requests *rate.Limiter
 	recent   *recent
+	original *original // of an original client; nil: one of ours
 }
 
 // address is a key that can be written to, and its two queues: mail, and beside it receipts and the other control messages,
@@ -132,6 +134,7 @@ const (
 	invited                  // holds a link: direct messages only
 	verified                 // certified
 	revoked                  // for ever
+	legacy                   // came by a v1 link: boxes and clear text, while the policy says so
 )
 
 // standingLocked tells what p may do now.
@@ -145,6 +148,9 @@ func (m *mesh) standingLocked(p *member, now time.Time) standing {
 	if p.enrol != nil && m.view.Invited(p.invite, p.enrol, now) == nil {
 		return invited
 	}
+	if p.original != nil && m.view.Legacy() {
+		return legacy
+	}
 	return stranger
 }
 
@@ -154,7 +160,7 @@ func (m *mesh) reachableLocked(a *address, now time.Time) bool {
 		return a.api.readsLocked(now)
 	}
 	switch m.standingLocked(a.member, now) {
-	case verified, invited:
+	case verified, invited, legacy:
 	default:
 		return false
 	}
@@ -171,6 +177,9 @@ func (m *mesh) nameLocked(p *member) string {
 		if e, ok := p.enrol.Body.(*protocol.Enrol); ok {
 			return e.Name
 		}
+	}
+	if p.original != nil {
+		return p.original.Name
 	}
 	return ""
 }
@@ -219,6 +228,9 @@ func (m *mesh) forgetSessionsLocked(p *member) []crypto.PublicKey {
 // feedsLocked lists the keys whose queues c drains: its own, and for a control connection those of the member's sessions that
 // have no connection of their own.
 func (m *mesh) feedsLocked(c *conn) []*address {
+	if c.legacy != nil {
+		return m.legacyFeedsLocked(c)
+	}
 	feeds := []*address{m.addresses[c.key]}
 	if !c.control {
 		return feeds

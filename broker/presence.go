@@ -18,6 +18,7 @@ type presence struct {
 	card   *protocol.SetCard
 	cardBy crypto.PublicKey // key that sealed it
 	conn   *conn            // nil while the lease runs
+	slot   *slot            // of an original client, which has conn and lease; nil: one of ours
 	until  *time.Timer      // ends the lease
 }
 
@@ -43,6 +44,7 @@ func (m *mesh) appearLocked(c *conn, h protocol.Hello, session *protocol.Stateme
 		m.presenceChangedLocked(c.key)
 	}
 	if !back {
+		m.tellOriginalsLocked(eventJoined, p.item.DisplayName, c.key, c.member.key, p.item.Groups)
 		m.personChangedLocked(c.member.key)
 	}
 }
@@ -108,6 +110,7 @@ func (m *mesh) vanishLocked(key crypto.PublicKey) {
 	delete(m.presences, key)
 	m.presenceChangedLocked(key)
 	if a := m.addresses[key]; a != nil {
+		m.tellOriginalsLocked(eventLeft, m.nameLocked(a.member), key, a.member.key, nil)
 		m.personChangedLocked(a.member.key)
 	}
 }

@@ -180,7 +180,7 @@ func (m *mesh) renameLocked(key crypto.PublicKey) {
 	}
 	name := m.nameLocked(p)
 	for k, pr := range m.presences {
-		if a := m.addresses[k]; a != nil && a.member == p && pr.item.DisplayName != name {
+		if a := m.addresses[k]; a != nil && a.member == p && pr.slot == nil && pr.item.DisplayName != name {
 			pr.item.DisplayName = name
 			m.presenceChangedLocked(k)
 		}
@@ -198,7 +198,9 @@ func (m *mesh) expelLocked() {
 	now := m.srv.now()
 	for key, p := range m.presences {
 		if a := m.addresses[key]; p.conn == nil && (a == nil || !m.reachableLocked(a, now)) {
-			p.until.Stop()
+			if p.until != nil { // an original client's lease is its slot's
+				p.until.Stop()
+			}
 			m.vanishLocked(key)
 		}
 	}
@@ -208,6 +210,9 @@ func (m *mesh) expelLocked() {
 		switch {
 		case gone || s == revoked:
 			c.expel(protocol.CodeRevoked, "this key was revoked", ending{code: protocol.CloseBanned, text: "banned", reason: endRevoked})
+		case s == stranger && c.legacy != nil:
+			c.expel(protocol.CodeLegacyOff, "this mesh takes signed hello statements only",
+				ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeLegacyOff), reason: endNotMember})
 		case s == stranger:
 			c.expel(protocol.CodeNotMember, "the link that admitted this key is over",
 				ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeNotMember), reason: endNotMember})

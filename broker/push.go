@@ -130,6 +130,9 @@ func (c *conn) writePushes() (int, error) {
 		drained[i] = true
 	}
 	for class := queue.Now; class <= queue.Low; class++ {
+		if c.legacy != nil && !c.legacy.takes(class) {
+			continue // until its status changes
+		}
 		for i, f := range feeds {
 			if !f.more {
 				continue
@@ -195,7 +198,7 @@ func (c *conn) pushRow(f *feed, r queue.Row) error {
 			readBuffers.Put(buf)
 		}
 	}()
-	id, frame, err := c.mesh.frameOf((*buf)[:0], r)
+	id, frame, err := c.frameFor((*buf)[:0], r)
 	if err != nil { // it stays until it expires, and holds up nobody
 		c.log.Error("a queued row cannot be read", "lsn", r.LSN, "err", err)
 		return nil
@@ -213,7 +216,11 @@ func (c *conn) pushRow(f *feed, r queue.Row) error {
 	c.pushes.out[id] = p
 	c.mu.Unlock()
 	c.srv.metrics.pushed.Inc()
-	return c.writeFrame(frame)
+	if err := c.writeFrame(frame); err != nil || c.legacy == nil || c.legacy.kind.acknowledges() {
+		return err
+	}
+	c.confirmAfter(id)
+	return nil
 }
 
 // frameOf appends the frame of a row to b, and returns the id that its acknowledgement bears.

@@ -9,6 +9,7 @@ const (
 	kindHello   = "hello" // not yet accepted
 	kindControl = "control"
 	kindSession = "session"
+	kindLegacy  = "legacy" // of an original client
 )
 
 // Why a connection ended: the word in the log and in /metrics. The peer hears the close code and its text only.
@@ -44,6 +45,7 @@ func refusalCodes() []string {
 		protocol.CodeTimestamp, protocol.CodeUnauthorized, protocol.CodeUnknownRecipient, protocol.CodeUnknownType,
 		protocol.CodeUsedUp,
 	}
+	codes = append(codes, codeMalformed, codeBadSession, codeBadParent, codeAttestMismatch, codeTTLTooLong, codeParentMismatch, codeBadArgument, codeBadPrefix)
 	out := make([]string, len(codes))
 	for i, c := range codes {
 		out[i] = string(c)

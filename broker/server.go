@@ -51,6 +51,7 @@ type Server struct {
 	refusedKeys *visits // requests with a wrong API key
 	ready       readiness
 	closed      closedLog
+	hellos      *helloMemory // of original clients
 
 	draining    atomic.Bool
 	storeLogged atomic.Int64   // Unix s of the last line about the disk
@@ -75,6 +76,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, now: cfg.Now, metrics: newMetrics(), started: time.Now(),
 		visits: newVisits(cfg.Limits.HTTPPerAddress), refusedKeys: newVisits(refusedKeysPerMinute),
+		hellos: newHelloMemory(cfg.Now()),
 		meshes: make(map[protocol.MeshID]*mesh), conns: make(map[*conn]struct{}), bearers: make(map[[32]byte]*apiKey),
 		perAddress: make(map[string]int),
 	}

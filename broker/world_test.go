@@ -30,6 +30,7 @@ type world struct {
 	charter  *protocol.Statement
 	mesh     protocol.MeshID
 	people   map[string]*person
+	remote   string // address that post comes from, when set
 
 	alice, bob, cathy *person
 }
@@ -126,6 +127,9 @@ func (w *world) post(path, token string, body any) (int, string) {
 	r := httptest.NewRequest(http.MethodPost, path, bytes.NewReader(b))
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	if w.remote != "" {
+		r.RemoteAddr = w.remote
 	}
 	rec := httptest.NewRecorder()
 	w.srv.Handler().ServeHTTP(rec, r)

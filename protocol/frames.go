@@ -200,6 +200,7 @@ type PeerItem struct {
 	Visible      bool    `json:"visible"`
 	Session      string  `json:"session,omitempty"` // session statement
 	Card         *Sealed `json:"card,omitempty"`    // with the asker's own wrap
+	Legacy       bool    `json:"legacy,omitempty"`  // of an original client, which has no session statement
 }
 
 // Peer roles in PeerItem.

@@ -131,3 +131,38 @@ func LegacyName(s string) string {
 	}
 	return "nobody"
 }
+
+// Verbs of the op statements by which the owner keeps the v1 links of a mesh, with V1LinkOp as their JSON.
+const (
+	OpV1Make  = "v1link_make"
+	OpV1Close = "v1link_close"
+	OpV1List  = "v1link_list"
+)
+
+// V1LinkOp is what such a statement asks for.
+type V1LinkOp struct {
+	At    int64  `json:"at"`              // Unix ms: the broker refuses it a minute later
+	Token string `json:"token,omitempty"` // OpV1Make
+	Uses  int    `json:"uses,omitempty"`  // OpV1Make
+	ID    string `json:"id,omitempty"`    // OpV1Close: id of a link, or the first 6 or more of it
+}
+
+// V1LinkRequest is the body of POST /api/v1/v1links.
+type V1LinkRequest struct {
+	Statement string `json:"statement"`
+}
+
+// V1LinkReply answers it with all v1 links of the mesh.
+type V1LinkReply struct {
+	OK    bool         `json:"ok"`
+	Links []V1LinkInfo `json:"links"`
+}
+
+// V1LinkInfo is a v1 link as the broker knows it. Nobody can join by what stands here.
+type V1LinkInfo struct {
+	ID      string `json:"id"`
+	Uses    int    `json:"uses"`
+	Used    int    `json:"used"`
+	Expires int64  `json:"expires"` // Unix s
+	Closed  bool   `json:"closed"`
+}
