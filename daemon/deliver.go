@@ -31,7 +31,7 @@ func (m *mesh) opener() *protocol.Opener {
 	keys := m.ring.keys()
 	return &protocol.Opener{
 		Mesh: m.meshID, View: m.trust.current(), Now: m.env.now(), Member: keys[0], Sessions: keys[1:],
-		Shared: m.ring.shared,
+		Shared: m.ring.shared, Attested: &m.vouched,
 		Invited: func(member crypto.PublicKey) (string, bool) {
 			return m.trust.nameOf(member), m.trust.isInvited(member)
 		},

@@ -65,6 +65,7 @@ type mesh struct {
 	out     *outbox
 	who     *presence
 	alarms  alarmLimit
+	vouched protocol.Attested
 	control *uplink
 
 	mu      sync.Mutex

@@ -291,6 +291,7 @@ func BenchmarkOpen(b *testing.B) {
 	l := newLetters(b)
 	body := strings.Repeat("x", 1024)
 	bob := l.reader(l.bob, nil)
+	bob.Attested = new(Attested)
 	for name, in := range map[string]Incoming{
 		"member":  l.direct(l.alice, l.header(l.alice, to(l.bob)), body).Incoming(),
 		"session": l.direct(l.aliceWeb, l.fromSession(to(l.bob), l.attest(l.alice, l.aliceWeb, nil)), body).Incoming(),

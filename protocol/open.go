@@ -100,6 +100,8 @@ type Opener struct {
 	Shared func(own, peer crypto.PublicKey) (crypto.Key, error)
 	// Invited tells whether a valid invite and enrol stand for a member without certificate, and by which name. May be nil.
 	Invited func(member crypto.PublicKey) (name string, ok bool)
+	// Attested saves verifying the attestation of a session with each of its messages. May be nil.
+	Attested *Attested
 }
 
 // Open returns a message that is proved to be its sender's and for us. Errors: *AlarmError, *HeldError (ErrHeld),
@@ -295,7 +297,7 @@ func (s *opening) attest() error {
 	if h.Att == "" {
 		return failure("no attestation of the session")
 	}
-	att, err := ParseTextIn(s.Mesh, h.Att)
+	att, err := s.Attested.parse(s.Mesh, h.Att)
 	if err != nil {
 		return failure("the attestation of the session: " + err.Error())
 	}
