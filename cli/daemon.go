@@ -29,6 +29,7 @@ func daemonVerb() *verb {
 			logsVerb(),
 			outboxVerb(),
 			acceptHostVerb(),
+			restVerb(),
 		}, daemonServiceVerbs()...),
 	}
 }

@@ -48,6 +48,9 @@ func TestMain(m *testing.M) {
 //	forge expired 5                EXPIRED is a link that was good until the 5th second of 1970; forge foreign 9999999999 likewise
 //	fetch URL regexp               what is served there matches
 //	twins alice                    registers two API keys of hers that begin alike: TWIN1, TWIN2, and HEAD, which they share
+//	curl 401 -s URL                runs curl, wants that HTTP status; --token FILE sends the bearer token in it
+//	port NAME                      NAME becomes a free port
+//	mode FILE 600                  the file has these permissions
 //	cert localhost                 makes localhost.pem and localhost-key.pem
 //	unfollow                       SIGINT ends it with exit code 0
 func TestScripts(t *testing.T) {
@@ -60,6 +63,7 @@ func TestScripts(t *testing.T) {
 			"exits": cmdExits, "parallel": cmdParallel, "set": cmdSet, "want": cmdWant, "count": cmdCount,
 			"keys": cmdKeys, "follow": cmdFollow, "next": cmdNext, "unfollow": cmdUnfollow,
 			"fetch": cmdFetch, "cert": cmdCert, "forge": cmdForge, "twins": cmdTwins,
+			"curl": cmdCurl, "port": cmdPort, "mode": cmdMode,
 		},
 	})
 }

@@ -64,6 +64,7 @@ type Daemon struct {
 	replaced map[string]registry.Process // sessions that went on under another id, by their old one
 	broken   error                       // config.json as it is now cannot be read; the meshes are those of before
 	broker   *localBroker
+	rest     *restServer
 }
 
 // errStopped is why a daemon ends that was told to: it says so to its brokers, and its member is offline at once. A daemon that ends for any other

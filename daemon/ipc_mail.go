@@ -49,24 +49,29 @@ func (d *Daemon) handleMessage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *Daemon) handleInbox(w http.ResponseWriter, r *http.Request) error {
+	list, err := d.listInbox(r)
+	if err != nil {
+		return err
+	}
+	return reply(w, list)
+}
+
+// listInbox reads the mail that a request asks for.
+func (d *Daemon) listInbox(r *http.Request) ([]protocol.InboxMessage, error) {
 	q := protocol.InboxQuery{Mesh: r.FormValue("mesh"), Session: r.FormValue("session")}
 	for name, parse := range map[string]func(string) (err error){
 		"all":   func(s string) (err error) { q.All, err = strconv.ParseBool(s); return err },
 		"limit": func(s string) (err error) { q.Limit, err = strconv.Atoi(s); return err },
 	} {
 		if s := r.FormValue(name); s != "" && parse(s) != nil {
-			return protocol.Refuse(protocol.CodeInvalid, "%s=%q", name, s)
+			return nil, protocol.Refuse(protocol.CodeInvalid, "%s=%q", name, s)
 		}
 	}
 	acting, err := d.inboxOf(q.Mesh, q.Session)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	list, err := d.mail.list(q, acting)
-	if err != nil {
-		return err
-	}
-	return reply(w, list)
+	return d.mail.list(q, acting)
 }
 
 // inboxOf checks what narrows a request about mail: an unknown mesh or session is an error, not an empty list.

@@ -106,8 +106,10 @@ func (d *Daemon) table() map[string]route {
 
 func (d *Daemon) routes() http.Handler {
 	mux := http.NewServeMux()
-	for pattern, handle := range d.table() {
-		mux.Handle(pattern, d.handler(handle))
+	for _, table := range []map[string]route{d.table(), d.restTable()} {
+		for pattern, handle := range table {
+			mux.Handle(pattern, d.handler(handle))
+		}
 	}
 	mux.Handle("/", d.handler(func(_ http.ResponseWriter, r *http.Request) error {
 		return protocol.Refuse(protocol.CodeNotFound, "no route %s %s", r.Method, r.URL.Path)

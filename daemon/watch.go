@@ -86,6 +86,7 @@ func (d *Daemon) reload() {
 	d.foreign, d.fallback = c.Originals, c.DefaultMesh
 	d.mu.Unlock()
 	d.reloadBroker(c.LocalBroker)
+	d.reloadREST(c.RESTListen)
 }
 
 // stopGone ends the meshes that are not in c any more, or are in another way.
@@ -145,14 +146,17 @@ func (d *Daemon) closeMeshes() {
 	d.mu.Lock()
 	all := d.joined
 	d.joined = make(map[protocol.MeshID]*joinedMesh)
-	broker := d.broker
-	d.broker = nil
+	broker, rest := d.broker, d.rest
+	d.broker, d.rest = nil, nil
 	d.mu.Unlock()
 	for _, j := range all {
 		j.cancel()
 	}
 	for _, j := range all {
 		j.done.Wait()
+	}
+	if rest != nil {
+		rest.close()
 	}
 	if broker != nil {
 		broker.close()

@@ -23,6 +23,7 @@ type Config struct {
 	DisplayName string       // name to join with by default
 	DefaultMesh string       // slug; may name a mesh that is gone
 	LocalBroker string       // address for the broker that the daemon runs itself; empty: none
+	RESTListen  string       // loopback address of the daemon's REST interface; empty: none
 	Meshes      []Membership // ours, in the file's order
 	Originals   []Original   // memberships of an original client, which are left alone
 
@@ -87,7 +88,7 @@ func parseConfig(b []byte) (*Config, error) {
 		return nil, err
 	}
 	var items []json.RawMessage
-	for name, v := range map[string]any{"displayName": &c.DisplayName, "defaultMesh": &c.DefaultMesh, "localBroker": &c.LocalBroker, "meshes": &items} {
+	for name, v := range map[string]any{"displayName": &c.DisplayName, "defaultMesh": &c.DefaultMesh, "localBroker": &c.LocalBroker, "restListen": &c.RESTListen, "meshes": &items} {
 		if _, err := doc.get(name, v); err != nil {
 			return nil, protocol.Refuse(protocol.CodeInvalid, "%s: %v", name, err)
 		}
@@ -238,6 +239,7 @@ func (c *Config) encode() []byte {
 	doc.setString("displayName", c.DisplayName)
 	doc.setString("defaultMesh", c.DefaultMesh)
 	doc.setString("localBroker", c.LocalBroker)
+	doc.setString("restListen", c.RESTListen)
 	doc.set("meshes", encodeList(c.items(), "  "))
 	return append(doc.encode(""), '\n')
 }
