@@ -52,9 +52,7 @@ var (
 // us to it). The returned line is usable for reporting even when there is an error.
 func arrange(root *verb, argv []string) (*line, error) {
 	l := &line{verb: root}
-	if launch := root.sub("launch"); launch != nil {
-		argv = passThrough(launch, argv)
-	}
+	argv = passThrough(root, argv)
 	takes := valueFlags(root)
 	var words, doubtful []string
 	var bad error

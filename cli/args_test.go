@@ -112,6 +112,9 @@ func TestEveryFlagWorksInEveryPlace(t *testing.T) {
 
 func TestEveryVerbRefusesAnUnknownFlag(t *testing.T) {
 	verbs().walk(nil, func(path []string, v *verb) {
+		if v.passes {
+			return
+		}
 		args := sampleArgs(v)
 		for _, line := range [][]string{
 			slices.Concat(path, args, []string{"--nosuch"}),
@@ -256,7 +259,7 @@ func TestEveryDocumentedLineIsAccepted(t *testing.T) {
 		if code != exitOK || got == nil {
 			t.Errorf("claudemesh %s: exit %d: %s", strings.Join(words, " "), code, out)
 		}
-		if i := slices.Index(words, "--"); i < 0 && len(words) > 0 {
+		if i := slices.Index(words, "--"); i < 0 && len(words) > 0 && words[0] != "launch" {
 			if got, code, _ := record(t, append(words, "--nosuch")...); code != exitUsage || got != nil {
 				t.Errorf("claudemesh %s --nosuch: exit %d", strings.Join(words, " "), code)
 			}

@@ -31,7 +31,7 @@ func hookVerb() *verb {
 		about: "It reads the event as JSON on stdin, never starts a daemon nor waits for one, and exits with 0 whatever goes wrong on our side; with 2 only\n" +
 			"to deliver. CLAUDEMESH_DEBUG=1 makes it say on stderr what it keeps to itself. Events: session-start, user-prompt-submit, post-tool-use,\n" +
 			"stop, session-end, and wait, the background hook that wakes an idle session.",
-		examples: []string{"claudemesh hook stop < event.json"},
+		examples: []string{"claudemesh hook stop"},
 		run:      runHook,
 	}
 }

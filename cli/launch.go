@@ -26,13 +26,17 @@ func launchVerb() *verb {
 		about: "Plain claude is on the mesh too, after claudemesh install: launch adds only what claude itself does not take. Every other flag and argument goes to\n" +
 			"claude as it stands; after -- all of them do.",
 		examples: []string{"claudemesh launch --name api --groups backend,oncall", "claudemesh launch --name api --resume", "claudemesh launch -- --name \"a title for claude\""},
-		run:      runLaunch,
+		run:      runLaunch, passes: true,
 	}
 }
 
-// passThrough puts what launch does not know behind "--", so that it reaches claude in the order in which it was typed.
-func passThrough(launch *verb, argv []string) []string {
-	if len(argv) == 0 || argv[0] != launch.name {
+// passThrough puts what a verb that passes on does not know behind "--", so that it arrives in the order in which it was typed.
+func passThrough(root *verb, argv []string) []string {
+	if len(argv) == 0 {
+		return argv
+	}
+	launch := root.sub(argv[0])
+	if launch == nil || !launch.passes {
 		return argv
 	}
 	ours, theirs := []string{launch.name}, []string{"--"}

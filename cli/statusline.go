@@ -20,7 +20,7 @@ func statuslineVerb() *verb {
 	return &verb{
 		name: "statusline", usage: "one line for Claude Code's status line: ◇ acme · 3/5 online · 2 unread",
 		about:    "It reads what Claude Code says of the session as JSON on stdin, and prints nothing where there is nothing to tell.",
-		examples: []string{"claudemesh statusline < /dev/null"},
+		examples: []string{"claudemesh statusline"},
 		run: func(ctx context.Context, c *call) error {
 			if line := c.statusLine(ctx); line != "" {
 				c.say("%s", line)

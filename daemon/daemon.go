@@ -53,6 +53,7 @@ type Daemon struct {
 	give    *giver
 	start   time.Time
 	reloads sync.Mutex      // held by reload, so that two do not start one mesh
+	enters  sync.Mutex      // held by register
 	life    context.Context // ends when the daemon stops; meshes live in it
 	stop    context.CancelCauseFunc
 

@@ -64,6 +64,8 @@ func (d *Daemon) sessionStarted(s registry.Session) {
 
 // register enters a session of this machine. A repetition that changes nothing costs nothing.
 func (d *Daemon) register(req protocol.SessionRequest) (registry.Session, error) {
+	d.enters.Lock() // a session that another request is entering is not on its meshes yet
+	defer d.enters.Unlock()
 	if req.ID == "" || len(req.ID) > 128 {
 		return registry.Session{}, protocol.Refuse(protocol.CodeInvalid, "a session needs an id of at most 128 characters")
 	}
