@@ -170,28 +170,30 @@ func (d *Daemon) serveREST(ctx context.Context, listen string) error {
 // restRoutes guards the routes on a port, where every program of every user, and every page in a browser, can knock.
 func (d *Daemon) restRoutes(addr, token string) http.Handler {
 	mux := http.NewServeMux()
-	for pattern, handle := range d.restTable() {
-		mux.Handle(pattern, d.restHandler(handle, addr, token))
+	handler := func(handle route) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := handle(w, r); err != nil {
+				d.refuse(w, r, err)
+			}
+		})
 	}
-	mux.Handle("/", d.restHandler(func(_ http.ResponseWriter, r *http.Request) error {
+	for pattern, handle := range d.restTable() {
+		mux.Handle(pattern, handler(handle))
+	}
+	mux.Handle("/", handler(func(_ http.ResponseWriter, r *http.Request) error {
 		return protocol.Refuse(protocol.CodeNotFound, "no route %s %s", r.Method, r.URL.Path)
-	}, addr, token))
-	return mux
-}
-
-func (d *Daemon) restHandler(handle route, addr, token string) http.Handler {
+	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
 		err := checkPage(r, addr)
 		if err == nil {
 			err = checkToken(r, token)
 		}
-		if err == nil {
-			err = handle(w, r)
-		}
 		if err != nil {
 			d.refuse(w, r, err)
+			return
 		}
+		mux.ServeHTTP(w, r)
 	})
 }
 
