@@ -132,6 +132,7 @@ func (d *Daemon) run(ln *listener) error {
 	defer d.live.Close()
 	var wg sync.WaitGroup
 	wg.Go(func() { d.live.Run(d.life) })
+	wg.Go(func() { d.sweepInbox(d.life) })
 	wg.Go(func() { d.watch(seen) })
 	err := d.serve(ln)
 	d.stop(nil)

@@ -1,0 +1,90 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// What the inbox keeps. Unread messages go by no limit of size: they were acknowledged, and nobody has seen them.
+const (
+	seenKept    = 90 * 24 * time.Hour  // messages that were read or shown
+	anyKept     = 365 * 24 * time.Hour // all others, alarms included
+	seenBytes   = 256 << 20            // of messages that were read or shown; beyond that the oldest go earlier
+	sweptAtOnce = 500                  // rows deleted in one transaction, so that nobody waits long for the next
+	inboxSweeps = time.Hour
+)
+
+// sweepInbox forgets, until the daemon stops, what the inbox need not keep.
+func (d *Daemon) sweepInbox(ctx context.Context) {
+	tick := time.NewTicker(inboxSweeps)
+	defer tick.Stop()
+	for {
+		if n, err := d.mail.sweep(seenBytes); err != nil {
+			d.log.Warn("inbox not swept", "reason", err)
+		} else if n > 0 {
+			d.log.Info("old messages forgotten", "messages", n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// sweep deletes what is too old, and of what was seen the oldest beyond mostSeen bytes. It returns how many.
+func (b *mailbox) sweep(mostSeen int) (count int, err error) {
+	old, err := b.tooOld(mostSeen)
+	if err != nil {
+		return 0, fmt.Errorf("look for old messages: %w", err)
+	}
+	for len(old) > 0 {
+		some := old[:min(len(old), sweptAtOnce)]
+		old = old[len(some):]
+		n, err := b.remove(func(tx *store.Tx) (map[uint64]*inRow, error) {
+			rows := make(map[uint64]*inRow)
+			for _, seq := range some {
+				row := new(inRow)
+				ok, err := getJSON(tx, bucketInbox, u64(seq), row)
+				if err != nil {
+					return nil, err
+				}
+				if ok {
+					rows[seq] = row
+				}
+			}
+			return rows, nil
+		})
+		if count += n; err != nil {
+			return count, err
+		}
+	}
+	return count, nil
+}
+
+// tooOld lists the numbers of the rows to delete, newest first.
+func (b *mailbox) tooOld(mostSeen int) (old []uint64, err error) {
+	now, bytes := b.now(), 0
+	seenLimit, anyLimit := now.Add(-seenKept).UnixMilli(), now.Add(-anyKept).UnixMilli()
+	err = b.db.View(func(tx *store.Tx) error {
+		for k, v := range tx.ScanBack(bucketInbox, nil, nil) {
+			var row inRow
+			if err := json.Unmarshal(v, &row); err != nil {
+				return fmt.Errorf("decode a row of %s: %w", bucketInbox, err)
+			}
+			seen := row.Read != 0 || row.Shown != 0
+			if seen {
+				bytes += len(v)
+			}
+			if row.Received < anyLimit || seen && (row.Received < seenLimit || bytes > mostSeen) {
+				old = append(old, uint64FromKey(k))
+			}
+		}
+		return nil
+	})
+	return old, err
+}

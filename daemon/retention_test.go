@@ -1,0 +1,64 @@
+package daemon
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// Bob keeps what he has not seen for a year and what he has for three months; of that no more than fits.
+func TestInboxRetention(t *testing.T) {
+	home, err := config.OpenHome(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := openStore(home.DBFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	b := newMailbox(db, func() time.Time { return now })
+	const day, most = 24 * time.Hour, 1 << 20
+	add := func(id string, age time.Duration, seen bool, size int) {
+		t.Helper()
+		row := &inRow{MessageID: id, Received: now.Add(-age).UnixMilli(), Alarm: "a row without a message", Name: strings.Repeat("x", size)}
+		if seen {
+			row.Shown = row.Received
+		}
+		if err := db.Update(func(tx *store.Tx) error { _, err := b.add(tx, row); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add("unseen-ancient", anyKept+day, false, 0)
+	add("unseen-old", anyKept-day, false, 0)
+	add("seen-old", seenKept+day, true, 0)
+	add("seen-large-1", 3*day, true, most/2)
+	add("seen-large-2", 2*day, true, most/2)
+	add("seen-new", day, true, 0)
+	left := func() (ids []string) {
+		all, err := b.list(protocol.InboxQuery{All: true}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range all {
+			ids = append(ids, m.MessageID)
+		}
+		return ids
+	}
+	n, err := b.sweep(most)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"seen-new", "unseen-old"}; n != 4 || !slices.Equal(left(), want) {
+		t.Errorf("%d forgotten, left %v, want %v", n, left(), want)
+	}
+	if n, err := b.sweep(most); n != 0 || err != nil {
+		t.Errorf("a second sweep forgot %d, %v", n, err)
+	}
+}
