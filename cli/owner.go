@@ -194,11 +194,11 @@ func pickMember(ctx context.Context, cl *client.Client, mesh, ref string) (proto
 	var found []protocol.MemberInfo
 	var names []string
 	for _, m := range members {
-		if m.Trust == protocol.TrustUnverified {
-			continue // removed, or too late with his link
+		gone := m.Trust == protocol.TrustUnverified // removed, left, or too late with his link: by key only
+		if !gone {
+			names = append(names, m.Name)
 		}
-		names = append(names, m.Name)
-		if m.Name == ref || len(ref) >= 6 && strings.HasPrefix(m.Pubkey, ref) {
+		if m.Name == ref && !gone || len(ref) >= 6 && strings.HasPrefix(m.Pubkey, ref) {
 			found = append(found, m)
 		}
 	}

@@ -162,10 +162,17 @@ func TestEvilBannedWithOldLink(t *testing.T) {
 		eve := w.joined("eve", many.Link)
 		eve.start()
 		pass(time.Second)
-		if err := w.alice.m.ban(context.Background(), eve.m.self, ""); err != nil {
-			t.Fatal(err)
+		frank := w.joined("frank", w.alice.link(1).Link) // by a link of one use, which stays as it is
+		pass(time.Second)
+		for _, n := range []*node{eve, frank} {
+			if err := w.alice.m.ban(context.Background(), n.m.self, ""); err != nil {
+				t.Fatal(err)
+			}
 		}
 		pass(time.Second)
+		if got := w.bob.m.trust.trust(frank.m.self); got != protocol.TrustUnverified {
+			t.Errorf("frank is %s", got)
+		}
 		link, err := protocol.ParseLink(many.Link)
 		if err != nil {
 			t.Fatal(err)
@@ -427,5 +434,47 @@ func TestEvilOrderDecidesNothing(t *testing.T) {
 		if a, b := w.alice.m.trust.current(), w.bob.m.trust.current(); a.Digest() != b.Digest() || len(a.Members()) != len(b.Members()) {
 			t.Errorf("alice %+v\nbob %+v", a.Members(), b.Members())
 		}
+	})
+}
+
+// A thief of the owner key removes bob, who gives up. The recovery key takes the mesh back: bob comes back by himself.
+func TestEvilThiefsBanIsUndone(t *testing.T) {
+	recovery := crypto.GenerateKey()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorldWith(t, recovery.Public())
+		defer w.close()
+		w.bob, w.cathy = w.admitted("bob"), w.admitted("cathy")
+		for _, n := range w.nodes {
+			n.start()
+			synctest.Wait()
+		}
+		mesh, ctx := w.charter.Mesh(), context.Background()
+		thief, mended := crypto.GenerateKey(), crypto.GenerateKey()
+		var keep []protocol.ID
+		for _, s := range w.alice.m.trust.current().Signed(w.owner.Public()) {
+			keep = append(keep, s.ID)
+		}
+		theft := w.sign(&protocol.OwnerChange{Mesh: mesh, By: w.owner.Public(), N: 1, New: thief.Public(), Recovery: recovery.Public(), Keep: keep}, w.owner)
+		if err := w.cathy.m.publish(ctx, theft.Text(), w.ban(thief, w.bob.m.self).Text(), w.ban(thief, w.alice.m.self).Text()); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		for _, n := range []*node{w.alice, w.bob} {
+			if h := n.m.health(); h.ErrorCode != protocol.CodeRevoked {
+				t.Fatalf("%s: %+v", n.name, h)
+			}
+		}
+		back := w.sign(&protocol.OwnerChange{Mesh: mesh, By: recovery.Public(), N: 1, New: mended.Public(), Recovery: recovery.Public(), Keep: keep}, recovery)
+		if err := w.cathy.m.publish(ctx, back.Text()); err != nil {
+			t.Fatal(err)
+		}
+		pass(26 * time.Hour)
+		for _, n := range []*node{w.alice, w.bob} {
+			if h := n.m.health(); h.State != protocol.ConnOpen || n.m.trust.current().Owner() != mended.Public() {
+				t.Errorf("%s: %+v", n.name, h)
+			}
+		}
+		w.alice.send("bob", "here we are again")
+		w.bob.want("alice: here we are again")
 	})
 }

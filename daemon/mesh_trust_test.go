@@ -121,14 +121,14 @@ func TestBrokerCannotBan(t *testing.T) {
 		defer w.close()
 		u := w.alice.m.control
 		refusal := protocol.Refuse(protocol.CodeRevoked, "go away")
-		if wait := u.failed(refusal, backoffMost); wait == forever || wait > 2*backoffMost {
+		if wait := u.failed(refusal, backoffMost); wait >= revokedWait || wait > 2*backoffMost {
 			t.Errorf("waits %s at the broker's word", wait)
 		}
 		revoke := w.sign(&protocol.Revoke{
 			Mesh: w.charter.Mesh(), Issuer: w.owner.Public(), Kind: protocol.RevokeKey, Target: w.alice.m.self, At: 1,
 		}, w.owner)
 		w.alice.learn(revoke)
-		if wait := u.failed(refusal, backoffMost); wait != forever {
+		if wait := u.failed(refusal, backoffMost); wait < revokedWait {
 			t.Errorf("waits %s though the key is revoked", wait)
 		}
 	})

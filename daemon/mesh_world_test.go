@@ -107,13 +107,16 @@ func story(t *testing.T, f func(w *world)) {
 }
 
 // newWorld makes the broker and the mesh, with alice alone in it and not yet started.
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB) *world { return newWorldWith(t, crypto.PublicKey{}) }
+
+// newWorldWith makes it with a recovery key.
+func newWorldWith(t testing.TB, recovery crypto.PublicKey) *world {
 	w := &world{TB: t, brokerDir: t.TempDir(), owner: crypto.GenerateKey(), log: slog.New(slog.DiscardHandler)}
 	if os.Getenv("DAEMON_TEST_LOG") != "" {
 		w.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	w.openBroker()
-	w.charter = w.sign(&protocol.Charter{Owner: w.owner.Public(), Created: time.Now().Unix(), Slug: "acme"}, w.owner)
+	w.charter = w.sign(&protocol.Charter{Owner: w.owner.Public(), Recovery: recovery, Created: time.Now().Unix(), Slug: "acme"}, w.owner)
 	key := crypto.GenerateKey()
 	cert := w.certify(key.Public(), "alice", protocol.RoleAdmin)
 	w.post("/api/v1/meshes", protocol.CreateRequest{Statements: []string{w.charter.Text(), cert.Text()}}, new(protocol.CreateReply))

@@ -66,10 +66,6 @@ func (u *uplink) run(ctx context.Context) {
 			backoff = backoffLeast
 		}
 		wait := u.failed(err, backoff)
-		if wait == forever {
-			<-ctx.Done()
-			return
-		}
 		backoff = min(2*backoff, backoffMost)
 		select {
 		case <-ctx.Done():
@@ -111,7 +107,7 @@ func (u *uplink) failed(err error, backoff time.Duration) time.Duration {
 		wait = backoffMost + rand.N(backoffMost)
 		switch {
 		case refusal.Code == protocol.CodeRevoked && u.revoked():
-			wait = forever
+			wait = revokedWait + rand.N(time.Hour)
 		case refusal.Code == protocol.CodeKicked:
 			wait = refusedWait
 		}
@@ -121,8 +117,9 @@ func (u *uplink) failed(err error, backoff time.Duration) time.Duration {
 	return max(wait, refusal.After)
 }
 
-// forever is the wait of a connection whose key is revoked: nothing un-revokes.
-const forever = time.Duration(1<<63 - 1)
+// revokedWait is the wait of a connection whose key is revoked. Nothing un-revokes, but for one case: the recovery key took
+// the mesh back from a thief who had removed us. Somebody shut out can hear of that only by asking.
+const revokedWait = 24 * time.Hour
 
 // revoked reports whether our own view takes back the key of this connection. The broker's word alone ends nothing.
 func (u *uplink) revoked() bool {
