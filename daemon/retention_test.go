@@ -55,7 +55,7 @@ func TestInboxRetention(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"seen-new", "unseen-old"}; n != 4 || !slices.Equal(left(), want) {
+	if want := []string{"seen-new", "seen-large-2", "unseen-old"}; n != 3 || !slices.Equal(left(), want) {
 		t.Errorf("%d forgotten, left %v, want %v", n, left(), want)
 	}
 	if n, err := b.sweep(most); n != 0 || err != nil {
