@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	flushAt   = 64 << 10  // bytes after which the writer flushes before it goes on
+	flushAt   = 32 << 10  // bytes after which the writer flushes before it goes on
 	keepAtMax = 128 << 10 // larger buffers are left to the collector
 )
 

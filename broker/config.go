@@ -2,7 +2,9 @@ package broker
 
 import (
 	"log/slog"
+	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +19,9 @@ type Config struct {
 	// PublicURL is how clients dial this broker (wss://host/ws). Its host is accepted in a hello beside the Host header of
 	// the request, which a proxy may have changed. Empty means the Host header alone.
 	PublicURL string
+
+	// TrustedProxies are those whose X-Forwarded-For is believed. Nil means this machine's own.
+	TrustedProxies []netip.Prefix
 
 	// Limits are what the operator may change; each zero field means its default.
 	Limits Limits
@@ -40,6 +45,22 @@ func (c Config) withDefaults() Config {
 		c.Now = time.Now
 	}
 	return c
+}
+
+// loopback is where a proxy on the same machine comes from.
+var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+
+// trusts tells whether host is a proxy that says the truth about its clients.
+func (c Config) trusts(host string) bool {
+	a, err := netip.ParseAddr(host)
+	if err != nil {
+		return false
+	}
+	trusted := c.TrustedProxies
+	if trusted == nil {
+		trusted = loopback
+	}
+	return slices.ContainsFunc(trusted, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
 }
 
 // publicHost returns the host[:port] of PublicURL in lower case, or "".

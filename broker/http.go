@@ -162,7 +162,7 @@ func (v *visits) sweep() {
 // token is not counted, nor is this machine.
 func (s *Server) limited(h func(r *http.Request) (int, any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if addr := clientAddr(r); !isLoopback(addr) && !s.isAdmin(r) && !s.visits.allow(addr) {
+		if addr := s.clientAddr(r); !isLoopback(addr) && !s.isAdmin(r) && !s.visits.allow(addr) {
 			writeError(w, s.refusal(protocol.Refuse(protocol.CodeRateLimit, "more than %d requests a minute from one address",
 				s.limits.HTTPPerAddress).RetryAfter(time.Minute/time.Duration(s.limits.HTTPPerAddress))))
 			return

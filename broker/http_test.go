@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -156,13 +157,21 @@ func TestHTTPLimits(t *testing.T) {
 }
 
 func TestClientAddr(t *testing.T) {
-	tests := []struct{ remote, forwarded, want string }{
-		{"10.0.0.9:1", "", "10.0.0.9"},
-		{"10.0.0.9:1", "10.1.1.1", "10.0.0.9"}, // only a proxy on this machine is believed
-		{"127.0.0.1:1", "", "127.0.0.1"},
-		{"127.0.0.1:1", "10.1.1.1", "10.1.1.1"},
-		{"[::1]:1", "10.1.1.1, 10.2.2.2", "10.2.2.2"},
-		{"127.0.0.1:1", "nonsense", "127.0.0.1"},
+	own, lan := &Server{}, &Server{cfg: Config{TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.2.0.0/16")}}}
+	tests := []struct {
+		srv                     *Server
+		remote, forwarded, want string
+	}{
+		{own, "10.0.0.9:1", "", "10.0.0.9"},
+		{own, "10.0.0.9:1", "10.1.1.1", "10.0.0.9"}, // only a proxy on this machine is believed
+		{own, "127.0.0.1:1", "", "127.0.0.1"},
+		{own, "127.0.0.1:1", "10.1.1.1", "10.1.1.1"},
+		{own, "[::1]:1", "10.1.1.1, 10.2.2.2", "10.2.2.2"},
+		{own, "127.0.0.1:1", "nonsense", "127.0.0.1"},
+		{lan, "127.0.0.1:1", "10.1.1.1", "127.0.0.1"}, // others were configured
+		{lan, "10.2.0.1:1", "10.1.1.1", "10.1.1.1"},
+		{lan, "10.2.0.1:1", "1.1.1.1, 10.1.1.1, 10.2.0.7", "10.1.1.1"}, // through two proxies; what stands before is the client's own claim
+		{lan, "10.3.0.1:1", "10.1.1.1", "10.3.0.1"},
 	}
 	for _, tt := range tests {
 		r := httptest.NewRequest(http.MethodGet, "/ws", nil)
@@ -170,8 +179,8 @@ func TestClientAddr(t *testing.T) {
 		if tt.forwarded != "" {
 			r.Header.Set("X-Forwarded-For", tt.forwarded)
 		}
-		if got := clientAddr(r); got != tt.want {
-			t.Errorf("%+v: %s", tt, got)
+		if got := tt.srv.clientAddr(r); got != tt.want {
+			t.Errorf("%s, forwarded for %q: %s, want %s", tt.remote, tt.forwarded, got, tt.want)
 		}
 	}
 }

@@ -151,7 +151,7 @@ type legacyHook struct {
 // handleLegacyHook sets the status of the one original session that the hook of a Claude Code on this machine speaks of. The
 // request has no credentials, so it is taken from loopback alone, and where several would fit, of none.
 func (s *Server) handleLegacyHook(r *http.Request) (int, any, error) {
-	if !isLoopback(clientAddr(r)) {
+	if !isLoopback(s.clientAddr(r)) {
 		return 0, nil, protocol.Refuse(protocol.CodeForbidden, "a hook speaks from the broker's own machine only")
 	}
 	var h legacyHook

@@ -110,7 +110,7 @@ func (c *restCall) authorise(s *Server, needs string) error {
 
 // noKey refuses a request for its key. Who goes on trying hears less.
 func (s *Server) noKey(r *http.Request, code, text string) error {
-	if !s.refusedKeys.allow(clientAddr(r)) {
+	if !s.refusedKeys.allow(s.clientAddr(r)) {
 		return protocol.Refuse(protocol.CodeRateLimit, "too many requests without a good key").RetryAfter(drainRetry)
 	}
 	return keyError{code, protocol.Refuse(protocol.CodeUnauthorized, "%s", text)}

@@ -20,7 +20,7 @@ var upgrader = websocket.Upgrader{
 }
 
 func (s *Server) handleWebSocket(w http.ResponseWriter, r *http.Request) {
-	addr := clientAddr(r)
+	addr := s.clientAddr(r)
 	if err := s.claim(addr); err != nil {
 		writeError(w, s.refusal(err))
 		return
@@ -50,18 +50,20 @@ func (s *Server) handleWebSocket(w http.ResponseWriter, r *http.Request) {
 	}()
 }
 
-// clientAddr is the address that limits count by: the peer's, or, from a proxy on this machine, the one that it names last.
-func clientAddr(r *http.Request) string {
+// clientAddr is the address that limits count by: the peer's, or what a trusted proxy says of it. Each proxy adds the
+// address that it saw at the end of X-Forwarded-For, so the last one that is no trusted proxy's own is the client's.
+func (s *Server) clientAddr(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	if !isLoopback(host) {
-		return host
-	}
-	hops := strings.Split(r.Header.Get("X-Forwarded-For"), ",")
-	if a, err := netip.ParseAddr(strings.TrimSpace(hops[len(hops)-1])); err == nil {
-		return a.String()
+	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for len(hops) > 0 && s.cfg.trusts(host) {
+		a, err := netip.ParseAddr(strings.TrimSpace(hops[len(hops)-1]))
+		if err != nil {
+			break
+		}
+		host, hops = a.Unmap().String(), hops[:len(hops)-1]
 	}
 	return host
 }

@@ -14,8 +14,6 @@ import (
 	"path/filepath"
 	"time"
 
-	urfave "github.com/urfave/cli/v2"
-
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -31,16 +29,9 @@ const (
 func brokerVerb() *verb {
 	return &verb{
 		name: "broker", heading: headRun, usage: "run the relay: it stores and forwards what it cannot read",
-		flags: []urfave.Flag{
-			&urfave.StringFlag{Name: "listen", Usage: "listen on `ADDRESS`", Value: defaultListen},
-			&urfave.StringFlag{Name: "data", Usage: "keep everything in `DIR` (default ~/.claudemesh/broker)"},
-			&urfave.StringFlag{Name: "public-url", Usage: "the `URL` that clients dial, when a proxy stands in front"},
-			&urfave.StringFlag{Name: "tls-cert", Usage: "serve TLS with the certificate chain in `FILE`"},
-			&urfave.StringFlag{Name: "tls-key", Usage: "and its private key in `FILE`"},
-			&urfave.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDRESS`, such as 127.0.0.1:7901"},
-			&urfave.StringFlag{Name: "limit", Usage: "other limits than the usual: `NAME=VALUE`, several separated by commas"},
-		},
-		about: "SIGTERM and Ctrl-C drain: clients are told to come back, and nothing acknowledged is lost.",
+		flags: brokerFlags(),
+		about: `SIGTERM and Ctrl-C drain: clients are told to come back, and nothing acknowledged is lost. Each flag may also be set in the
+environment, as CLAUDEMESH_BROKER_ and its name in capitals, or in the file of --config; the flag itself counts most.`,
 		examples: []string{
 			"claudemesh broker",
 			"claudemesh broker --listen :443 --tls-cert fullchain.pem --tls-key privkey.pem --data /var/lib/claudemesh",
@@ -51,45 +42,40 @@ func brokerVerb() *verb {
 }
 
 func runBroker(ctx context.Context, c *call) error {
-	dir, err := c.brokerDir()
+	set, err := c.settings()
 	if err != nil {
 		return err
 	}
-	security, err := c.tlsConfig()
+	cfg, err := set.config()
 	if err != nil {
 		return err
 	}
-	public := ""
-	if typed := c.str("public-url"); typed != "" {
-		if public, err = protocol.NormalizeBrokerURL(typed); err != nil {
-			return err
-		}
+	security, plain, err := set.tls(cfg.Dir)
+	if err != nil {
+		return err
 	}
-	var limits broker.Limits
-	if typed := c.str("limit"); typed != "" {
-		if err := limits.Set(typed); err != nil {
-			return err
-		}
-	}
-	srv, err := openBroker(broker.Config{Dir: dir, PublicURL: public, Limits: limits, Logger: newLogger(c.stderr), Version: thisBuild().Version})
+	collectOften()
+	cfg.Logger, cfg.Version = newLogger(c.stderr), thisBuild().Version
+	srv, err := openBroker(cfg)
 	if err != nil {
 		return err
 	}
 	// Once New succeeded the store is open: whatever happens, Close.
-	ln, err := net.Listen("tcp", c.str("listen"))
+	ln, err := net.Listen("tcp", set.str("listen"))
 	if err != nil {
 		return closeBroker(srv, fmt.Errorf("listen: %w", err))
 	}
 	if security != nil {
 		ln = tls.NewListener(ln, security)
 	}
-	metrics, stopMetrics, err := serveMetrics(srv, c.str("metrics"))
+	metrics, stopMetrics, err := serveMetrics(srv, set.str("metrics"))
 	if err != nil {
 		return closeBroker(srv, err)
 	}
 	defer stopMetrics()
-	defer serveAdmin(srv, dir, newLogger(c.stderr))()
-	c.announceBroker(ln.Addr(), security != nil, dir, public)
+	defer serveAdmin(srv, cfg.Dir, cfg.Logger)()
+	defer servePlain(plain, c.note)()
+	c.announceBroker(ln.Addr(), security != nil, cfg.Dir, cfg.PublicURL)
 	if metrics != "" {
 		c.say("    metrics      http://%s/metrics", metrics)
 	}
@@ -141,9 +127,13 @@ func (c *call) brokerDir() (string, error) {
 	return home.BrokerDir(), nil
 }
 
-// tlsConfig loads the certificate, and again when its file changes: certificates are renewed while the broker runs.
+// tlsConfig is that of the flags alone.
 func (c *call) tlsConfig() (*tls.Config, error) {
-	cert, key := c.str("tls-cert"), c.str("tls-key")
+	return tlsFromFiles(c.str("tls-cert"), c.str("tls-key"))
+}
+
+// tlsFromFiles loads the certificate, and again when its file changes: certificates are renewed while the broker runs.
+func tlsFromFiles(cert, key string) (*tls.Config, error) {
 	if cert == "" && key == "" {
 		return nil, nil
 	}

@@ -8,12 +8,12 @@ import (
 const (
 	defaultSegmentSize = 4 << 20
 	// maxPending bounds the bytes that wait for the committer. One more fsync
-	// saves nothing beyond a few MiB.
-	maxPending = 4 << 20
+	// costs nothing any more beyond a MiB.
+	maxPending = 1 << 20
 	// lazyBatch is how many lazy bytes may wait for somebody else's commit.
 	lazyBatch = 64 << 10
 	// keepBuffer is the largest batch buffer that is used again.
-	keepBuffer = 8 << 20
+	keepBuffer = 2 << 20
 )
 
 // Record is what Append takes.

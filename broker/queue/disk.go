@@ -15,23 +15,24 @@ import (
 )
 
 const (
-	// defaultMemoryLimit keeps the bytes of some hundred thousand messages at
+	// defaultMemoryLimit keeps the bytes of some ten thousand messages at
 	// hand; beyond it only 100 bytes for each stay in memory.
-	defaultMemoryLimit = 32 << 20
+	defaultMemoryLimit = 16 << 20
 	// defaultJournalLimit is some seconds of flushing at bbolt's rate.
 	defaultJournalLimit = 256 << 20
 	// defaultFlushEvery is longer than a recipient who is there needs, also in
 	// a burst: what he acknowledges in time never touches bbolt.
 	defaultFlushEvery = 5 * time.Second
-	// flushShare of the journal's limit flushes earlier.
-	flushShare = 4
+	// flushShare of the journal limit flushes earlier: half of it is a burst of
+	// 150,000 messages.
+	flushShare = 2
 )
 
 // Options of Open; the zero value works.
 type Options struct {
 	FS           store.FS         // of the journal; nil is the operating system's
 	Now          func() time.Time // nil is time.Now
-	MemoryLimit  int64            // bytes of rows held in memory; zero means 32 MiB
+	MemoryLimit  int64            // bytes of rows held in memory; zero means 16 MiB
 	SegmentSize  int64            // bytes of a journal segment; zero means 4 MiB
 	JournalLimit int64            // bytes of segments beyond which commits wait for the flush; zero means 256 MiB
 	FlushEvery   time.Duration    // zero means 5 s
