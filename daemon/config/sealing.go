@@ -17,11 +17,14 @@ const sealMagic = "CMB2"
 // HeadSize is the length of what precedes the box, in bytes.
 const HeadSize = len(sealMagic) + 4 + 4 + 16 + crypto.NonceSize
 
-// What Argon2id costs: a second and 256 MiB when we write; the rest bounds what a file may ask of its reader.
-const (
-	sealPasses, sealKiB       = 3, 256 << 10
-	maxSealPasses, maxSealKiB = 10, 1 << 20
-)
+// SealCost is what Argon2id costs when we write: three passes over 256 MiB, about a second. Only tests change it, to be done before they are old.
+var SealCost = Cost{Passes: 3, KiB: 256 << 10}
+
+// Cost is how hard Argon2id makes it to try a passphrase.
+type Cost struct{ Passes, KiB uint32 }
+
+// What a file may ask of its reader.
+const maxSealPasses, maxSealKiB = 10, 1 << 20
 
 // Sealing is a key derived from a passphrase, and the head that lets the passphrase find it again. It seals once: the nonce
 // is part of the head.
@@ -31,7 +34,9 @@ type Sealing struct {
 }
 
 // NewSealing derives a fresh key from a passphrase. It takes about a second and 256 MiB.
-func NewSealing(passphrase []byte) *Sealing { return newSealing(passphrase, sealPasses, sealKiB) }
+func NewSealing(passphrase []byte) *Sealing {
+	return newSealing(passphrase, SealCost.Passes, SealCost.KiB)
+}
 
 func newSealing(passphrase []byte, passes, kib uint32) *Sealing {
 	head := []byte(sealMagic)
