@@ -5,6 +5,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -15,7 +16,7 @@ func meshInboundVerb() *verb {
 		flags:    []urfave.Flag{jsonFlag()},
 		about:    "Verified members are let in by default. What is held lies in the inbox and does not come in front of a session; what is refused is told to its sender.",
 		examples: []string{"claudemesh mesh inbound acme hold"},
-		run: func(_ context.Context, c *call) error {
+		run: func(ctx context.Context, c *call) error {
 			how := c.arg(1)
 			switch how {
 			case "accept", "hold", "refuse":
@@ -37,7 +38,29 @@ func meshInboundVerb() *verb {
 			if err != nil {
 				return err
 			}
+			awaitInbound(ctx, home, c.arg(0), how)
 			return c.done("messages from %s: %s", c.arg(0), how)
 		},
+	}
+}
+
+// awaitInbound returns when the daemon has taken up the change, when none runs, or when patience ends: what comes after this verb goes by the new rule.
+func awaitInbound(ctx context.Context, home config.Home, slug, how string) {
+	ctx, cancel := context.WithTimeout(ctx, 2*settleTimeout)
+	defer cancel()
+	cl := client.Dial(home)
+	for {
+		meshes, err := cl.Meshes(ctx)
+		if err != nil {
+			return
+		}
+		for _, m := range meshes {
+			if m.Mesh == slug && m.Inbound == how && m.State != protocol.ConnConnecting {
+				return
+			}
+		}
+		if !pauseFor(ctx, settleEvery) {
+			return
+		}
 	}
 }
