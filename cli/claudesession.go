@@ -20,15 +20,17 @@ const (
 	envChannel = "CLAUDEMESH_CHANNEL" // not empty: the session takes channel notifications
 )
 
-// claudeSession is the session that this process was started by, as Claude Code tells its children; without an id if it did not.
-func claudeSession() protocol.SessionRequest {
-	id := os.Getenv("CLAUDE_CODE_SESSION_ID")
-	if id == "" {
-		return protocol.SessionRequest{}
-	}
+// ownSession is the session that this process was started by, as Claude Code tells its children. Another agent does not: its process is the session.
+func ownSession() protocol.SessionRequest {
 	cwd, _ := os.Getwd()
 	s := protocol.SessionRequest{
-		ID: id, PID: claudePID(), Cwd: cmp.Or(os.Getenv("CLAUDE_PROJECT_DIR"), cwd), Channel: "claude-code", Name: os.Getenv(envName), Groups: groupsFrom(os.Getenv(envGroups)),
+		ID: os.Getenv("CLAUDE_CODE_SESSION_ID"), PID: claudePID(), Cwd: cmp.Or(os.Getenv("CLAUDE_PROJECT_DIR"), cwd), Channel: "claude-code",
+		Name: os.Getenv(envName), Groups: groupsFrom(os.Getenv(envGroups)),
+	}
+	if s.ID == "" {
+		p, _ := registry.Identify(s.PID) // without a start time the number alone has to do
+		s.ID, s.Channel = fmt.Sprintf("mcp-%d-%d", p.PID, p.Start), "mcp"
+		return s
 	}
 	s.Bypass = startsInBypass(s.PID, s.Cwd)
 	return s

@@ -36,7 +36,7 @@ func runMCP(ctx context.Context, c *call) error {
 		in = io.NopCloser(c.stdin)
 	}
 	return mcp.Serve(ctx, mcp.Config{
-		Mesh: meshOfMCP{client.Dial(home), home}, Version: thisBuild().Version, Session: claudeSession(), Channel: os.Getenv(envChannel) != "",
+		Mesh: meshOfMCP{client.Dial(home), home}, Version: thisBuild().Version, Session: ownSession(), Channel: os.Getenv(envChannel) != "",
 		Inbox:  mcp.Inbox{Path: os.Getenv("CLAUDE_CODE_MESSAGING_SOCKET"), Token: os.Getenv("CLAUDE_CODE_MESSAGING_TOKEN")},
 		Logger: slog.New(slog.NewTextHandler(c.stderr, &slog.HandlerOptions{Level: level})),
 	}, in, nopWriteCloser{c.stdout})

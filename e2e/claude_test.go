@@ -210,7 +210,9 @@ func testContext(t *testing.T) {
 	bob.until("working", api, func() bool { return bob.status() == "working" })
 	_, now := alice.send("bob/proj", "for right now", "--priority", "now")
 	_, next := alice.send("bob/proj", "for the end of the turn")
-	bob.model.want(t, "now, with the tool's result", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "for right now") && strings.Contains(a.fresh(), "slept") })
+	bob.model.want(t, "now, with the tool's result", time.Minute, func(a asked) bool {
+		return strings.Contains(a.fresh(), "for right now") && strings.Contains(a.fresh(), "slept")
+	})
 	bob.model.want(t, "next, by the stop hook", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "for the end of the turn") })
 	for _, id := range []string{waiting, now, next} {
 		if rung := alice.shown(id); rung != "hook" {
