@@ -55,6 +55,9 @@ type Options struct {
 	Floor    bool // run the floor first
 	Restart  bool // after the run stop our own broker and see how the connections return
 
+	Kills     int           // times that our own broker is killed and started again while the messages flow
+	KillEvery time.Duration // between two of them
+
 	Log func(format string, args ...any) // chatter; nil for none
 }
 
@@ -76,7 +79,7 @@ func (o *Options) check() error {
 		return protocol.Refuse(protocol.CodeInvalid, "the window is at least 1")
 	case o.Rate < 0:
 		return protocol.Refuse(protocol.CodeInvalid, "the rate is above 0, or burst")
-	case o.URL != "" && (o.NoLimits || o.Restart):
+	case o.URL != "" && (o.NoLimits || o.Restart || o.Kills > 0):
 		return protocol.Refuse(protocol.CodeInvalid, "only a broker of the run's own can be without limits, or be restarted")
 	case o.Restart && o.Pattern == Offline:
 		return protocol.Refuse(protocol.CodeInvalid, "the offline pattern has nobody who could return")
@@ -89,20 +92,24 @@ func (o *Options) check() error {
 
 // Report is what a run has shown. Times are from the moment a frame was handed to the socket.
 type Report struct {
-	Sent       int     `json:"sent"`
-	Delivered  int     `json:"delivered"`
-	Duplicates int     `json:"duplicates"`
-	Lost       int     `json:"lost"`
-	OutOfOrder int     `json:"out_of_order"`
-	Altered    int     `json:"altered"` // arrived with another ciphertext, or could not be opened
-	Retried    int     `json:"retried"` // sends that were refused and repeated
-	Seconds    float64 `json:"seconds"`
-	Throughput float64 `json:"throughput"` // deliveries a second; offline: acknowledged sends
-	P50        float64 `json:"p50_ms"`     // from send to push
-	P95        float64 `json:"p95_ms"`
-	P99        float64 `json:"p99_ms"`
-	AckP50     float64 `json:"ack_p50_ms"` // from send to ack: on the broker's disk
-	AckP99     float64 `json:"ack_p99_ms"`
+	Sent       int `json:"sent"`
+	Delivered  int `json:"delivered"`
+	Duplicates int `json:"duplicates"` // on one connection: nothing excuses them
+	Lost       int `json:"lost"`
+	OutOfOrder int `json:"out_of_order"`
+	// Redelivered were pushed again on a later connection, because the broker had not heard the acknowledgement or had
+	// forgotten it in a crash. A recipient drops them by their id, as this one does.
+	Redelivered int     `json:"redelivered,omitempty"`
+	Altered     int     `json:"altered"` // arrived with another ciphertext, or could not be opened
+	Retried     int     `json:"retried"` // sends that were refused and repeated
+	Killed      int     `json:"killed,omitempty"`
+	Seconds     float64 `json:"seconds"`
+	Throughput  float64 `json:"throughput"` // deliveries a second; offline: acknowledged sends
+	P50         float64 `json:"p50_ms"`     // from send to push
+	P95         float64 `json:"p95_ms"`
+	P99         float64 `json:"p99_ms"`
+	AckP50      float64 `json:"ack_p50_ms"` // from send to ack: on the broker's disk
+	AckP99      float64 `json:"ack_p99_ms"`
 
 	BrokerCPU float64 `json:"broker_cpu_s,omitempty"` // during the run
 	OwnCPU    float64 `json:"generator_cpu_s,omitempty"`

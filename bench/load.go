@@ -39,7 +39,8 @@ type load struct {
 	sent, acks, deliveries atomic.Int64
 	duplicates, outOfOrder atomic.Int64
 	altered, retried       atomic.Int64
-	receipts               atomic.Int64
+	receipts, redelivered  atomic.Int64
+	killed                 atomic.Int64
 	links                  atomic.Int64 // connections that are open
 	last                   atomic.Int64 // when something arrived, ns since epoch
 
@@ -247,7 +248,38 @@ func (g *load) send(ctx context.Context) error {
 	if g.o.Pattern == Offline {
 		want = 0
 	}
+	if g.o.Kills > 0 {
+		ctx, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		g.all.Go(func() { cancel(g.kill(ctx)) })
+		err := g.wait(ctx, func() bool {
+			return g.killed.Load() == int64(g.o.Kills) && g.acks.Load() == int64(g.w.total()) && g.deliveries.Load() >= want
+		})
+		if err != nil {
+			return context.Cause(ctx)
+		}
+		return nil
+	}
 	return g.wait(ctx, func() bool { return g.acks.Load() == int64(g.w.total()) && g.deliveries.Load() >= want })
+}
+
+// kill kills the broker and starts it again, as often as asked. When it returns nil it has waited for the end of the run.
+func (g *load) kill(ctx context.Context) error {
+	tick := time.NewTicker(g.o.KillEvery)
+	defer tick.Stop()
+	for g.killed.Load() < int64(g.o.Kills) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+		if err := g.bounce(ctx, g.target.kill); err != nil {
+			return fmt.Errorf("after a kill: %w", err)
+		}
+		g.killed.Add(1)
+	}
+	<-ctx.Done()
+	return nil
 }
 
 // wait returns when done says so, or nothing has happened for a while.
@@ -372,6 +404,7 @@ func (g *load) fill(r *Report) {
 	r.Sent, r.Delivered = int(g.sent.Load()), int(g.deliveries.Load())
 	r.Duplicates, r.OutOfOrder = int(g.duplicates.Load()), int(g.outOfOrder.Load())
 	r.Altered, r.Retried = int(g.altered.Load()), int(g.retried.Load())
+	r.Redelivered, r.Killed = int(g.redelivered.Load()), int(g.killed.Load())
 	r.Lost = g.w.deliveries() - r.Delivered
 	r.Seconds = g.ended.Seconds()
 	done := r.Delivered

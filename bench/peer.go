@@ -31,10 +31,10 @@ type peer struct {
 	acked   []bool // by the broker, by letter
 	again   []int  // letters to send again, from later on
 	later   time.Time
-	link    *link
 
 	// owned by readLoop
-	last []int32 // by sender: highest letter that arrived
+	last       []int32 // by sender: highest letter that arrived
+	connection uint32  // counts them, from 1; set before the loop begins
 }
 
 func newPeer(g *load, index int) *peer {
@@ -98,8 +98,9 @@ const readBuffer = 16 << 10
 
 // carry runs one connection until it ends.
 func (p *peer) carry(ctx context.Context, l *link) {
+	p.connection++
 	p.mu.Lock()
-	p.link, p.out, p.ends, p.pongs, p.unacked, p.again = l, nil, nil, nil, 0, nil
+	p.out, p.ends, p.pongs, p.unacked, p.again = nil, nil, nil, 0, nil
 	for i := range p.next { // what has no answer goes out once more
 		if !p.acked[i] {
 			p.again = append(p.again, i)
@@ -267,8 +268,11 @@ func (p *peer) handlePush(frame []byte) {
 		p.g.altered.Add(1)
 		return
 	}
-	if p.g.seen[slot].Add(1) > 1 {
+	if before := p.g.seen[slot].Swap(p.connection); before == p.connection {
 		p.g.duplicates.Add(1)
+		return
+	} else if before != 0 {
+		p.g.redelivered.Add(1)
 		return
 	}
 	if int32(n+1) <= p.last[from] {
