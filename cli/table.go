@@ -26,10 +26,10 @@ func verbs() *verb {
 			demoVerb(),
 			createVerb(), inviteVerb(), joinVerb(), leaveVerb(), meshVerb(),
 			sendVerb(), replyVerb(), inboxVerb(), messageVerb(), acceptVerb(),
-			statusVerb(), summaryVerb(), groupVerb(), peersVerb(), peerVerb(), membersVerb(), deviceVerb(), whoamiVerb(),
+			statusVerb(), summaryVerb(), groupVerb(), peersVerb(), peerVerb(), membersVerb(), deviceVerb(), whoamiVerb(), auditVerb(),
 			apikeyVerb(), brokerVerb(), benchVerb(), daemonVerb(), doctorVerb(), backupVerb(), restoreVerb(), completionVerb(),
 			installVerb(), uninstallVerb(), launchVerb(), pluginVerb(), mcpVerb(), hookVerb(), statuslineVerb(), pluginPathVerb(),
-			listVerb(),
+			listVerb(), kickVerb(), banVerb(), unbanVerb(), bansVerb(),
 		},
 	}
 }

@@ -22,6 +22,7 @@ type arrival struct {
 	expired  *protocol.ExpiredError
 	held     *protocol.HeldError
 	inbound  string // accept, hold or refuse
+	blocked  bool   // the user takes nothing of this kind from the sender
 	repeated bool   // set by apply
 	full     bool   // set by apply: held, and no more room for that
 }
@@ -53,6 +54,7 @@ func (a *arrival) open() error {
 	a.msg, err = a.m.opener().Open(a.push.Incoming())
 	switch {
 	case err == nil:
+		a.blocked = !a.m.grants.allows(a.msg.From(), a.msg.Member(), a.msg.Group())
 	case errors.As(err, &a.alarm), errors.As(err, &a.expired), errors.As(err, &a.held):
 	default:
 		return fmt.Errorf("open a message: %w", err)
@@ -92,9 +94,16 @@ func (a *arrival) apply(tx *store.Tx) error {
 	return a.storeMessage(tx, cloned)
 }
 
-// refused reports whether the user takes no messages in this mesh.
+// refused reports whether the user takes no messages in this mesh, or none from the sender.
 func (a *arrival) refused() bool {
-	return a.inbound == "refuse" && a.msg.Kind() != protocol.KindLog
+	return (a.blocked || a.inbound == "refuse") && a.msg.Kind() != protocol.KindLog
+}
+
+func (a *arrival) refusal() string {
+	if a.blocked {
+		return "takes no such messages from you"
+	}
+	return "takes no messages in this mesh"
 }
 
 // storeMessage makes the inbox row and its event.
@@ -159,7 +168,7 @@ func (a *arrival) done(w *worker) error {
 	case a.refused():
 		h := a.msg.Header()
 		ack.State = string(protocol.StateRefused)
-		ack.Proof, err = w.m.proof(&h, protocol.ReceiptBody{State: protocol.StateRefused, Reason: "takes no messages in this mesh"})
+		ack.Proof, err = w.m.proof(&h, protocol.ReceiptBody{State: protocol.StateRefused, Reason: a.refusal()})
 	case a.msg.Kind() != protocol.KindReceipt && a.msg.Kind() != protocol.KindLog:
 		h := a.msg.Header()
 		ack.Proof, err = w.m.proof(&h, protocol.ReceiptBody{State: protocol.StateDelivered})

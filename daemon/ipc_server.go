@@ -84,6 +84,8 @@ func (d *Daemon) table() map[string]route {
 		"GET /v1/apikeys":          d.handleAPIKeys,
 		"POST /v1/apikeys":         d.handleCreateAPIKey,
 		"POST /v1/apikeys/revoke":  d.handleRevokeAPIKey,
+		"GET /v1/grants":           d.handleGrants,
+		"POST /v1/grants":          d.handleGrant,
 		"GET /v1/op":               d.handleOpNonce,
 		"POST /v1/op":              d.handleOp,
 		"POST /v1/backup":          d.handleBackup,

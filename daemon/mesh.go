@@ -64,6 +64,7 @@ type mesh struct {
 	ring    *keyring
 	out     *outbox
 	who     *presence
+	grants  *grants
 	alarms  alarmLimit
 	vouched protocol.Attested
 	control *uplink
@@ -113,6 +114,9 @@ func (m *mesh) load() error {
 		}
 	}
 	if m.ring, err = loadKeyring(m.env.db, m.meshID, m.key, m.label(), m.env.now); err != nil {
+		return err
+	}
+	if m.grants, err = loadGrants(m.env.db, m.meshID); err != nil {
 		return err
 	}
 	if m.out, err = loadOutbox(m.env.db, m.meshID, m.env.now); err != nil {

@@ -19,7 +19,7 @@ import (
 const (
 	bucketState    = "state"    // of the whole file: epoch, instance
 	bucketTrust    = "trust"    // mesh ‖ statement id → statement bytes
-	bucketPins     = "pins"     // mesh ‖ 'o' ‖ n → id of the accepted owner statement · mesh ‖ 'n' ‖ name → key · mesh ‖ 'p' ‖ key → verified in person
+	bucketPins     = "pins"     // mesh ‖ 'o' ‖ n → id of the accepted owner statement · mesh ‖ 'n' ‖ name → key · mesh ‖ 'p' ‖ key → verified in person · mesh ‖ 'g' ‖ key → what it may
 	bucketKnown    = "known"    // mesh ‖ 's' ‖ key → newest session statement · mesh ‖ 'k' ‖ key → newest apikey statement · mesh ‖ 'e' ‖ key → invite and enrolment
 	bucketSessions = "sessions" // Claude session id → seed of its key, for all meshes
 	bucketEnded    = "own"      // mesh ‖ session key → session that this machine speaks for

@@ -55,6 +55,31 @@ type RevokeAPIKeyReply struct {
 	Reason    string `json:"reason,omitempty"` // why it is not
 }
 
+// What a user may let a peer do.
+const (
+	GrantDirect = "dm"        // write to him
+	GrantGroup  = "broadcast" // write to groups that he is in, and to everybody
+)
+
+// Grants lists them, which is what a peer may about whom nothing was said.
+func Grants() []string { return []string{GrantGroup, GrantDirect} }
+
+// GrantInfo is what a peer may, in GET /v1/grants: those only about whom something was said.
+type GrantInfo struct {
+	Mesh   string   `json:"mesh"`
+	Name   string   `json:"name"`
+	Pubkey string   `json:"pubkey"`
+	May    []string `json:"may"`
+}
+
+// GrantRequest is the body of POST /v1/grants. Peer is a member, a session, or an API key.
+type GrantRequest struct {
+	Mesh   string   `json:"mesh,omitempty"`
+	Peer   string   `json:"peer"`
+	Grant  []string `json:"grant,omitempty"`
+	Revoke []string `json:"revoke,omitempty"`
+}
+
 // OpRequest is the body of POST /v1/op: an administrative act that the broker does. Signed is an op statement of the owner
 // key's, for the nonce of GET /v1/op; without it the daemon signs with the member key.
 type OpRequest struct {

@@ -35,3 +35,15 @@ func (c *Client) Op(ctx context.Context, req protocol.OpRequest) (done protocol.
 	err = c.post(ctx, "/v1/op", req, &done)
 	return done, err
 }
+
+// Grants lists the peers about whom something was said, of one mesh or, with an empty slug, of all.
+func (c *Client) Grants(ctx context.Context, mesh string) (all []protocol.GrantInfo, err error) {
+	err = c.get(ctx, "/v1/grants", values("mesh", mesh), &all)
+	return all, err
+}
+
+// Grant changes what a peer may, and returns what he may then.
+func (c *Client) Grant(ctx context.Context, req protocol.GrantRequest) (info protocol.GrantInfo, err error) {
+	err = c.post(ctx, "/v1/grants", req, &info)
+	return info, err
+}
