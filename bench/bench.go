@@ -94,11 +94,12 @@ func (o *Options) check() error {
 type Report struct {
 	Sent       int `json:"sent"`
 	Delivered  int `json:"delivered"`
-	Duplicates int `json:"duplicates"` // on one connection: nothing excuses them
+	Duplicates int `json:"duplicates"` // nothing excuses them
 	Lost       int `json:"lost"`
 	OutOfOrder int `json:"out_of_order"`
-	// Redelivered were pushed again on a later connection, because the broker had not heard the acknowledgement or had
-	// forgotten it in a crash. A recipient drops them by their id, as this one does.
+	// Redelivered were pushed again on a later connection, because the broker had not heard the acknowledgement or lost it in a
+	// crash, or on the same one, because their sender had not heard his and a broker that crashed has forgotten whom it heard.
+	// A recipient drops them by their id, as this one does.
 	Redelivered int     `json:"redelivered,omitempty"`
 	Altered     int     `json:"altered"` // arrived with another ciphertext, or could not be opened
 	Retried     int     `json:"retried"` // sends that were refused and repeated

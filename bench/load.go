@@ -31,9 +31,10 @@ type load struct {
 	started     atomic.Bool
 	firsts      []int // number of a writer's first message
 	sentAt      []int64
-	ackedAfter  []int64 // ns; by message
-	pushedAfter []int64 // ns; by delivery
-	seen        []atomic.Uint32
+	ackedAfter  []int64         // ns; by message
+	pushedAfter []int64         // ns; by delivery
+	seen        []atomic.Uint32 // by delivery: the recipient's connection on which it came last, from 1
+	repeated    []atomic.Bool   // by message: its sender repeated it, having heard no answer when the connection broke
 	sampleEvery int
 
 	sent, acks, deliveries atomic.Int64
@@ -68,6 +69,7 @@ func newRun(o Options, w *world, t *process) *load {
 		n += len(p.letters)
 	}
 	g.sentAt, g.ackedAfter = make([]int64, n), make([]int64, n)
+	g.repeated = make([]atomic.Bool, n)
 	g.pushedAfter, g.seen = make([]int64, w.deliveries()), make([]atomic.Uint32, w.deliveries())
 	if w.pattern == Fanout { // a slot for the sender himself too: the index is simpler
 		g.pushedAfter, g.seen = make([]int64, n*len(w.people)), make([]atomic.Uint32, n*len(w.people))

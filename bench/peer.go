@@ -104,6 +104,7 @@ func (p *peer) carry(ctx context.Context, l *link) {
 	for i := range p.next { // what has no answer goes out once more
 		if !p.acked[i] {
 			p.again = append(p.again, i)
+			p.g.repeated[p.g.firsts[p.index]+i].Store(true)
 		}
 	}
 	p.mu.Unlock()
@@ -268,7 +269,7 @@ func (p *peer) handlePush(frame []byte) {
 		p.g.altered.Add(1)
 		return
 	}
-	if before := p.g.seen[slot].Swap(p.connection); before == p.connection {
+	if before := p.g.seen[slot].Swap(p.connection); before == p.connection && !p.g.repeated[p.g.firsts[from]+n].Load() {
 		p.g.duplicates.Add(1)
 		return
 	} else if before != 0 {
