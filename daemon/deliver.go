@@ -18,6 +18,7 @@ type arrival struct {
 	raw      []byte            // the frame, for one that is held
 	heldRow  []byte            // key in bucketHeld, for one that was held before
 	msg      *protocol.Message // proved; nil for all others
+	bare     *protocol.Bare    // what msg came in, when an original client wrote it: then nothing is proved
 	alarm    *protocol.AlarmError
 	expired  *protocol.ExpiredError
 	held     *protocol.HeldError
@@ -50,6 +51,9 @@ func (w *worker) readPush(frame []byte) (incoming, error) {
 
 // open sorts the message by what the checks say. The error is one of ours, which says nothing of the message.
 func (a *arrival) open() error {
+	if bare, err := a.openBare(); bare || err != nil {
+		return err
+	}
 	var err error
 	a.msg, err = a.m.opener().Open(a.push.Incoming())
 	switch {
@@ -59,7 +63,7 @@ func (a *arrival) open() error {
 	default:
 		return fmt.Errorf("open a message: %w", err)
 	}
-	return nil
+	return a.provedEnvelope()
 }
 
 // apply stores the arrival: checks 9 and 10.
@@ -78,6 +82,9 @@ func (a *arrival) apply(tx *store.Tx) error {
 	}
 	if a.refused() {
 		return nil
+	}
+	if a.bare != nil {
+		return a.applyBare(tx)
 	}
 	h := a.msg.Header()
 	var err error
@@ -120,9 +127,14 @@ func (a *arrival) storeMessage(tx *store.Tx, cloned bool) error {
 	if cloned {
 		row.Flags = append(row.Flags, "cloned")
 	}
+	if a.bare != nil && a.msg.Group() {
+		row.Flags = append(row.Flags, "unencrypted")
+	}
 	switch {
 	case a.msg.Trust() == protocol.TrustInvited:
 		row.Held = "the sender holds a link and is not admitted yet"
+	case a.bare != nil:
+		row.Held = "the sender is an original client: nobody vouches for it"
 	case a.inbound == "hold":
 		row.Held = "messages of this mesh are held"
 	}
@@ -165,6 +177,7 @@ func (a *arrival) done(w *worker) error {
 	case a.expired != nil:
 		ack.State = string(protocol.StateRefused)
 		ack.Proof, err = w.m.proof(a.expired.Header, protocol.ReceiptBody{State: protocol.StateRefused, Reason: "sealed too long ago"})
+	case a.bare != nil: // its sender reads no receipts
 	case a.refused():
 		h := a.msg.Header()
 		ack.State = string(protocol.StateRefused)

@@ -52,6 +52,9 @@ func (t *trustState) nameOfLocked(key crypto.PublicKey) string {
 	if e, ok := t.invited[key]; ok {
 		return e.Enrol.Body.(*protocol.Enrol).Name
 	}
+	if t.view.Legacy() {
+		return t.legacyNameLocked(key)
+	}
 	return ""
 }
 

@@ -200,6 +200,20 @@ func (w *worker) readPeers(items []protocol.PeerItem) (map[crypto.PublicKey]peer
 		if err := w.takeSession(item.Session); err != nil {
 			return nil, err
 		}
+		if item.Legacy {
+			member, err := crypto.ParsePublicKey(item.MemberPubkey)
+			if err != nil {
+				continue
+			}
+			_, ok, err := w.m.meet(key, member, item.DisplayName)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				list[key] = peer{item: item}
+				continue
+			}
+		}
 		s := w.m.trust.session(key)
 		if s == nil || s.Body.(*protocol.Session).Member.String() != item.MemberPubkey {
 			continue
@@ -273,7 +287,7 @@ func (m *mesh) peerInfo(p peer) (protocol.PeerInfo, bool) {
 	}
 	statement := m.trust.session(key)
 	if statement == nil {
-		return protocol.PeerInfo{}, false
+		return m.legacyPeer(p, key)
 	}
 	s := statement.Body.(*protocol.Session)
 	info := protocol.PeerInfo{

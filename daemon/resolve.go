@@ -172,6 +172,9 @@ func (m *mesh) addressable() []target {
 			add(key, name)
 		}
 	}
+	for _, key := range m.originals() {
+		add(key, m.trust.nameOf(key))
+	}
 	seen := make(map[crypto.PublicKey]bool)
 	session := func(key, member crypto.PublicKey, label string) {
 		name, ok := members[member]
