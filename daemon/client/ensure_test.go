@@ -217,7 +217,7 @@ func TestEnsureWaitsForTheService(t *testing.T) {
 func TestEnsureAcceptsAnotherDaemon(t *testing.T) {
 	home := newHome(t)
 	exe := self(t, "daemon").Command[0]
-	script := fmt.Sprintf(`"%s" & while ! [ -S "%s" ]; do :; done; "%s"`, exe, home.SocketFile(), exe)
+	script := fmt.Sprintf(`"%s" & n=0; while ! [ -S "%s" ] && [ $n -lt 400 ]; do n=$((n+1)); sleep 0.05; done; "%s"`, exe, home.SocketFile(), exe)
 	c, err := client.Ensure(context.Background(), home, client.EnsureOptions{Command: []string{"/bin/sh", "-c", script}})
 	if err != nil {
 		t.Fatal(err)
