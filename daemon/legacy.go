@@ -156,7 +156,7 @@ func (m *mesh) isOriginal(key crypto.PublicKey) bool {
 func (a *arrival) openBare() (bool, error) {
 	m := a.m
 	sender, err := crypto.ParsePublicKey(a.push.SenderPubkey)
-	if err != nil || !m.trust.current().Legacy() {
+	if err != nil {
 		return false, nil
 	}
 	member := sender
