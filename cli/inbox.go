@@ -100,9 +100,20 @@ func (c *call) printMessage(m *protocol.InboxMessage) {
 	if m.Held != "" {
 		c.say("    %s", c.paint(yellow, "held: "+clean(m.Held)))
 	}
+	for _, f := range m.Flags {
+		if words := flagWords[f]; words != "" {
+			c.say("    %s", c.paint(yellow, words))
+		}
+	}
 	for l := range strings.SplitSeq(cleanText(m.Body), "\n") {
 		c.say("    %s", l)
 	}
+}
+
+// flagWords explain what the daemon noticed of a message that it could not refuse.
+var flagWords = map[string]string{
+	"cloned":      "beware: two homes send with these keys",
+	"unencrypted": "unencrypted: everybody on the way could read it, and could have written it",
 }
 
 // from names the sender, with what is known of him unless he is verified.

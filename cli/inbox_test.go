@@ -1,0 +1,28 @@
+package cli
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// What the daemon noticed of a message stands between the sender and the text.
+func TestFlagsAreExplained(t *testing.T) {
+	var out bytes.Buffer
+	c := &call{app: newApp(strings.NewReader(""), &out, &out)}
+	c.printMessage(&protocol.InboxMessage{
+		ID: "0123456789abcdef", Mesh: "acme", From: protocol.From{Name: "~olga", Trust: protocol.TrustUnverified}, To: "*", Body: "to all",
+		Flags: []string{"unencrypted", "cloned", "again"},
+	})
+	got := out.String()
+	for _, want := range []string{"~olga (unverified)", "unencrypted: everybody", "two homes send with these keys"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q is not in %q", want, got)
+		}
+	}
+	if strings.Index(got, "unencrypted") > strings.Index(got, "to all\n") && !strings.HasSuffix(got, "    to all\n") {
+		t.Errorf("the text comes first: %q", got)
+	}
+}
