@@ -94,7 +94,7 @@ func (m *mesh) mayJoinLegacyLocked(j *legacyJoin, key crypto.PublicKey) (already
 
 // useV1Link counts a use of the link and enters the member, unless he is one.
 func (m *mesh) useV1Link(j *legacyJoin, key crypto.PublicKey, already bool) (bool, error) {
-	id, now := v1ID(j.Token), m.srv.now()
+	id, now := protocol.V1LinkID(j.Token), m.srv.now()
 	o := &original{Name: plainWord(j.Name, maxLegacyWord), Link: id, Joined: now.UnixMilli(), slots: make(map[string]*slot)}
 	row, err := json.Marshal(o)
 	if err != nil {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -20,12 +19,6 @@ type v1Link struct {
 	Used    int             `json:"used"`
 	Expires int64           `json:"expires"` // Unix s
 	Closed  bool            `json:"closed,omitempty"`
-}
-
-// v1ID names a link without being able to join by it.
-func v1ID(token string) string {
-	h := crypto.Hash([]byte(token))
-	return hex.EncodeToString(h[:])
 }
 
 func v1Key(id string) []byte {
@@ -119,7 +112,7 @@ func (m *mesh) makeV1Link(args protocol.V1LinkOp) error {
 	case l.Expires <= now.Unix() || l.Expires > now.Add(protocol.LinkMaxLifetime).Unix():
 		return protocol.Refuse(protocol.CodeInvalid, "a link lives at most 30 days")
 	}
-	id := v1ID(args.Token)
+	id := protocol.V1LinkID(args.Token)
 	return m.srv.db.Commit(func(tx *store.Tx) error {
 		old, err := readV1Link(tx, id)
 		if old != nil || err != nil {

@@ -307,7 +307,7 @@ func TestLegacyJoin(t *testing.T) {
 		w.wantJoin(joinBody(token, dave), "already")
 		w.wantJoin(joinBody(token, erin), "invite_exhausted")
 		closed := w.v1Link(5, time.Hour)
-		status, reply := w.v1Op(protocol.OpV1Close, protocol.V1LinkOp{ID: v1ID(closed)[:8]}, w.owner)
+		status, reply := w.v1Op(protocol.OpV1Close, protocol.V1LinkOp{ID: protocol.V1LinkID(closed)[:8]}, w.owner)
 		if status != http.StatusOK || len(reply.Links) != 2 {
 			t.Errorf("close: %d %+v", status, reply)
 		}

@@ -64,6 +64,12 @@ func MakeLegacyInvite(mesh MeshID, slug, brokerURL string, expires int64, owner 
 // LegacyLink is how a v1 token is given to people.
 func LegacyLink(token string) string { return LinkPrefix + token }
 
+// V1LinkID names a v1 link: nobody can join by its id.
+func V1LinkID(token string) string {
+	h := crypto.Hash([]byte(token))
+	return hex.EncodeToString(h[:])
+}
+
 // ParseLegacyToken reads and verifies a token as MakeLegacyInvite made it. Errors are *Error: CodeInvalid, CodeBadSignature.
 func ParseLegacyToken(token string) (*LegacyInvite, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
