@@ -81,15 +81,31 @@ func newConn(s *Server, ws *websocket.Conn, nc *coalescer, addr string, hosts []
 	}
 }
 
-// serve runs the connection and returns when both loops have ended and it is out of every table.
-func (c *conn) serve() {
+// serve runs the connection and calls done when both loops have ended and it is out of every table. A hello takes a deep
+// stack, which a goroutine keeps: once it is accepted another one goes on, so that an idle connection is small.
+func (c *conn) serve(done func()) {
 	c.ws.SetPingHandler(c.handlePing)
 	c.ws.SetPongHandler(c.handlePong)
 	c.ws.SetCloseHandler(func(int, string) error { return nil }) // writeLoop answers it
 	c.ws.SetReadLimit(c.srv.limits.PreHello)
 	c.ws.SetReadDeadline(c.opened.Add(c.srv.limits.HelloTimeout))
 	go c.writeLoop()
-	c.end(c.readLoop())
+	for c.mesh == nil {
+		if err := c.readFrame(); err != nil {
+			c.finish(err)
+			done()
+			return
+		}
+	}
+	go func() {
+		defer done()
+		c.finish(c.readLoop())
+	}()
+}
+
+// finish ends the connection for the reader's reason and waits for the writer.
+func (c *conn) finish(err error) {
+	c.end(c.endOf(err))
 	<-c.written
 	c.net.Close()
 	c.leave()
@@ -118,26 +134,33 @@ func (c *conn) nudge() {
 var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
 
 // readLoop handles frames one after the other until the connection ends, and returns why.
-func (c *conn) readLoop() ending {
+func (c *conn) readLoop() error {
 	for {
-		_, r, err := c.ws.NextReader()
-		if err != nil {
-			return c.endOf(err)
+		if err := c.readFrame(); err != nil {
+			return err
 		}
-		buf := readBuffers.Get().(*[]byte)
-		*buf, err = readAll((*buf)[:0], r)
-		if err == nil {
-			c.heard()
-			c.handle(*buf)
-		}
-		if cap(*buf) <= keepAtMax {
-			readBuffers.Put(buf)
-		}
-		if err != nil {
-			return c.endOf(err)
-		}
+	}
+}
+
+// readFrame reads one frame and handles it.
+func (c *conn) readFrame() error {
+	_, r, err := c.ws.NextReader()
+	if err != nil {
+		return err
+	}
+	buf := readBuffers.Get().(*[]byte)
+	*buf, err = readAll((*buf)[:0], r)
+	if err == nil {
+		c.heard()
+		c.handle(*buf)
+	}
+	if cap(*buf) <= keepAtMax {
+		readBuffers.Put(buf)
+	}
+	if err == nil {
 		c.waitForRoom()
 	}
+	return err
 }
 
 // readAll is io.ReadAll into a buffer of the caller's.

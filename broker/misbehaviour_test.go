@@ -60,6 +60,7 @@ func TestHalfOpenFlood(t *testing.T) {
 		for range n {
 			w.stranger("nobody").dial()
 		}
+		synctest.Wait()
 		if st := w.srv.Status(); st.Hellos != n {
 			t.Errorf("%d connections before hello, want %d", st.Hellos, n)
 		}

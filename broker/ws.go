@@ -12,10 +12,11 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// upgrader makes connections that cost 7 KiB when idle: small buffers, those for writing borrowed. Compression gains nothing
+// upgrader makes connections that cost little when idle: small buffers, since the connection below reads ahead, and those for
+// writing borrowed. Compression gains nothing
 // on ciphertext. The origin does not matter: a hello is signed, there are no cookies.
 var upgrader = websocket.Upgrader{
-	ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10, WriteBufferPool: new(sync.Pool),
+	ReadBufferSize: 256, WriteBufferSize: 1 << 10, WriteBufferPool: new(sync.Pool),
 	CheckOrigin: func(*http.Request) bool { return true },
 }
 
@@ -44,10 +45,7 @@ func (s *Server) handleWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// In a goroutine of its own: the request and its stack are 10 KiB that nobody needs any more.
-	go func() {
-		defer s.running.Done()
-		c.serve()
-	}()
+	go c.serve(s.running.Done)
 }
 
 // clientAddr is the address that limits count by: the peer's, or what a trusted proxy says of it. Each proxy adds the
