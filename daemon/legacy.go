@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -29,18 +28,6 @@ type legacyPin struct {
 	Sealed bool             `json:"sealed,omitempty"` // it sent an envelope once: bare text in its name is an alarm from then on
 }
 
-// legacyWord makes a name that anybody chose fit to stand behind a ~.
-func legacyWord(name string, key crypto.PublicKey) string {
-	name = strings.Trim(protocol.NeutralizeName(name), "~ ")
-	if r := []rune(name); len(r) > 32 {
-		name = string(r[:32])
-	}
-	if name == "" {
-		return key.Short()
-	}
-	return name
-}
-
 // uncertified reports whether nothing was ever signed for a key: only then may it be an original client's.
 func (t *trustState) uncertified(key crypto.PublicKey) bool {
 	view := t.current()
@@ -60,7 +47,7 @@ func (m *mesh) meet(key, member crypto.PublicKey, name string) (pin legacyPin, o
 	if !t.current().Legacy() || !t.uncertified(key) || member != key && !t.uncertified(member) {
 		return pin, false, nil
 	}
-	name = legacyWord(name, key)
+	name = protocol.LegacyName(name)
 	t.mu.Lock()
 	have, known := t.legacy[key]
 	full := len(t.legacy) >= maxLegacy
