@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -43,6 +44,7 @@ func TestClaudeCode(t *testing.T) {
 	}{
 		{"install", testInstall}, {"idle", testIdle}, {"mid-turn", testMidTurn}, {"rewake", testRewake}, {"context", testContext}, {"pull", testPull},
 		{"hostile", testHostile}, {"print", testPrint}, {"kill", testKill}, {"bypass", testBypass}, {"prompt", testAtPrompt}, {"clear", testClear},
+		{"print-turn", testPrintTurn}, {"rewake-bypass", testRewakeBypass}, {"loop", testLoop},
 	} {
 		t.Run(c.name, c.run)
 	}
@@ -184,6 +186,10 @@ func testRewake(t *testing.T) {
 	bob.withoutSocket()
 	api := bob.open()
 	measure(t, alice, bob, "rewake, idle", "rewake")
+	api.tmux("send-keys", "-l", "half a li").Run()
+	bob.until("typed", api, func() bool { return strings.Contains(api.screen(), "half a li") })
+	measure(t, alice, bob, "rewake, at the prompt", "rewake")
+	api.tmux("send-keys", "C-u").Run()
 	api.say("please work")
 	bob.until("working", api, func() bool { return bob.status() == "working" })
 	began, id := alice.send("bob/proj", "for right now", "--priority", "now")
@@ -269,11 +275,12 @@ func testPrint(t *testing.T) {
 		}
 		return says("printed")
 	})
-	alice.send("bob", "waiting for anybody of bob's", "--wait", "20s", "--require", "delivered")
+	_, id := alice.send("bob", "waiting for anybody of bob's", "--wait", "20s", "--require", "delivered")
 	if out := bob.print("tell alice"); !strings.Contains(out, "printed") {
 		t.Errorf("claude -p: %s", out)
 	}
 	eventually(t, "alice has it", func() bool { return strings.Contains(alice.must("inbox"), "from a script") })
+	t.Logf("what waited was shown by %s", alice.shown(id))
 	var rows []struct{ Body, Shown_By string }
 	bob.json(&rows, "inbox", "--all")
 	for _, r := range rows {
@@ -424,4 +431,60 @@ func testInstall(t *testing.T) {
 func sameBut(a, b, word string) bool {
 	var x, y map[string]any
 	return json.Unmarshal([]byte(a), &x) == nil && json.Unmarshal([]byte(b), &y) == nil && !strings.Contains(a, word)
+}
+
+// In the middle of a turn of claude -p.
+func testPrintTurn(t *testing.T) {
+	alice, bob := world(t, quiet, working)
+	done := make(chan string, 1)
+	go func() { done <- bob.print("please work") }()
+	bob.model.want(t, "the turn begins", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "please work") })
+	bob.until("working", nil, func() bool { return bob.status() == "working" })
+	began, id := alice.send("bob/proj", "for right now", "--priority", "now")
+	a := bob.model.want(t, "now, in this turn", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "for right now") })
+	<-done
+	t.Logf("LATENCY claude -p, mid-turn, now (the tool takes 4 s): %v, with the tool's result: %v, by %s",
+		a.At.Sub(began).Round(time.Millisecond), strings.Contains(a.fresh(), "slept"), alice.shown(id))
+}
+
+// The background hook in bypass mode, once the sender is accepted.
+func testRewakeBypass(t *testing.T) {
+	alice, bob := world(t, quiet, quiet)
+	bob.withoutSocket()
+	bob.must("accept", "alice")
+	bob.open("--dangerously-skip-permissions")
+	measure(t, alice, bob, "rewake, bypass mode", "rewake")
+}
+
+// Two sessions that answer each other for ever are stopped, the status says so, and the user's word lets them go on.
+func testLoop(t *testing.T) {
+	var answered sync.Map
+	pong := func(a asked) reply {
+		fresh := plain(a.fresh())
+		id := replyTo(fresh[max(0, strings.LastIndex(fresh, "[claudemesh: ")):]) // the client repeats what came in the middle of a turn
+		if _, before := answered.LoadOrStore(id, true); strings.Contains(fresh, "ping") && id != "" && !before {
+			return reply{Tool: sendTool, Input: map[string]any{"reply_to": id, "message": "ping"}}
+		}
+		return says("fine")
+	}
+	alice, bob := world(t, pong, pong)
+	api := bob.open()
+	alice.open()
+	alice.send("bob/proj", "hello")
+	bob.model.want(t, "bob is awake", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "hello") })
+	alice.must("send", "bob/proj", "ping", "--session", "proj")
+	bob.until("the loop is noticed", api, func() bool {
+		return strings.Contains(bob.must("status"), "a loop with alice") || strings.Contains(alice.must("status"), "a loop with bob")
+	})
+	n := bob.model.count() + alice.model.count()
+	t.Logf("stopped after %d requests of both models: %s%s", n, bob.must("status"), alice.must("status"))
+	api.say("go on")
+	bob.until("it goes on after a word of the user", api, func() bool { return !strings.Contains(bob.must("status"), "a loop with alice") })
+}
+
+// count is how many requests the model had.
+func (m *model) count() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.seen)
 }
