@@ -19,6 +19,7 @@ import (
 var textCallers = []string{
 	"bench.(world).openSome", // compares what it generated itself
 	"daemon.(mailbox).show",  // fills Body and From.Trust of what users, models and scripts get
+	"examples/apikey.run",    // prints it with who, and how much he is believed
 }
 
 // Inside protocol these read the body: Text, what reads the kinds that are no text, and what stores a message as a whole.
