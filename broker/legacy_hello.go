@@ -243,6 +243,9 @@ func (m *mesh) admitLegacy(c *conn, tag protocol.Tag, h *protocol.Hello, key cry
 	c.heard()
 	c.reply(ack)
 	c.startPushes()
+	if s.kind != legacyCommand {
+		m.note(auditJoined, p.key, auditDetail{Key: c.key.String(), Label: s.kind.String()})
+	}
 	return nil
 }
 
@@ -324,12 +327,19 @@ func (m *mesh) enterLegacyLocked(c *conn, p *member, s *slot) {
 // leftLegacy takes the ended connection of an original client out of the tables.
 func (m *mesh) leftLegacy(c *conn, e ending) {
 	m.srv.metrics.conns.WithLabelValues(kindLegacy).Dec()
+	if m.endSlot(c, e) && c.legacy.kind != legacyCommand {
+		m.note(auditLeft, c.member.key, auditDetail{Key: c.key.String(), Reason: e.reason})
+	}
+}
+
+// endSlot ends or begins the lease of the slot that c had; it reports false when another connection has it now.
+func (m *mesh) endSlot(c *conn, e ending) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.conns, c)
 	s, p := c.legacy.slot, c.member
 	if s.conn != c {
-		return
+		return false
 	}
 	s.conn = nil
 	p.lastSeen = m.srv.now().UnixMilli()
@@ -346,6 +356,7 @@ func (m *mesh) leftLegacy(c *conn, e ending) {
 			}
 		})
 	}
+	return true
 }
 
 // dropSlotLocked ends a presence.
@@ -389,4 +400,17 @@ func (m *mesh) legacyShownLocked(p *member, key crypto.PublicKey) {
 	}
 	m.presences[key] = &presence{item: item, slot: newest}
 	m.presenceChangedLocked(key)
+}
+
+func (m *mesh) stopLegacyLeasesLocked() {
+	for _, p := range m.members {
+		if p.original == nil {
+			continue
+		}
+		for _, s := range p.original.slots {
+			if s.until != nil {
+				s.until.Stop()
+			}
+		}
+	}
 }

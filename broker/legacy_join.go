@@ -134,9 +134,10 @@ func (m *mesh) useV1Link(j *legacyJoin, key crypto.PublicKey, already bool) (boo
 		return true, nil
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.memberLocked(key).original = o
 	m.personChangedLocked(key)
+	m.mu.Unlock()
+	m.note(auditEnrolled, key, auditDetail{Key: id, Label: o.Name})
 	m.srv.log.Info("enrolled an original client", "mesh", m.id, "member", key.Short(), "link", id[:8])
 	return false, nil
 }

@@ -81,6 +81,10 @@ const (
 	legacyService                   // SDK, connectors, bridges
 )
 
+func (k legacyKind) String() string {
+	return [...]string{"plain", "command", "daemon", "session", "service"}[k]
+}
+
 // acknowledges reports whether such clients send client_ack. The others are confirmed by a ping.
 func (k legacyKind) acknowledges() bool { return k == legacyDaemon || k == legacySession }
 

@@ -213,6 +213,7 @@ func (s *Server) stopLeases() {
 				p.until.Stop()
 			}
 		}
+		m.stopLegacyLeasesLocked()
 		m.mu.Unlock()
 	}
 }
