@@ -50,6 +50,8 @@ func toString(v any) string {
 		return map[bool]string{true: "true", false: "false"}[v]
 	case int:
 		return strings.Repeat("i", v) // sample values are small
+	case urfave.StringSlice:
+		return strings.Join(v.Value(), " ")
 	}
 	return "?"
 }
@@ -178,7 +180,7 @@ func TestArguments(t *testing.T) {
 		{"peers --wait 5s", "", 3, "unknown flag --wait"},
 		{"sned bob hi", "", 3, "did you mean claudemesh send?"},
 		{"inbox raed all", "", 3, "did you mean claudemesh inbox read?"},
-		{"mesh", "", 3, "list, use or info"},
+		{"mesh", "", 3, "say what to do: list, use, info"},
 		{"daemon outbox", "", 3, "list or requeue"},
 		{"inbox --limit many", "", 3, "limit"},
 		{"--nosuch", "", 3, "unknown flag --nosuch"},
