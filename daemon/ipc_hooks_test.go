@@ -3,7 +3,10 @@ package daemon
 import (
 	"context"
 	"os/exec"
+	"slices"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -14,6 +17,7 @@ type agents struct {
 	t          *testing.T
 	alice, bob *testDaemon
 	pid        int
+	ahead      *atomic.Int64 // ns that bob's clock is ahead
 }
 
 func newAgents(t *testing.T) *agents {
@@ -24,14 +28,15 @@ func newAgents(t *testing.T) *agents {
 	if _, err := join(bobsHome, alice.link("acme", 1).Link, "bob"); err != nil {
 		t.Fatal(err)
 	}
-	bob := startDaemon(t, bobsHome)
+	ahead := new(atomic.Int64)
+	bob := startDaemon(t, bobsHome, func(c *Config) { c.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) } })
 	bob.wantState("acme", protocol.ConnOpen)
 	owner := exec.Command("sleep", "600")
 	if err := owner.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { owner.Process.Kill(); owner.Wait() })
-	return &agents{t, alice, bob, owner.Process.Pid}
+	return &agents{t, alice, bob, owner.Process.Pid, ahead}
 }
 
 func (a *agents) hook(event, session string, more ...func(*protocol.HookRequest)) protocol.HookReply {
@@ -315,5 +320,36 @@ func TestStatusLine(t *testing.T) {
 	empty := startDaemon(t, newHome(t))
 	if got, err := empty.StatusLine(t.Context(), ""); err != nil || got.Mesh != "" {
 		t.Errorf("no mesh: %+v %v", got, err)
+	}
+}
+
+// What was pushed to an idle session that shows nothing of it falls to the next way, marked, and the silent way is not used until it proves itself.
+func TestSilentWayGivesWay(t *testing.T) {
+	a := newAgents(t)
+	a.hook(protocol.HookSessionStart, "s1")
+	a.take(a.bob.Client, "s1", protocol.RungSocket)
+	id := a.send("bob/api", "hello?", protocol.PriorityNext)
+	a.take(a.bob.Client, "s1", protocol.RungSocket)
+	pushed := protocol.SettleRequest{Session: "s1", Rung: protocol.RungSocket, State: protocol.SettlePushed, IDs: []string{id}}
+	if err := a.bob.Settle(t.Context(), pushed); err != nil {
+		t.Fatal(err)
+	}
+	rewake := func() []protocol.InboxMessage {
+		return a.take(a.bob.Client, "s1", protocol.RungRewake, func(r *protocol.TakeRequest) { r.Waiter = 1 }).Messages
+	}
+	if got := rewake(); len(got) != 0 {
+		t.Fatalf("given twice at once: %q", bodies(got))
+	}
+	a.ahead.Store(int64(provedWithin))
+	got := rewake()
+	if len(got) != 1 || !slices.Contains(got[0].Flags, "again") {
+		t.Fatalf("after %v: %+v", provedWithin, got)
+	}
+	a.send("bob/api", "and this?", protocol.PriorityNext)
+	if got := a.take(a.bob.Client, "s1", protocol.RungSocket); len(got.Messages) != 0 {
+		t.Error("the silent way is used again")
+	}
+	if got := rewake(); len(got) != 1 || slices.Contains(got[0].Flags, "again") {
+		t.Errorf("the next way: %+v", got)
 	}
 }

@@ -171,6 +171,9 @@ func (r sessionRungs) better(rung string) bool {
 	if rung == protocol.RungRewake && r.young {
 		return true
 	}
+	if r.broken[rung] {
+		return len(r.works) > 0 // any: it showed nothing, and is a last resort
+	}
 	return len(r.works) > 0 && rank(r.works[0]) < rank(rung)
 }
 

@@ -71,16 +71,16 @@ type testDaemon struct {
 }
 
 // startDaemon returns when its socket answers.
-func startDaemon(t *testing.T, home config.Home) *testDaemon {
+func startDaemon(t *testing.T, home config.Home, more ...func(*Config)) *testDaemon {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	d := &testDaemon{t: t, home: home, Client: client.Dial(home), cancel: cancel, ended: make(chan error, 1)}
 	started := make(chan *Daemon, 1)
-	go func() {
-		d.ended <- Run(ctx, Config{
-			Home: home, Version: "test", Logger: discard(), watchEvery: time.Millisecond, started: func(d *Daemon) { started <- d },
-		})
-	}()
+	cfg := Config{Home: home, Version: "test", Logger: discard(), watchEvery: time.Millisecond, started: func(d *Daemon) { started <- d }}
+	for _, f := range more {
+		f(&cfg)
+	}
+	go func() { d.ended <- Run(ctx, cfg) }()
 	select {
 	case d.Daemon = <-started:
 	case err := <-d.ended:
