@@ -179,10 +179,12 @@ func (l *link) write(frame []byte) error {
 
 // take returns the next letter to send, or -1 and how long to wait for one.
 func (p *peer) take() (int, time.Duration) {
-	now := time.Since(p.g.epoch)
+	if !p.g.started.Load() { // from here on the epoch stands
+		return -1, time.Hour
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.unacked >= p.g.o.Window || !p.g.started.Load() {
+	if p.unacked >= p.g.o.Window {
 		return -1, time.Hour
 	}
 	if len(p.again) > 0 {
@@ -197,7 +199,7 @@ func (p *peer) take() (int, time.Duration) {
 	if p.next == len(p.letters) {
 		return -1, time.Hour
 	}
-	if wait := p.g.due(p.index, p.next) - now; wait > 0 {
+	if wait := p.g.due(p.index, p.next) - time.Since(p.g.epoch); wait > 0 {
 		return -1, wait
 	}
 	p.next++
