@@ -40,7 +40,7 @@ type replay struct {
 
 func readRecording(t *testing.T, name string) (lines []line) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "testdata", "frames", "original", name+".jsonl"))
+	b, err := os.ReadFile(filepath.Join("..", "testdata", "frames", "recordings", name+".jsonl"))
 	if err != nil {
 		t.Fatal(err)
 	}

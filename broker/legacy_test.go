@@ -742,6 +742,14 @@ func TestLegacyMeetsOurs(t *testing.T) {
 		d.legacySend("1", w.bob.key.Public(), "hello bob")
 		p := bob.wantBare("hello bob")
 		bob.write(fields{"type": "client_ack", "brokerMessageId": p.MessageID})
+		var ok protocol.OK
+		bob.request(fields{"type": "receipt", "to": dave.key.Public().String(), "recipient": w.bob.key.Public().String(), "clientMessageId": p.ClientMessageID,
+			"state": "read", "at": 1}, "ok", &ok)
+		if a := w.srv.mesh(w.mesh).addresses[dave.key.Public()]; a != nil {
+			if n, _ := w.srv.queue.Depth(a.side); n != 0 {
+				t.Errorf("%d receipts wait for an original client", n)
+			}
+		}
 		d.legacySubmit(fields{"id": "2", "targetSpec": "*", "priority": "next", "nonce": "E/jtUhw0Qdddw5FK/ESjs9FJv5E2Dia8", "ciphertext": "aGk="})
 		var clear protocol.Push
 		bob.wantFrame("push", &clear)

@@ -245,5 +245,13 @@ func (m *mesh) legacyPeer(p peer, key crypto.PublicKey) (protocol.PeerInfo, bool
 	if key != pin.Member {
 		info.Session = hex.EncodeToString(key[:2])
 	}
+	for _, g := range p.item.Groups {
+		if protocol.ValidGroup(g.Name) {
+			info.Groups = append(info.Groups, g.Name)
+		}
+	}
+	if p.item.Summary != nil { // it came in clear, as all of this
+		info.Summary = protocol.Neutralize(*p.item.Summary)
+	}
 	return info, true
 }
