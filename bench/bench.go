@@ -220,7 +220,7 @@ func run(ctx context.Context, o Options, w *world, t *process) (*Report, error) 
 	}
 	g := newRun(o, w, t)
 	defer g.close()
-	o.Log("connecting %d peers and %d idle ones", w.online(), o.Idle)
+	o.Log("connecting %d peers and %d idle ones", w.writers(), o.Idle)
 	if err := g.connect(ctx); err != nil {
 		return nil, err
 	}

@@ -392,9 +392,6 @@ func (g *load) refusal() error {
 	return nil
 }
 
-func (g *load) lostLink(*peer) { g.links.Add(-1) }
-func (g *load) gotLink(*peer)  { g.links.Add(1) }
-
 func (g *load) noteDialError(err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -54,7 +54,7 @@ func (p *peer) nudge() {
 func (p *peer) serve(ctx context.Context, l *link) {
 	for {
 		p.carry(ctx, l)
-		p.g.lostLink(p)
+		p.g.links.Add(-1)
 		for {
 			if ctx.Err() != nil {
 				return
@@ -64,7 +64,7 @@ func (p *peer) serve(ctx context.Context, l *link) {
 				break
 			}
 		}
-		p.g.gotLink(p)
+		p.g.links.Add(1)
 	}
 }
 

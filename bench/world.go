@@ -97,8 +97,6 @@ func (w *world) writers() int {
 	return len(w.people)
 }
 
-func (w *world) online() int { return w.writers() }
-
 func (w *world) total() int { return w.writers() * w.messages }
 
 // deliveries is how many pushes a complete run has.

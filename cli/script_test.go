@@ -54,6 +54,8 @@ func TestMain(m *testing.M) {
 //	twins alice                    registers two API keys of hers that begin alike: TWIN1, TWIN2, and HEAD, which they share
 //	curl 401 -s URL                runs curl, wants that HTTP status; --token FILE sends the bearer token in it
 //	port NAME                      NAME becomes a free port
+//	doc NAME                       NAME becomes that example of docs/scripting.md
+//	answered bob TEXT              waits until bob has a message that begins so
 //	mode FILE 600                  the file has these permissions
 //	cert localhost                 makes localhost.pem and localhost-key.pem
 //	unfollow                       SIGINT ends it with exit code 0
@@ -67,7 +69,7 @@ func TestScripts(t *testing.T) {
 			"exits": cmdExits, "parallel": cmdParallel, "set": cmdSet, "want": cmdWant, "count": cmdCount,
 			"keys": cmdKeys, "follow": cmdFollow, "next": cmdNext, "unfollow": cmdUnfollow,
 			"fetch": cmdFetch, "cert": cmdCert, "forge": cmdForge, "twins": cmdTwins,
-			"curl": cmdCurl, "port": cmdPort, "mode": cmdMode,
+			"curl": cmdCurl, "port": cmdPort, "mode": cmdMode, "doc": cmdDoc, "answered": cmdAnswered,
 		},
 	})
 }
@@ -158,6 +160,7 @@ func (b *scriptBroker) start(ts *testscript.TestScript) {
 	b.addr = m[1]
 	ts.Setenv("BROKER", m[1])
 	ts.Setenv("TOKEN", filepath.Join(dir, "admin-token"))
+	ts.Setenv("DATA", dir)
 }
 
 func person(name string) func(*testscript.TestScript, bool, []string) {

@@ -68,6 +68,11 @@ func (c *cable) startDaemon(h *home) {
 	go func() { p.cmd.Wait(); close(p.done) }()
 	c.t.Cleanup(p.kill)
 	h.process = p
+	c.t.Cleanup(func() {
+		if c.t.Failed() {
+			c.t.Logf("%s's daemon:\n%s", h.name, p.log)
+		}
+	})
 	eventually(c.t, h.name+"'s daemon answers", func() bool { return h.try("daemon", "status").code == 0 })
 }
 
@@ -90,8 +95,8 @@ func TestPartition(t *testing.T) {
 			link = word
 		}
 	}
+	c.startDaemon(bob) // before he joins: the verb would start one on this side
 	bob.must("join", link, "--name", "bob", "--insecure")
-	c.startDaemon(bob)
 	peer := func() string { return alice.must("peers") }
 	eventually(t, "alice sees bob", func() bool { return strings.Contains(peer(), "bob") })
 
