@@ -3,11 +3,15 @@
 package cli
 
 import (
+	"bufio"
+	"context"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -63,5 +67,55 @@ func cmdMode(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if got := strconv.FormatUint(uint64(info.Mode().Perm()), 8); got != args[1] {
 		ts.Fatalf("%s has mode %s, want %s", args[0], got, args[1])
+	}
+}
+
+// cmdDoc takes an example out of docs/scripting.md: the code behind the comment that names it.
+func cmdDoc(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: doc name")
+	}
+	page, err := os.ReadFile(docsDir + "/scripting.md")
+	ts.Check(err)
+	_, rest, found := strings.Cut(string(page), "<!-- test: "+args[0]+" -->\n```sh\n")
+	code, _, closed := strings.Cut(rest, "\n```\n")
+	if !found || !closed {
+		ts.Fatalf("docs/scripting.md has no example %s", args[0])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(code+"\n"), 0o600))
+}
+
+// docsDir is found before any script changes the directory.
+var docsDir = func() string {
+	dir, err := filepath.Abs(filepath.Join("..", "docs"))
+	if err != nil {
+		panic(err)
+	}
+	return dir
+}()
+
+// cmdAnswered waits until a person has a message with that text.
+func cmdAnswered(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: answered person text")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	exe, err := exec.LookPath("claudemesh")
+	ts.Check(err)
+	cmd := exec.CommandContext(ctx, exe, "inbox", "--follow", "--json")
+	cmd.Env = append(os.Environ(), "CLAUDEMESH_CONFIG_DIR="+ts.MkAbs(args[0]), "HOME="+ts.Getenv("HOME"))
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	lines := bufio.NewScanner(out)
+	found := false
+	for !found && lines.Scan() {
+		found = strings.Contains(lines.Text(), `"body":"`+args[1])
+	}
+	cmd.Process.Kill()
+	cmd.Wait()
+	if !found {
+		ts.Fatalf("%s got no %q", args[0], args[1])
 	}
 }
