@@ -137,7 +137,7 @@ func TestNoSecretsInAnswers(t *testing.T) {
 	var answers bytes.Buffer
 	for pattern := range d.table() {
 		method, path, _ := strings.Cut(pattern, " ")
-		if path == "/v1/shutdown" || path == "/v1/leave" {
+		if path == "/v1/shutdown" || path == "/v1/leave" || path == "/v1/accept-host" { // they end things, the last one this home's connection
 			continue
 		}
 		path = strings.ReplaceAll(path, "{id}", "s-1")
@@ -148,8 +148,10 @@ func TestNoSecretsInAnswers(t *testing.T) {
 			}
 		}
 	}
-	_, body := d.raw("POST", "/v1/leave", `{"mesh":"acme"}`)
-	answers.WriteString(body)
+	for _, last := range []string{"/v1/leave", "/v1/accept-host"} {
+		_, body := d.raw("POST", last, `{"mesh":"acme"}`)
+		answers.WriteString(body)
+	}
 	all := answers.String()
 	if !strings.Contains(all, made.Membership.Key.Public().String()) || !strings.Contains(all, `"published":true`) {
 		t.Fatalf("the answers do not hold what they should:\n%s", all)
