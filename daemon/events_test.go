@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/client"
@@ -134,7 +135,7 @@ func TestEventsCapped(t *testing.T) {
 // alarm puts a message without content into the inbox, with its event, as the mesh does.
 func (d *testDaemon) alarm(id string, row inRow, session string) {
 	d.t.Helper()
-	row.MessageID, row.Alarm = id, "test"
+	row.MessageID, row.Alarm, row.Received = id, "test", time.Now().UnixMilli()
 	err := d.env.db.Commit(func(tx *store.Tx) error {
 		n, err := d.mail.add(tx, &row)
 		if err != nil {
