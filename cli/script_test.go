@@ -29,6 +29,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // a verb under the race detector would sleep for a second when it ends
 	testscript.Main(m, map[string]func(){
 		"claudemesh": func() {
 			config.SealCost = config.Cost{Passes: 1, KiB: 1 << 10}
@@ -86,6 +87,7 @@ func setupScript(e *testscript.Env) error {
 	e.Values[followKey{}] = &follower{}
 	e.Setenv("HOME", e.WorkDir)
 	e.Setenv("NO_COLOR", "1")
+	e.Setenv("GORACE", os.Getenv("GORACE"))
 	e.Defer(func() {
 		e.Values[followKey{}].(*follower).end()
 		e.Values[brokerKey{}].(*scriptBroker).end(syscall.SIGKILL)
