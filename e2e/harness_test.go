@@ -143,12 +143,15 @@ func newHome(t *testing.T, name string) *home {
 	return h
 }
 
+// startDaemon starts a daemon as a process of the test's, which kill reaches. One that a verb had started goes first.
 func (h *home) startDaemon() {
 	h.t.Helper()
+	h.try("daemon", "down")
 	h.process = spawn(h.t, h.env, "daemon")
 	eventually(h.t, h.name+"'s daemon answers", func() bool {
+		var st struct{ PID int }
 		r := h.try("daemon", "status", "--json")
-		return r.code == 0 && strings.Contains(r.out, `"running":true`) || strings.Contains(r.out, `"running": true`)
+		return json.Unmarshal([]byte(r.out), &st) == nil && st.PID == h.cmd.Process.Pid
 	})
 }
 

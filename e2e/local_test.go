@@ -8,7 +8,7 @@ import "testing"
 func TestOneLaptopWithoutAServer(t *testing.T) {
 	h := newHome(t, "alice")
 	h.must("create", "home", "--local", "--name", "alice")
-	h.startAgain(t)
+	h.startDaemon()
 	web, api := newAgent(t, h, "web", true), newAgent(t, h, "api", true)
 	eventually(t, "each session sees the other", func() bool {
 		return peersOf(web.must("list_peers", nil))["alice/api"] != nil && peersOf(api.must("list_peers", nil))["alice/web"] != nil
@@ -30,11 +30,4 @@ func TestOneLaptopWithoutAServer(t *testing.T) {
 		default:
 		}
 	}
-}
-
-// startAgain restarts the daemon that a verb had started, as a process of the test's.
-func (h *home) startAgain(t *testing.T) {
-	t.Helper()
-	h.must("daemon", "down")
-	h.startDaemon()
 }
