@@ -82,24 +82,24 @@ func (m *Message) Receipts() ([]ReceiptBody, error) {
 }
 
 func decodeReceipt(r *ReceiptBody, b []byte) error {
-	_, err := readObject(b, func(name string, dec *json.Decoder) (err error) {
+	_, err := readObject(b, func(name string, v *valueReader) (err error) {
 		switch name {
 		case "id":
-			r.ID, err = readString(dec)
+			r.ID, err = v.text()
 		case "state":
 			var s string
-			s, err = readString(dec)
+			s, err = v.text()
 			r.State = State(s)
 		case "at":
 			var n uint64
-			n, err = readInteger(dec)
+			n, err = v.integer()
 			r.At = int64(n)
 		case "rung":
-			r.Rung, err = readString(dec)
+			r.Rung, err = v.text()
 		case "reason":
-			r.Reason, err = readString(dec)
+			r.Reason, err = v.text()
 		default:
-			err = skipValue(dec)
+			err = v.skip()
 		}
 		return err
 	})
@@ -192,12 +192,12 @@ func (m *Message) Card() (*Card, error) {
 	fields := map[string]*string{
 		"summary": &c.Summary, "cwd": &c.Cwd, "host": &c.Host, "model": &c.Model, "title": &c.Title, "session_id": &c.SessionID,
 	}
-	_, err := readObject(m.body, func(name string, dec *json.Decoder) (err error) {
+	_, err := readObject(m.body, func(name string, v *valueReader) (err error) {
 		if f := fields[name]; f != nil {
-			*f, err = readString(dec)
+			*f, err = v.text()
 			return err
 		}
-		return skipValue(dec)
+		return v.skip()
 	})
 	if err != nil {
 		return nil, Refuse(CodeInvalid, "card: %v", err)

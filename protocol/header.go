@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -41,6 +42,9 @@ type Header struct {
 
 // Target is the key that a direct message is for. A group message has none.
 func (h *Header) Target() (crypto.PublicKey, bool) {
+	if len(h.To) != 2*crypto.KeySize {
+		return crypto.PublicKey{}, false
+	}
 	k, err := crypto.ParsePublicKey(h.To)
 	return k, err == nil
 }
@@ -133,7 +137,7 @@ func DecodeHeader(b []byte) (*Header, error) {
 		return nil, Refuse(CodeInvalid, "header: %v", err)
 	}
 	for _, name := range [...]string{"id", "mesh", "from", "member", "to", "prio", "ts", "ep", "log"} {
-		if !seen[name] {
+		if !seen.has(name) {
 			return nil, Refuse(CodeInvalid, "header: %q is missing", name)
 		}
 	}
@@ -143,20 +147,22 @@ func DecodeHeader(b []byte) (*Header, error) {
 	return h, nil
 }
 
-func (h *Header) decodeField(name string, dec *json.Decoder) (err error) {
+func (h *Header) decodeField(name string, v *valueReader) (err error) {
 	switch name {
 	case "ts":
 		var n uint64
-		n, err = readInteger(dec)
+		n, err = v.integer()
 		h.TS = int64(n)
 		return err
 	case "seq":
-		h.Seq, err = readInteger(dec)
+		h.Seq, err = v.integer()
 		return err
 	case "meta":
-		return dec.Decode(&h.Meta)
+		raw, err := v.value()
+		h.Meta = bytes.Clone(raw)
+		return err
 	}
-	s, err := readString(dec)
+	s, err := v.text()
 	if err != nil {
 		return err
 	}
@@ -248,7 +254,7 @@ func (h *Header) checkMeta() error {
 	if len(h.Meta) == 0 {
 		return nil
 	}
-	if _, err := readObject(h.Meta, func(_ string, dec *json.Decoder) error { return skipValue(dec) }); err != nil {
+	if _, err := readObject(h.Meta, func(_ string, v *valueReader) error { return v.skip() }); err != nil {
 		return fmt.Errorf("meta: %w", err)
 	}
 	return nil

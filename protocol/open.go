@@ -197,8 +197,10 @@ func (s *opening) openBox() error {
 		return s.openGroup()
 	}
 	own := append([]crypto.PublicKey{s.Member}, s.Sessions...)
-	if k, err := crypto.ParsePublicKey(s.in.Target); err == nil && slices.Contains(own, k) {
-		own = append([]crypto.PublicKey{k}, own...) // most likely, and only a hint
+	if k, err := crypto.ParsePublicKey(s.in.Target); err == nil {
+		if i := slices.Index(own, k); i > 0 {
+			own[0], own[i] = own[i], own[0] // most likely, and only a hint
+		}
 	}
 	for _, k := range own {
 		shared, err := s.shared(k)
