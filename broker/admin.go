@@ -154,7 +154,12 @@ func (s *Server) dataSize() int64 {
 
 func (m *mesh) status() MeshStatus {
 	m.mu.Lock()
-	st := MeshStatus{ID: string(m.id), Members: len(m.members), Statements: len(m.log)}
+	st := MeshStatus{ID: string(m.id), Members: len(m.members)}
+	for _, s := range m.log {
+		if s != nil {
+			st.Statements++
+		}
+	}
 	if c, ok := m.log[0].Body.(*protocol.Charter); ok {
 		st.Slug = c.Slug
 	}

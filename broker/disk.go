@@ -71,6 +71,9 @@ func (s *Server) loadMeshes() error {
 			if err != nil {
 				return fmt.Errorf("read statement %x of mesh %s: %w", k[meshIDSize:], id, err)
 			}
+			for n := binary.BigEndian.Uint64(k[meshIDSize:]); uint64(len(logs[id])) < n-1; {
+				logs[id] = append(logs[id], nil)
+			}
 			logs[id] = append(logs[id], st)
 		}
 		for id, log := range logs {

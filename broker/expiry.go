@@ -60,6 +60,9 @@ func (m *mesh) sweep() error {
 	if err := m.sweepKeys(now); err != nil {
 		return err
 	}
+	if err := m.sweepLog(now); err != nil {
+		return err
+	}
 	if len(seen)+len(over) == 0 {
 		return nil
 	}
@@ -88,6 +91,43 @@ func (m *mesh) sweep() error {
 		delete(m.addresses, p.key)
 		delete(m.members, p.key)
 	}
+	return nil
+}
+
+// sweepLog forgets the closings of links that expired long ago. Their numbers stay empty: those of the others are told to
+// connections. publishing is held.
+func (m *mesh) sweepLog(now time.Time) error {
+	var over []int
+	m.mu.Lock()
+	for i, st := range m.log {
+		if st != nil && st.Forgotten(now) {
+			over = append(over, i)
+		}
+	}
+	m.mu.Unlock()
+	if len(over) == 0 {
+		return nil
+	}
+	next := m.set.Clone()
+	next.Drop(now)
+	err := m.srv.db.Commit(func(tx *store.Tx) error {
+		for _, i := range over {
+			if err := tx.Delete(bucketStatements, numberKey(m.id, uint64(i)+1)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.set = next
+	for _, i := range over {
+		m.log[i] = nil
+	}
+	m.refreshLocked(nil)
 	return nil
 }
 

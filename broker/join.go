@@ -145,9 +145,11 @@ func (m *mesh) waitVerified(ctx context.Context, key crypto.PublicKey, wait time
 func (m *mesh) joinReply(key crypto.PublicKey) protocol.JoinReply {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	reply := protocol.JoinReply{OK: true, MemberID: protocol.MemberID(m.id, key), Statements: make([]string, len(m.log))}
-	for i, st := range m.log {
-		reply.Statements[i] = st.Text()
+	reply := protocol.JoinReply{OK: true, MemberID: protocol.MemberID(m.id, key), Statements: make([]string, 0, len(m.log))}
+	for _, st := range m.log {
+		if st != nil {
+			reply.Statements = append(reply.Statements, st.Text())
+		}
 	}
 	return reply
 }

@@ -349,6 +349,9 @@ func (c *conn) legacyListBans(f *legacyFields) error {
 	bans := []ban{}
 	m.mu.Lock()
 	for _, st := range m.log {
+		if st == nil {
+			continue
+		}
 		r, ok := st.Body.(*protocol.Revoke)
 		if !ok || r.Kind != protocol.RevokeKey || !m.view.InForce(st.ID) {
 			continue

@@ -350,3 +350,49 @@ func TestOfferedOverHTTP(t *testing.T) {
 		}
 	})
 }
+
+// The closing of a link is forgotten when every link of its time has expired, by a broker that runs and by its next start; the
+// numbers of the others stay what they are.
+func TestOldClosingsAreForgotten(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		alice := w.alice.connect()
+		closing := func(at time.Time) *protocol.Statement {
+			return w.sign(&protocol.Revoke{
+				Mesh: w.mesh, Issuer: w.alice.key.Public(), Kind: protocol.RevokeLink, Target: crypto.GenerateKey().Public(), At: at.Unix(), Reason: "used up",
+			}, w.alice.key)
+		}
+		old := closing(time.Now().Add(-protocol.RevokedLinkMemory + time.Hour))
+		young := closing(time.Now())
+		alice.wantPublished(old)
+		alice.wantPublished(young)
+		held := func() (texts []string, cursor uint64) {
+			log, _ := w.srv.mesh(w.mesh).logAfter(4)
+			return log.Statements, log.Cursor
+		}
+		if got, cursor := held(); len(got) != 2 || cursor != 6 {
+			t.Fatalf("%d closings, cursor %d", len(got), cursor)
+		}
+		time.Sleep(2 * time.Hour)
+		if got, cursor := held(); !slices.Equal(got, []string{young.Text()}) || cursor != 6 {
+			t.Errorf("after 60 days %d closings, cursor %d", len(got), cursor)
+		}
+		w.alice.connect().wantNotPublished(old, protocol.CodeExpired)
+		w.restart()
+		if got, cursor := held(); !slices.Equal(got, []string{young.Text()}) || cursor != 6 {
+			t.Errorf("after a restart %d closings, cursor %d", len(got), cursor)
+		}
+		alice = w.alice.connect()
+		newest := closing(time.Now())
+		alice.wantPublished(newest)
+		if got, cursor := held(); !slices.Equal(got, []string{young.Text(), newest.Text()}) || cursor != 7 {
+			t.Errorf("after one more %d closings, cursor %d", len(got), cursor)
+		}
+		w.restart()
+		if got, _ := held(); !slices.Equal(got, []string{young.Text(), newest.Text()}) {
+			t.Errorf("after another restart %d closings", len(got))
+		}
+		if n := w.srv.mesh(w.mesh).status().Statements; n != 6 {
+			t.Errorf("%d statements", n)
+		}
+	})
+}

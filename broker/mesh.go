@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,7 +29,7 @@ type mesh struct {
 
 	mu           sync.Mutex
 	view         *protocol.View
-	log          []*protocol.Statement // number n of the log is log[n-1]
+	log          []*protocol.Statement // number n of the log is log[n-1]; nil: forgotten
 	members      map[crypto.PublicKey]*member
 	addresses    map[crypto.PublicKey]*address // every key that can be written to, if its member may
 	conns        map[*conn]struct{}
@@ -78,7 +79,8 @@ func newAddress(id protocol.MeshID, m *member, key crypto.PublicKey) *address {
 // newMesh makes the mesh of a log, the charter first.
 func newMesh(s *Server, log []*protocol.Statement) (*mesh, error) {
 	id, set := log[0].Mesh(), protocol.NewSet(log[0], protocol.Pins{})
-	if _, err := set.Add(log[1:]...); err != nil {
+	held := slices.DeleteFunc(slices.Clone(log), func(st *protocol.Statement) bool { return st == nil })
+	if _, err := set.Add(held...); err != nil {
 		return nil, err
 	}
 	m := &mesh{
@@ -90,7 +92,7 @@ func newMesh(s *Server, log []*protocol.Statement) (*mesh, error) {
 		keys:      make(map[crypto.PublicKey]*apiKey),
 		joins:     make(chan struct{}),
 	}
-	m.refreshLocked(log)
+	m.refreshLocked(held)
 	return m, nil
 }
 

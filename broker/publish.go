@@ -2,7 +2,6 @@ package broker
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"github.com/gorilla/websocket"
 
@@ -51,6 +50,9 @@ func (c *conn) handlePublish(tag protocol.Tag, frame []byte) error {
 
 // mayPublish tells which kinds may come this way. Whether they count is for the view.
 func (c *conn) mayPublish(st *protocol.Statement) error {
+	if st.Forgotten(c.srv.now()) {
+		return protocol.Refuse(protocol.CodeExpired, "the link that it closes has expired long ago")
+	}
 	switch b := st.Body.(type) {
 	case *protocol.Charter, *protocol.OwnerChange, *protocol.Cert, *protocol.Revoke, *protocol.Policy:
 		return nil
@@ -87,10 +89,7 @@ func (m *mesh) publish(offered []*protocol.Statement) (map[protocol.ID]error, er
 			log = append(log, st)
 		}
 	}
-	next := protocol.NewSet(m.view.Charter(), m.set.Pins())
-	if _, err := next.Add(m.set.Statements()...); err != nil {
-		return nil, fmt.Errorf("copy the statements of %s: %w", m.id, err)
-	}
+	next := m.set.Clone()
 	added, errs := next.AddInForce(log...)
 	for i, err := range errs {
 		if err != nil {
@@ -239,6 +238,9 @@ func (m *mesh) logAfter(after uint64) (protocol.Log, bool) {
 	}
 	size := 0
 	for i, st := range m.log[after:] {
+		if st == nil {
+			continue
+		}
 		text := st.Text()
 		if size += len(text) + 3; size > logPerFrame {
 			f.Cursor, f.More = after+uint64(i), true

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -12,15 +14,15 @@ import (
 func (t *trustState) learnKeys(statements []*protocol.Statement) error {
 	t.saving.Lock()
 	defer t.saving.Unlock()
-	var fresh []*protocol.Statement
+	fresh := make(map[crypto.PublicKey]*protocol.Statement)
 	t.mu.Lock()
 	for _, s := range statements {
 		body, ok := s.Body.(*protocol.APIKey)
 		if !ok || body.Mesh != t.mesh {
 			continue
 		}
-		if have := t.apiKeys[body.Key]; have == nil || s.Supersedes(have) {
-			fresh = append(fresh, s)
+		if have := cmp.Or(fresh[body.Key], t.apiKeys[body.Key]); have == nil || s.Supersedes(have) {
+			fresh[body.Key] = s
 		}
 	}
 	t.mu.Unlock()
@@ -28,8 +30,7 @@ func (t *trustState) learnKeys(statements []*protocol.Statement) error {
 		return nil
 	}
 	err := t.db.Commit(func(tx *store.Tx) error {
-		for _, s := range fresh {
-			key := s.Body.(*protocol.APIKey).Key
+		for key, s := range fresh {
 			if err := tx.Put(bucketKnown, keyIn(t.mesh, []byte{'k'}, key[:]), s.Raw()); err != nil {
 				return err
 			}
@@ -41,9 +42,7 @@ func (t *trustState) learnKeys(statements []*protocol.Statement) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, s := range fresh {
-		t.apiKeys[s.Body.(*protocol.APIKey).Key] = s
-	}
+	maps.Copy(t.apiKeys, fresh)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -161,33 +162,52 @@ func (t *trustState) current() *protocol.View {
 	return t.view
 }
 
-// merge takes statements of any kind into the state, commits what is new and returns what that changed. Statements of
-// other meshes and what the caps refuse are passed over: a broker may offer anything.
+// merge takes statements of any kind into the state and returns what that changed. What is new is committed before anybody
+// believes it: a merge that fails has changed nothing. Statements of other meshes and what the caps refuse are passed over: a
+// broker may offer anything.
 func (t *trustState) merge(statements ...*protocol.Statement) (change, error) {
 	t.saving.Lock()
 	defer t.saving.Unlock()
 	t.mu.Lock()
-	before := t.view
-	added, _ := t.set.Add(statements...) // an error names what did not fit; the rest is in
-	t.view = t.set.View()
-	after := t.view
-	c := compare(before, after)
-	c.added = added
-	names := maps.Clone(t.names)
-	pins := t.set.Pins()
+	before, next, names := t.view, t.set.Clone(), maps.Clone(t.names)
 	t.mu.Unlock()
 
-	c.moved = pinNames(names, after)
+	added, _ := next.Add(statements...) // an error names what did not fit; the rest is in
+	c := compare(before, next.View())
+	c.added = added
+	c.moved = pinNames(names, next.View())
 	if len(added) == 0 && len(c.moved) == 0 && !c.members {
 		return c, nil
 	}
-	err := t.db.Commit(func(tx *store.Tx) error {
+	if err := t.keep(next, added, names); err != nil {
+		return change{}, fmt.Errorf("keep statements: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.set, t.view, t.names = next, next.View(), names
+	return c, nil
+}
+
+// keep commits what a merge added to the set, and the pins that follow from it. What the set has no room for any longer goes.
+func (t *trustState) keep(next *protocol.Set, added []*protocol.Statement, names map[string]crypto.PublicKey) error {
+	t.mu.Lock()
+	held := t.set.Statements()
+	t.mu.Unlock()
+	return t.db.Commit(func(tx *store.Tx) error {
+		for _, s := range held {
+			if _, ok := next.Get(s.ID); ok {
+				continue
+			}
+			if err := tx.Delete(bucketTrust, keyIn(t.mesh, s.ID[:])); err != nil {
+				return err
+			}
+		}
 		for _, s := range added {
 			if err := tx.Put(bucketTrust, keyIn(t.mesh, s.ID[:]), s.Raw()); err != nil {
 				return err
 			}
 		}
-		for n, id := range pins.Owner {
+		for n, id := range next.Pins().Owner {
 			if err := tx.Put(bucketPins, keyIn(t.mesh, []byte{'o'}, u64(n)), id[:]); err != nil {
 				return err
 			}
@@ -199,13 +219,6 @@ func (t *trustState) merge(statements ...*protocol.Statement) (change, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		return c, fmt.Errorf("keep statements: %w", err)
-	}
-	t.mu.Lock()
-	t.names = names
-	t.mu.Unlock()
-	return c, nil
 }
 
 // compare lists what differs between two views for those who act on it.
@@ -245,19 +258,16 @@ func (t *trustState) learn(sessions []*protocol.Statement, enrolments []enrolmen
 	t.saving.Lock()
 	defer t.saving.Unlock()
 	t.mu.Lock()
-	var newSessions []*protocol.Statement
+	newSessions := make(map[crypto.PublicKey]*protocol.Statement)
 	for _, s := range sessions {
 		body, ok := s.Body.(*protocol.Session)
 		if !ok || body.Mesh != t.mesh {
 			continue
 		}
-		if have, ok := t.sessions[body.Session]; ok {
-			old := have.Body.(*protocol.Session)
-			if old.Member != body.Member || old.Issued >= body.Issued {
-				continue
-			}
+		have := cmp.Or(newSessions[body.Session], t.sessions[body.Session])
+		if have == nil || s.Supersedes(have) {
+			newSessions[body.Session] = s
 		}
-		newSessions = append(newSessions, s)
 	}
 	newEnrolments := make(map[crypto.PublicKey]enrolment)
 	for _, e := range enrolments {
@@ -274,8 +284,7 @@ func (t *trustState) learn(sessions []*protocol.Statement, enrolments []enrolmen
 		return false, nil
 	}
 	err := t.db.Commit(func(tx *store.Tx) error {
-		for _, s := range newSessions {
-			key := s.Body.(*protocol.Session).Session
+		for key, s := range newSessions {
 			if err := tx.Put(bucketKnown, keyIn(t.mesh, []byte{'s'}, key[:]), s.Raw()); err != nil {
 				return err
 			}
@@ -293,9 +302,7 @@ func (t *trustState) learn(sessions []*protocol.Statement, enrolments []enrolmen
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, s := range newSessions {
-		t.sessions[s.Body.(*protocol.Session).Session] = s
-	}
+	maps.Copy(t.sessions, newSessions)
 	maps.Copy(t.invited, newEnrolments)
 	return true, nil
 }
@@ -382,22 +389,16 @@ func (t *trustState) sweep() error {
 	t.saving.Lock()
 	defer t.saving.Unlock()
 	t.mu.Lock()
-	dropped := t.set.Drop(t.now().Unix())
-	t.view = t.set.View()
+	next, names := t.set.Clone(), t.names
 	t.mu.Unlock()
-	if len(dropped) == 0 {
+	if len(next.Drop(t.now())) == 0 {
 		return nil
 	}
-	err := t.db.Commit(func(tx *store.Tx) error {
-		for _, s := range dropped {
-			if err := tx.Delete(bucketTrust, keyIn(t.mesh, s.ID[:])); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := t.keep(next, nil, names); err != nil {
 		return fmt.Errorf("drop old statements: %w", err)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.set, t.view = next, next.View()
 	return nil
 }

@@ -3,6 +3,7 @@ package protocol
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 // Set is what one reader knows about one mesh: the statements from which its view is made. It takes statements in any order
@@ -132,20 +133,21 @@ func (s *Set) inForceWith(fresh []*Statement) (next []*Statement) {
 	return next
 }
 
-// Drop forgets revokes of links that are older than RevokedLinkMemory at nowUnix: every link has expired by then. It
-// returns them.
-func (s *Set) Drop(nowUnix int64) []*Statement {
-	var dropped []*Statement
-	held := slices.DeleteFunc(slices.Clone(s.all), func(st *Statement) bool {
-		b, ok := st.Body.(*Revoke)
-		old := ok && b.Kind == RevokeLink && b.At+int64(RevokedLinkMemory.Seconds()) < nowUnix
-		if old {
+// Forgotten reports whether s closed a link more than RevokedLinkMemory before now: every link has expired by then.
+func (s *Statement) Forgotten(now time.Time) bool {
+	b, ok := s.Body.(*Revoke)
+	return ok && b.Kind == RevokeLink && b.At < now.Add(-RevokedLinkMemory).Unix()
+}
+
+// Drop gives up what is Forgotten at now, and returns it.
+func (s *Set) Drop(now time.Time) (dropped []*Statement) {
+	for _, st := range s.all {
+		if st.Forgotten(now) {
 			dropped = append(dropped, st)
 		}
-		return old
-	})
+	}
 	if len(dropped) > 0 {
-		s.replace(held)
+		s.replace(slices.DeleteFunc(slices.Clone(s.all), func(st *Statement) bool { return st.Forgotten(now) }))
 	}
 	return dropped
 }

@@ -238,10 +238,10 @@ func TestDrop(t *testing.T) {
 	old, young, ban := at(RevokeLink, 0), at(RevokeLink, day), at(RevokeKey, 0)
 	s := NewSet(h.charter, Pins{})
 	h.addTo(s, old, young, ban)
-	if dropped := s.Drop(60 * day); len(dropped) != 0 {
+	if dropped := s.Drop(time.Unix(60*day, 0)); len(dropped) != 0 {
 		t.Errorf("dropped %d on the day", len(dropped))
 	}
-	if dropped := s.Drop(60*day + 1); !slices.Equal(dropped, []*Statement{old}) {
+	if dropped := s.Drop(time.Unix(60*day+1, 0)); !slices.Equal(dropped, []*Statement{old}) {
 		t.Errorf("dropped %d", len(dropped))
 	}
 	if !slices.Equal(s.Statements(), []*Statement{young, ban}) || s.View().InForce(old.ID) {

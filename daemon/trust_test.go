@@ -1,0 +1,138 @@
+package daemon
+
+import (
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// trusting is the trust state of a reader of w's mesh, on a store of its own.
+func (w *world) trusting(path string, now func() time.Time) (*trustState, *store.DB) {
+	w.Helper()
+	db, err := openStore(path)
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { db.Close() })
+	t, err := loadTrust(db, w.charter.Mesh(), now, w.charter)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return t, db
+}
+
+// beliefs is all that a merge may change.
+func beliefs(t *trustState) [3]any {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return [3]any{t.view.Digest(), len(t.set.Statements()), len(t.names)}
+}
+
+// What could not be committed is not believed: no name, no ban, and no closing of a link that a restart would have forgotten.
+func TestTrustIsNotAheadOfTheDisk(t *testing.T) {
+	owner := crypto.GenerateKey()
+	w := &world{TB: t, owner: owner}
+	w.charter = w.sign(&protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "acme"}, owner)
+	bob, cathy := crypto.GenerateKey().Public(), crypto.GenerateKey().Public()
+	closing := w.sign(&protocol.Revoke{
+		Mesh: w.charter.Mesh(), Issuer: owner.Public(), Kind: protocol.RevokeLink, Target: crypto.GenerateKey().Public(), At: 1, Reason: "used up",
+	}, owner)
+	path := filepath.Join(t.TempDir(), "daemon.db")
+	trust, db := w.trusting(path, func() time.Time { return time.Unix(100, 0) })
+	if _, err := trust.merge(w.certify(bob, "bob", protocol.RoleMember), closing); err != nil {
+		t.Fatal(err)
+	}
+	before, view := beliefs(trust), trust.current()
+
+	if err := db.Close(); err != nil { // every commit fails from here on
+		t.Fatal(err)
+	}
+	c, err := trust.merge(w.ban(owner, bob), w.certify(cathy, "cathy", protocol.RoleMember))
+	if err == nil || len(c.added) != 0 || len(c.revoked) != 0 || c.members {
+		t.Errorf("merged without a disk: %+v, %v", c, err)
+	}
+	trust.now = func() time.Time { return time.Unix(1, 0).Add(protocol.RevokedLinkMemory + time.Second) }
+	if err := trust.sweep(); err == nil {
+		t.Error("swept without a disk")
+	}
+	session := crypto.GenerateKey()
+	if _, err := trust.learn([]*protocol.Statement{w.sessionOf(crypto.GenerateKey(), session, 1)}, nil); err == nil || trust.session(session.Public()) != nil {
+		t.Errorf("learned without a disk: %v", err)
+	}
+	if after := beliefs(trust); after != before || trust.current() != view {
+		t.Errorf("believed %v, want %v", after, before)
+	}
+	if !trust.current().Verified(bob) || trust.current().Verified(cathy) {
+		t.Error("what was not committed is believed")
+	}
+	again, _ := w.trusting(path, time.Now)
+	if after := beliefs(again); after != before {
+		t.Errorf("after a restart %v, want %v", after, before)
+	}
+}
+
+func (w *world) sessionOf(member, session *crypto.PrivateKey, issued int64) *protocol.Statement {
+	w.Helper()
+	return w.sign(&protocol.Session{
+		Mesh: w.charter.Mesh(), Member: member.Public(), Session: session.Public(), Label: "web", Issued: issued, Expires: issued + 1000,
+	}, member, session)
+}
+
+// Closings of links go after 60 days, in memory and on disk. Bans stay.
+func TestOldClosingsAreForgotten(t *testing.T) {
+	owner := crypto.GenerateKey()
+	w := &world{TB: t, owner: owner}
+	w.charter = w.sign(&protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "acme"}, owner)
+	closing := w.sign(&protocol.Revoke{
+		Mesh: w.charter.Mesh(), Issuer: owner.Public(), Kind: protocol.RevokeLink, Target: crypto.GenerateKey().Public(), At: 1, Reason: "used up",
+	}, owner)
+	ban := w.ban(owner, crypto.GenerateKey().Public())
+	path, now := filepath.Join(t.TempDir(), "daemon.db"), time.Unix(1, 0).Add(protocol.RevokedLinkMemory)
+	trust, db := w.trusting(path, func() time.Time { return now })
+	if _, err := trust.merge(closing, ban); err != nil {
+		t.Fatal(err)
+	}
+	if err := trust.sweep(); err != nil || len(trust.statements()) != 2 {
+		t.Fatalf("on the day: %d, %v", len(trust.statements()), err)
+	}
+	now = now.Add(time.Second)
+	if err := trust.sweep(); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, _ := w.trusting(path, time.Now)
+	for _, s := range []*trustState{trust, again} {
+		if got := s.statements(); !slices.Equal(ids(got), []protocol.ID{ban.ID}) {
+			t.Errorf("%d statements are left", len(got))
+		}
+	}
+}
+
+func ids(statements []*protocol.Statement) (ids []protocol.ID) {
+	for _, s := range statements {
+		ids = append(ids, s.ID)
+	}
+	return ids
+}
+
+// A list with two statements for one session is read in any order: the newest counts.
+func TestNewestSessionOfOneList(t *testing.T) {
+	owner, bob, web := crypto.GenerateKey(), crypto.GenerateKey(), crypto.GenerateKey()
+	w := &world{TB: t, owner: owner}
+	w.charter = w.sign(&protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "acme"}, owner)
+	trust, _ := w.trusting(filepath.Join(t.TempDir(), "daemon.db"), time.Now)
+	old, young := w.sessionOf(bob, web, 1), w.sessionOf(bob, web, 2)
+	if _, err := trust.learn([]*protocol.Statement{young, old}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if trust.session(web.Public()) != young {
+		t.Error("the older statement replaced the newer one")
+	}
+}
