@@ -223,6 +223,25 @@ func (c *conn) heard() {
 	}
 }
 
+// awaySince is from when on the peer counts as away: now, or when its next sign of life was due, if that is earlier. So the
+// lease of a machine that vanished does not begin only when the silence has ended its connection, and no machine is away
+// before it could be missed. For readLoop's goroutine.
+func (c *conn) awaySince() time.Time {
+	heard, now := c.lastHeard, time.Now()
+	if heard.IsZero() {
+		heard = c.opened
+	}
+	if due := heard.Add(c.srv.limits.PingEvery); due.Before(now) {
+		return due
+	}
+	return now
+}
+
+// leaseLeft is how long the presence of the ended connection outlives it.
+func (c *conn) leaseLeft() time.Duration {
+	return time.Until(c.awaySince().Add(c.srv.limits.Lease))
+}
+
 // handlePong takes what a ping brought back: from an original client, the id of a push that it has read.
 func (c *conn) handlePong(data string) error {
 	c.heard()

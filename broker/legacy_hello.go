@@ -348,7 +348,7 @@ func (m *mesh) endSlot(c *conn, e ending) bool {
 	case e.reason == endClient, e.reason == endRevoked, e.reason == endKicked, e.reason == endNotMember, s.kind == legacyCommand:
 		m.dropSlotLocked(s)
 	default:
-		s.until = time.AfterFunc(m.srv.limits.Lease, func() {
+		s.until = time.AfterFunc(c.leaseLeft(), func() {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			if s.conn == nil {

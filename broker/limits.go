@@ -55,7 +55,7 @@ type Limits struct {
 	EnrolSlack      int           // enrolments kept per link beyond its uses
 	MaxSessions     int           // session keys kept per member; the oldest gives way
 
-	Lease     time.Duration // by which a presence outlives its connection
+	Lease     time.Duration // by which a presence outlives its connection, or the first sign of life that did not come
 	CardEvery time.Duration // between two cards of one connection
 	Retention time.Duration // of a queued message, at most protocol.MaxRetention
 	Drain     time.Duration // over which Close spreads the ends of connections

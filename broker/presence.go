@@ -97,7 +97,7 @@ func (m *mesh) disappearLocked(c *conn, e ending) {
 		m.vanishLocked(c.key)
 		return
 	}
-	p.until = time.AfterFunc(m.srv.limits.Lease, func() {
+	p.until = time.AfterFunc(c.leaseLeft(), func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if m.presences[c.key] == p && p.conn == nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
@@ -96,6 +97,42 @@ func TestBlipIsInvisible(t *testing.T) {
 		alice.wantPresence(func(p protocol.Presence) bool { return slices.Equal(p.Left, []string{key}) })
 		web = w.bob.session("web")
 		alice.wantPresence(joined(key))
+	})
+}
+
+// Cathy's laptop freezes: no close, no reset, no pong. She is there for the lease after the last sign of life that was due, and
+// gone when it ends, not another silence later. A freeze that is shorter than the lease is invisible, and a pong counts as a
+// sign of life.
+func TestFrozenLaptopLeavesAfterTheLease(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		alice, cathy := w.alice.connect(), w.cathy.connect()
+		key := w.cathy.key.Public().String()
+		time.Sleep(10 * time.Minute) // says nothing, answers pings
+		alice.clear()
+		cathy.freeze()
+		froze := time.Now()
+		time.Sleep(protocol.PresenceLease - time.Second)
+		alice.wantNone(protocol.TypePresence)
+		for range protocol.PingEvery / time.Second {
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if _, there := alice.peers()[key]; !there {
+				break
+			}
+		}
+		time.Sleep(time.Second)
+		alice.wantPresence(func(p protocol.Presence) bool { return slices.Equal(p.Left, []string{key}) })
+		if d := time.Since(froze); d > protocol.PresenceLease+protocol.PingEvery+time.Second {
+			t.Errorf("gone after %s", d)
+		}
+
+		cathy.lose()
+		again := w.cathy.connect()
+		alice.wantPresence(joined(key))
+		again.freeze()
+		time.Sleep(protocol.PresenceLease - time.Second)
+		w.cathy.connect()
+		alice.wantNone(protocol.TypePresence)
 	})
 }
 

@@ -19,9 +19,9 @@ const (
 	MaxPlaintext   = 4 + 64 + 4 + MaxHeader + MaxBody
 
 	HelloTimeout      = 15 * time.Second // from accept to hello
-	PingEvery         = 25 * time.Second // both ends ping; silence of 75 s ends the connection
+	PingEvery         = 20 * time.Second // both ends ping; silence of 75 s ends the connection
 	SilenceLimit      = 75 * time.Second
-	PresenceLease     = 90 * time.Second // a presence outlives its connection by this, so a blip is invisible
+	PresenceLease     = 90 * time.Second // a presence outlives the signs of life of its connection by this, so a blip is invisible
 	SessionLifetime   = 12 * time.Hour   // of a session statement; a fresh one is signed at every connect
 	RetentionDays     = 7                // default time a queued message is kept
 	MaxRetention      = 21 * 24 * time.Hour
