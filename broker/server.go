@@ -106,6 +106,9 @@ func (s *Server) open() error {
 	if err != nil {
 		return err
 	}
+	if err := s.recollect(); err != nil {
+		return errors.Join(fmt.Errorf("read what waits: %w", err), s.queue.Close())
+	}
 	s.watchQueue()
 	s.handler = s.routes()
 	s.http = &http.Server{

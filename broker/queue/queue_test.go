@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -72,6 +73,53 @@ func TestPullLimits(t *testing.T) {
 	}
 	if there, err := q.Ack(bob, 9, 1); there || err != nil {
 		t.Errorf("ack of an unknown class: %v, %v", there, err)
+	}
+}
+
+// TestWalk has rows in the DB, in memory and only in the journal, and of each some that were acknowledged.
+func TestWalk(t *testing.T) {
+	q := openTest(t, storetest.NewDisk(), Options{MemoryLimit: 40})
+	for i := range 12 {
+		mustPut(t, q, direct(bob, fmt.Sprintf("head%02d", i+1), strings.Repeat("b", 9)))
+		mustPut(t, q, Message{To: []Recipient{alice, cathy}, Headers: [][]byte{[]byte("a"), []byte("c")}, Body: []byte("both")})
+		if i == 3 {
+			mustFlush(t, q)
+		}
+	}
+	for _, lsn := range []uint64{1, 5, 15, 23} {
+		if there, err := q.Ack(bob, Now, lsn); !there || err != nil {
+			t.Fatal(there, err)
+		}
+	}
+	if there, err := q.Ack(alice, Now, 2); !there || err != nil {
+		t.Fatal(there, err)
+	}
+	for _, flushed := range []bool{false, true} {
+		got, last := map[Recipient]string{}, uint64(0)
+		err := q.Walk(func(to Recipient, lsn uint64, header []byte) error {
+			if to == bob {
+				if lsn <= last {
+					t.Errorf("row %d after %d", lsn, last)
+				}
+				last = lsn
+			}
+			got[to] += " " + string(header)
+			return nil
+		})
+		want := map[Recipient]string{
+			alice: strings.Repeat(" a", 11), cathy: strings.Repeat(" c", 12),
+			bob: " head02 head04 head05 head06 head07 head09 head10 head11",
+		}
+		if err != nil || !maps.Equal(got, want) {
+			t.Errorf("flushed %v: %v, %v", flushed, got, err)
+		}
+		if flushed {
+			break
+		}
+		mustFlush(t, q)
+	}
+	if err := q.Walk(func(Recipient, uint64, []byte) error { return storetest.ErrIO }); !errors.Is(err, storetest.ErrIO) {
+		t.Errorf("stopped with %v", err)
 	}
 }
 

@@ -1,0 +1,150 @@
+package broker
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/claudemesh/claudemesh/broker/queue"
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// recollection is what a broker that starts finds out about what it had accepted: from the messages that wait for their
+// recipients, and from the receipts that wait for their senders. So a sender who heard no answer before a crash repeats
+// nothing into a queue, and message_status goes on. Of what was delivered and told, nobody asks again.
+type recollection struct {
+	dedupe    int
+	addresses map[queue.Recipient]whose
+	members   map[*member]map[string]recollected // by client id
+}
+
+type whose struct {
+	mesh    *mesh
+	address *address
+}
+
+type recollected struct {
+	*sent
+	lsn uint64 // of its oldest row: the order in which they came
+}
+
+// recollect fills the senders' memories. Nobody is connected yet.
+func (s *Server) recollect() error {
+	r := recollection{
+		dedupe: s.limits.Dedupe, addresses: make(map[queue.Recipient]whose), members: make(map[*member]map[string]recollected),
+	}
+	for _, m := range s.meshes {
+		for _, a := range m.addresses {
+			r.addresses[a.mail], r.addresses[a.side] = whose{m, a}, whose{m, a}
+		}
+	}
+	err := s.queue.Walk(func(to queue.Recipient, lsn uint64, header []byte) error {
+		w, known := r.addresses[to]
+		if !known || len(header) == 0 { // of somebody who is gone: it expires
+			return nil
+		}
+		if header[0] == rowReceipt {
+			return r.receipt(w, lsn, header)
+		}
+		return r.message(w, lsn, header)
+	})
+	if err != nil {
+		return err
+	}
+	for p, byID := range r.members {
+		all := inOrder(byID)
+		for _, e := range all[max(0, len(all)-r.dedupe):] {
+			p.recent.add(e.sent)
+		}
+	}
+	return nil
+}
+
+func (r *recollection) message(w whose, lsn uint64, header []byte) error {
+	row, err := parseMessageRow(header)
+	if err != nil {
+		return err
+	}
+	p := w.mesh.members[row.member]
+	if p == nil || len(row.messageID) != messageIDSize {
+		return nil
+	}
+	e := r.entry(p, row.clientID, row.messageID, lsn)
+	if len(row.wrap) > 0 || bytes.ContainsAny(row.target, "*@") { // else it is to its one recipient
+		e.target = string(row.target)
+	}
+	e.note(w.address, "", 0)
+	return nil
+}
+
+// receipt takes from a receipt that waits for a sender which message it is about, and what became of it.
+func (r *recollection) receipt(w whose, lsn uint64, header []byte) error {
+	row, err := parseReceiptRow(header)
+	if err != nil {
+		return err
+	}
+	key, err := crypto.ParsePublicKey(string(row.Recipient))
+	if err != nil || len(row.MessageID) != messageIDSize {
+		return nil
+	}
+	to := w.mesh.addresses[key]
+	if to == nil {
+		return nil
+	}
+	r.entry(w.address.member, row.ClientMessageID, row.MessageID, lsn).note(to, protocol.State(row.State), row.At)
+	return nil
+}
+
+// entry returns what is known of a message of p's, the oldest forgotten when that is far too much.
+func (r *recollection) entry(p *member, clientID, messageID []byte, lsn uint64) recollected {
+	byID := r.members[p]
+	if byID == nil {
+		byID = make(map[string]recollected)
+		r.members[p] = byID
+	}
+	e, ok := byID[string(clientID)]
+	switch {
+	case !ok:
+		e = recollected{&sent{clientID: string(clientID), messageID: [messageIDSize]byte(messageID), committed: true}, lsn}
+		byID[e.clientID] = e
+	case lsn < e.lsn:
+		e.lsn = lsn
+		byID[e.clientID] = e
+	}
+	if len(byID) > 2*r.dedupe {
+		for _, old := range inOrder(byID)[:len(byID)-r.dedupe] {
+			delete(byID, old.clientID)
+		}
+	}
+	return e
+}
+
+func inOrder(byID map[string]recollected) []recollected {
+	all := make([]recollected, 0, len(byID))
+	for _, e := range byID {
+		all = append(all, e)
+	}
+	slices.SortFunc(all, func(a, b recollected) int {
+		return cmp.Or(cmp.Compare(a.lsn, b.lsn), cmp.Compare(a.clientID, b.clientID))
+	})
+	return all
+}
+
+// note adds a recipient, or what became of the message for him.
+func (s *sent) note(to *address, state protocol.State, at int64) {
+	i := slices.IndexFunc(s.recipients, func(r recipientState) bool { return r.to == to })
+	switch {
+	case i >= 0 && at >= s.recipients[i].at:
+		s.recipients[i].state, s.recipients[i].at = state, at
+	case i >= 0:
+	case len(s.recipients) == 0:
+		s.one[0] = recipientState{to: to, state: state, at: at}
+		s.recipients = s.one[:]
+	default:
+		s.recipients = append(slices.Clip(s.recipients), recipientState{to: to, state: state, at: at})
+		if s.target == "" {
+			s.target = "*" // its receipts say only that it was to many
+		}
+	}
+}
