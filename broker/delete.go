@@ -1,8 +1,12 @@
 package broker
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/gorilla/websocket"
 
+	"github.com/claudemesh/claudemesh/broker/queue"
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -60,19 +64,10 @@ func (c *conn) expelDeleted() {
 		ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeNotFound), reason: endDeleted})
 }
 
-// dropQueues forgets what waits for anybody. What cannot be dropped now expires.
+// dropQueues forgets what waits for anybody; there is nobody to be told.
 func (m *mesh) dropQueues() {
 	m.mu.Lock()
-	all := make([]*address, 0, len(m.addresses))
-	for _, a := range m.addresses {
-		all = append(all, a)
-	}
+	all := slices.Collect(maps.Values(m.addresses))
 	m.mu.Unlock()
-	for _, a := range all {
-		for _, q := range []func() (int, error){func() (int, error) { return m.srv.queue.Drop(a.mail) }, func() (int, error) { return m.srv.queue.Drop(a.side) }} {
-			if _, err := q(); err != nil {
-				m.srv.storeError("drop a queue", err)
-			}
-		}
-	}
+	m.dropAll(all, dropDeleted, func(*address, queue.Row) {})
 }

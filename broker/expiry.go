@@ -57,6 +57,7 @@ func (m *mesh) sweep() error {
 		}
 	}
 	m.mu.Unlock()
+	m.dropRevoked()
 	if err := m.sweepKeys(now); err != nil {
 		return err
 	}
@@ -83,14 +84,20 @@ func (m *mesh) sweep() error {
 		return err
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	var gone []*address
 	for _, p := range over {
 		for k := range p.sessions {
+			gone = append(gone, m.addresses[k])
 			delete(m.addresses, k)
 		}
-		delete(m.addresses, p.key)
+		if m.addresses[p.key] != nil { // else it was among the sessions
+			gone = append(gone, p.address)
+			delete(m.addresses, p.key)
+		}
 		delete(m.members, p.key)
 	}
+	m.mu.Unlock()
+	m.giveUp(gone, dropNotMember, "the link that admitted the recipient is over")
 	return nil
 }
 
@@ -146,31 +153,19 @@ func (m *mesh) deletePerson(tx *store.Tx, p *member) error {
 
 // expired tells the sender of a message that its time was over.
 func (s *Server) expired(to queue.Recipient, r queue.Row) {
-	s.metrics.expired.Inc()
-	if len(r.Header) == 0 || r.Header[0] != rowMessage {
-		return
+	if len(r.Header) > 0 && r.Header[0] == rowMessage {
+		s.metrics.drops.WithLabelValues(dropExpired).Inc()
 	}
-	row, err := parseMessageRow(r.Header)
-	if err != nil || row.noReceipt {
-		return
+	if m, a := s.findQueue(to); m != nil {
+		m.tellSender(a, r, stateExpired, "not fetched in time")
 	}
-	m, a := s.findQueue(row, to)
-	if m == nil {
-		return
-	}
-	at := s.now().UnixMilli()
-	m.noteState(row.member, row.clientID, a.key, stateExpired, at)
-	m.queueReceipt(row.sender, receiptRow{protocol.ReceiptView{
-		MessageID: row.messageID, ClientMessageID: row.clientID, Recipient: []byte(a.key.String()), State: []byte(stateExpired),
-		Reason: []byte("not fetched in time"), At: at,
-	}}, nil)
 }
 
 // stateExpired is the broker's word for a message that nobody fetched in its time.
 const stateExpired protocol.State = "expired"
 
 // findQueue returns whose queue that is. Messages expire seldom enough to look everywhere.
-func (s *Server) findQueue(row messageRow, to queue.Recipient) (*mesh, *address) {
+func (s *Server) findQueue(to queue.Recipient) (*mesh, *address) {
 	for _, m := range s.allMeshes() {
 		m.mu.Lock()
 		for _, a := range m.addresses {
@@ -181,7 +176,7 @@ func (s *Server) findQueue(row messageRow, to queue.Recipient) (*mesh, *address)
 		}
 		m.mu.Unlock()
 	}
-	s.log.Debug("a message expired for somebody who is gone", "sender", row.sender.Short())
+	s.log.Debug("a message expired for somebody who is gone")
 	return nil, nil
 }
 

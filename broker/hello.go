@@ -161,6 +161,7 @@ func (m *mesh) admit(c *conn, tag protocol.Tag, h protocol.Hello, auth *protocol
 		ProtocolVersion: protocol.Version, Capabilities: capabilities(), LogCursor: cursor, RetentionDays: m.srv.limits.retentionDays(),
 	})
 	c.startPushes()
+	m.giveUp(gone, dropForgotten, "the session ended, and newer ones took its place")
 	m.note(auditJoined, p.key, auditDetail{Key: s.Session.String(), Label: s.Label})
 	return nil
 }
@@ -225,10 +226,10 @@ func (m *mesh) feedsChangedLocked(p *member) {
 }
 
 // saveSession writes what a hello changes.
-func (m *mesh) saveSession(key crypto.PublicKey, session *protocol.Statement, fresh bool, gone []crypto.PublicKey, now time.Time) error {
+func (m *mesh) saveSession(key crypto.PublicKey, session *protocol.Statement, fresh bool, gone []*address, now time.Time) error {
 	return m.srv.db.Commit(func(tx *store.Tx) error {
-		for _, k := range gone {
-			if err := tx.Delete(bucketSessions, memberKey(m.id, k)); err != nil {
+		for _, a := range gone {
+			if err := tx.Delete(bucketSessions, memberKey(m.id, a.key)); err != nil {
 				return err
 			}
 		}

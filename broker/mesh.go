@@ -207,8 +207,8 @@ func (m *mesh) ownsLocked(p *member, key crypto.PublicKey) bool {
 }
 
 // forgetSessionsLocked drops the oldest session keys of p above the limit, but none with a connection, and returns them.
-func (m *mesh) forgetSessionsLocked(p *member) []crypto.PublicKey {
-	var gone []crypto.PublicKey
+func (m *mesh) forgetSessionsLocked(p *member) []*address {
+	var gone []*address
 	for len(p.sessions) > m.srv.limits.MaxSessions {
 		var oldest crypto.PublicKey
 		at := int64(-1)
@@ -220,9 +220,9 @@ func (m *mesh) forgetSessionsLocked(p *member) []crypto.PublicKey {
 		if at < 0 {
 			break
 		}
+		gone = append(gone, m.addresses[oldest])
 		delete(p.sessions, oldest)
 		delete(m.addresses, oldest)
-		gone = append(gone, oldest)
 	}
 	return gone
 }

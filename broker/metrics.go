@@ -21,7 +21,7 @@ type metrics struct {
 	pushed   prometheus.Counter
 	acked    prometheus.Counter
 	receipts *prometheus.CounterVec // state
-	expired  prometheus.Counter
+	drops    *prometheus.CounterVec // reason
 	putTime  prometheus.Histogram
 	pushTime prometheus.Histogram
 
@@ -44,7 +44,7 @@ func newMetrics() *metrics {
 	m.pushed = m.counter("pushes_total", "Frames pushed to recipients, redeliveries included.")
 	m.acked = m.counter("acknowledged_total", "Pushes that their recipient acknowledged.")
 	m.receipts = m.counters("receipts_total", "Receipts queued for senders, by state.", "state", "delivered", "shown", "read", "expired", "refused")
-	m.expired = m.counter("expired_total", "Messages given up because their time was over.")
+	m.drops = m.counters("drops_total", "Messages that were given up before their recipient had them, by reason.", "reason", dropReasons...)
 	m.putTime = m.histogram("commit_seconds", "From a send to its commit.")
 	m.pushTime = m.histogram("push_seconds", "From a commit to the push of it.")
 	return m

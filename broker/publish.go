@@ -186,10 +186,12 @@ func (m *mesh) renameLocked(key crypto.PublicKey) {
 	}
 }
 
+// expel ends the connections of those who are not in any more, and gives up what waits for them.
 func (m *mesh) expel() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.expelLocked()
+	m.mu.Unlock()
+	m.dropRevoked()
 }
 
 // expelLocked ends the connections of keys that are not in any more, and the presences of those who are away.

@@ -34,6 +34,17 @@ const (
 var closeReasons = []string{endClient, endLost, endSilent, endSlow, endTooLarge, endBadFrame, endHelloTimeout, endHelloRefused,
 	endReplaced, endRevoked, endKicked, endNotMember, endDeleted, endDraining, endStoreFailed}
 
+// Why a message was given up before its recipient had it: the word in the log and in /metrics.
+const (
+	dropExpired   = "expired"
+	dropRevoked   = "revoked"    // the recipient
+	dropNotMember = "not_member" // the link that admitted the recipient is over
+	dropForgotten = "forgotten"  // the recipient is a session key above Limits.MaxSessions
+	dropDeleted   = "deleted"    // the mesh
+)
+
+var dropReasons = []string{dropExpired, dropRevoked, dropNotMember, dropForgotten, dropDeleted}
+
 // refusalCodes are the codes that this broker answers with.
 func refusalCodes() []string {
 	codes := []protocol.Code{

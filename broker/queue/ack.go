@@ -99,8 +99,9 @@ func (d *Disk) lookUp(to Recipient, class Class, lsn uint64) (size int, there bo
 	return size, there, err
 }
 
-// Drop implements Queue.
-func (d *Disk) Drop(to Recipient) (int, error) {
+// Drop implements Queue. As with Expire, a crash between dropped and the record
+// of the removal brings the row back.
+func (d *Disk) Drop(to Recipient, dropped func(Row)) (int, error) {
 	n := 0
 	for class := range Class(classes) {
 		var after uint64
@@ -114,13 +115,18 @@ func (d *Disk) Drop(to Recipient) (int, error) {
 			}
 			for _, r := range rows {
 				after = r.LSN
-				there, err := d.Ack(to, class, r.LSN)
+				there, err := d.remove(to, class, r.LSN)
 				if err != nil {
 					return n, err
 				}
-				if there {
-					n++
+				if !there {
+					continue
 				}
+				n++
+				if dropped != nil {
+					dropped(r)
+				}
+				d.logAck(to, class, r.LSN)
 			}
 		}
 	}

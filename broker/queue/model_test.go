@@ -289,7 +289,7 @@ func (w *world) compare(to Recipient, class Class, got []Row, want []modelRow) {
 func (w *world) checkEmptied() {
 	w.t.Helper()
 	for _, to := range w.who {
-		if _, err := w.q.Drop(to); err != nil {
+		if _, err := w.q.Drop(to, nil); err != nil {
 			w.t.Fatal(err)
 		}
 	}

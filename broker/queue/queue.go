@@ -81,9 +81,9 @@ type Queue interface {
 	// Expire removes rows past their expiry and calls expired for each.
 	Expire(ctx context.Context, expired func(Recipient, Row)) (int, error)
 
-	// Drop removes all that is committed for the recipient and returns how
-	// many rows that were.
-	Drop(to Recipient) (int, error)
+	// Drop removes all that is committed for the recipient, calls dropped
+	// (which may be nil) for each row, and returns how many that were.
+	Drop(to Recipient, dropped func(Row)) (int, error)
 
 	// Ready writes and syncs, and returns nil when that went well.
 	Ready(ctx context.Context) error

@@ -455,15 +455,16 @@ func TestDropAndRecipients(t *testing.T) {
 	if !slices.Equal(who, []Recipient{alice, bob}) {
 		t.Errorf("recipients %v", who)
 	}
-	if n, err := q.Drop(bob); n != 600 || err != nil {
-		t.Errorf("dropped %d, %v", n, err)
+	var heard int
+	if n, err := q.Drop(bob, func(Row) { heard++ }); n != 600 || heard != 600 || err != nil {
+		t.Errorf("dropped %d, heard of %d, %v", n, heard, err)
 	}
 	wantDepth(t, q, bob, 0, 0)
 	if who := slices.Collect(q.Recipients()); !slices.Equal(who, []Recipient{alice}) {
 		t.Errorf("recipients %v", who)
 	}
 	mustFlush(t, q)
-	if n, err := q.Drop(bob); n != 0 || err != nil || q.queues()[bob] != nil {
+	if n, err := q.Drop(bob, nil); n != 0 || err != nil || q.queues()[bob] != nil {
 		t.Errorf("dropped %d, %v again", n, err)
 	}
 }
