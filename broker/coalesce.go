@@ -83,9 +83,9 @@ func (c *coalescer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// frame gathers one text frame, unmasked and whole (RFC 6455 section 5.2), whose payload f appends. Only the goroutine that
-// writes frames may call it.
-func (c *coalescer) frame(f func(dst []byte) []byte) {
+// frame gathers one text frame, unmasked and whole (RFC 6455 section 5.2), whose payload f appends; after an error of f
+// nothing. Only the goroutine that writes frames may call it.
+func (c *coalescer) frame(f func(dst []byte) ([]byte, error)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.buf == nil {
@@ -93,7 +93,10 @@ func (c *coalescer) frame(f func(dst []byte) []byte) {
 	}
 	const text = 0x80 | websocket.TextMessage
 	start := len(*c.buf)
-	b := f(append(*c.buf, text, 126, 0, 0)) // for a payload of 126 to 65535 bytes, which most are
+	b, err := f(append(*c.buf, text, 126, 0, 0)) // for a payload of 126 to 65535 bytes, which most are
+	if err != nil {
+		return err
+	}
 	switch payload := b[start+4:]; {
 	case len(payload) < 126:
 		b[start+1] = byte(len(payload))
@@ -109,6 +112,7 @@ func (c *coalescer) frame(f func(dst []byte) []byte) {
 		binary.BigEndian.PutUint64(b[start+2:], uint64(n))
 	}
 	*c.buf = b
+	return nil
 }
 
 // SetWriteDeadline does nothing once writes are gathered: Flush sets its own.
@@ -128,14 +132,15 @@ func (c *coalescer) gatherWrites() {
 	c.gather = true
 }
 
-// waiting returns how many bytes the next Flush writes.
-func (c *coalescer) waiting() int {
+// flushFrom flushes when n bytes or more wait.
+func (c *coalescer) flushFrom(n int) error {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.buf == nil {
-		return 0
+	few := c.buf == nil || len(*c.buf) < n
+	c.mu.Unlock()
+	if few {
+		return nil
 	}
-	return len(*c.buf)
+	return c.Flush()
 }
 
 // Flush writes what was gathered. Only the goroutine that writes frames may call it.

@@ -284,7 +284,7 @@ func (c *conn) waitForRoom() {
 // leave takes the ended connection out of the tables of its mesh and of the server.
 func (c *conn) leave() {
 	c.mu.Lock()
-	e, feeds, pending := c.ending, c.pushes.feeds, len(c.pushes.out)
+	e, feeds, pending := c.ending, c.pushes.feeds, c.pushes.out.count
 	c.pushes = pushState{}
 	c.mu.Unlock()
 	for _, f := range feeds {

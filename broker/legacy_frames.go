@@ -75,19 +75,19 @@ type legacyPush struct {
 }
 
 // frameFor is mesh.frameOf in the shape that the client of the connection reads.
-func (c *conn) frameFor(b []byte, r queue.Row) (id string, frame []byte, err error) {
+func (c *conn) frameFor(b []byte, r *queue.Row, now time.Time) (id, frame []byte, err error) {
 	if c.legacy == nil {
-		return c.mesh.frameOf(b, r)
+		return c.mesh.frameOf(b, r, now)
 	}
 	row, err := parseMessageRow(r.Header)
 	if err == nil && (len(r.Body) < nonceSize || len(row.target) == 0) {
 		err = errRow(r.Body)
 	}
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
-	frame, err = c.legacyFrame(&row, r.Body)
-	return string(row.messageID), frame, err
+	push, err := c.legacyFrame(&row, r.Body)
+	return row.messageID, append(b, push...), err
 }
 
 // legacyFrame is the push of a row to an original client.

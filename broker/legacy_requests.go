@@ -316,19 +316,20 @@ func (c *conn) legacyMessageStatus(f *legacyFields) error {
 		return err
 	}
 	answer := legacyMessageState{
-		Tag: protocol.Tag{Type: protocol.TypeMessageState, ReqID: f.ReqID}, MessageID: f.MessageID, Target: s.targetSpec(), Delivered: true,
+		Tag: protocol.Tag{Type: protocol.TypeMessageState, ReqID: f.ReqID}, MessageID: f.MessageID, Target: c.member.recent.target(s), Delivered: true,
 		Recipients: []legacyRecipient{},
 	}
 	var last int64
-	for _, r := range s.recipients {
-		to := legacyRecipient{Name: m.nameLocked(r.to.member), Pubkey: r.to.key.String(), Status: "disconnected"}
-		if m.onlineLocked(r.to.member) {
+	for _, r := range c.member.recent.recipients(s) {
+		to := legacyRecipient{Name: m.nameOfLocked(r.to), Pubkey: r.to.String(), Status: "disconnected"}
+		if a := m.addresses[r.to]; a != nil && m.onlineLocked(a.member) {
 			to.Status = "held"
 		}
-		if r.state == protocol.StateDelivered {
+		delivered := r.state.state() == protocol.StateDelivered
+		if delivered {
 			to.Status, last = "delivered", max(last, r.at)
 		}
-		answer.Delivered = answer.Delivered && r.state == protocol.StateDelivered
+		answer.Delivered = answer.Delivered && delivered
 		answer.Recipients = append(answer.Recipients, to)
 	}
 	if answer.Delivered && last > 0 {

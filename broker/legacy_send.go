@@ -100,27 +100,27 @@ func (c *conn) legacySend(s *legacySend) error {
 
 // legacyRepeatLocked answers a message that came before as that was answered.
 func (c *conn) legacyRepeatLocked(s *legacySend, old *sent) error {
-	if c.member.original.usedFor(old.clientID, s.Fingerprint) {
+	if c.member.original.usedFor(c.member.recent.clientID(old), s.Fingerprint) {
 		return protocol.Refuse(protocol.CodeInvalid, "idempotency key reused")
 	}
 	c.srv.metrics.repeats.Inc()
-	answer := c.legacyAnswer(s.ID, old)
+	answer := c.legacyAnswer(s.ID, old.messageID)
 	if old.committed {
 		answer(nil)
 	} else {
-		old.waiting = append(old.waiting, answer)
+		c.member.recent.wait(old, answer)
 	}
 	return nil
 }
 
 // legacyAnswer is what the sender hears when the message is on disk, or is not.
-func (c *conn) legacyAnswer(id string, entry *sent) func(error) {
+func (c *conn) legacyAnswer(id string, messageID [messageIDSize]byte) func(error) {
 	return func(err error) {
 		if err != nil {
 			c.legacyRefused(id, c.srv.storeError("queue message", err))
 			return
 		}
-		c.reply(legacyAck{Tag: protocol.Tag{Type: protocol.TypeAck}, ID: id, MessageID: string(entry.messageID[:]), Queued: true})
+		c.reply(legacyAck{Tag: protocol.Tag{Type: protocol.TypeAck}, ID: id, MessageID: string(messageID[:]), Queued: true})
 	}
 }
 
@@ -152,15 +152,12 @@ func (c *conn) acceptLegacyLocked(s *legacySend, id string, now time.Time) (*out
 		return nil, err
 	}
 	o.remember(m, &protocol.SendView{ID: []byte(id), TargetSpec: []byte(target)})
-	if s.many() {
-		o.entry.target = target
-	}
 	p.original.notePrint(id, s.Fingerprint, m.srv.limits.Dedupe)
-	answer := c.legacyAnswer(s.ID, o.entry)
+	answer := c.legacyAnswer(s.ID, o.messageID)
 	o.answer = func(_ string, err error) { answer(err) }
 	o.row = messageRow{
 		class: classOf([]byte(s.Priority)), noReceipt: true, created: now.UnixMilli(), sender: c.key, member: p.key,
-		messageID: o.entry.messageID[:], clientID: []byte(id), target: []byte(target), name: []byte(c.legacy.slot.item.DisplayName),
+		messageID: o.messageID[:], clientID: []byte(id), target: []byte(target), name: []byte(c.legacy.slot.item.DisplayName),
 	}
 	return o, nil
 }

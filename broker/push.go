@@ -36,20 +36,8 @@ type pushState struct {
 	started bool
 	stale   bool    // feeds must be made anew
 	feeds   []*feed // replaced, never changed
-	out     map[string]pushed
-	bytes   int  // of out
+	out     window
 	full    bool // writeLoop waits for an acknowledgement
-}
-
-// pushed is a row that the peer has not acknowledged.
-type pushed struct {
-	to    queue.Recipient
-	owner crypto.PublicKey
-	class queue.Class
-	lsn   uint64
-	size  int
-	row   []byte  // its header
-	older *pushed // of the same id: its sender sent it again when the broker had forgotten the first
 }
 
 // startPushes lets writeLoop push, from now on.
@@ -162,27 +150,23 @@ func (c *conn) pushFrom(f *feed, class queue.Class) (n int, all bool, err error)
 	if room == 0 {
 		return 0, false, nil
 	}
-	room = min(room, pullRows)
-	rows, err := c.srv.queue.Pull(f.to, class, f.after[class], room, bytes)
+	rows, err := c.srv.queue.Pull(f.to, class, f.after[class], min(room, pullRows), bytes)
 	if err != nil {
 		return 0, false, fmt.Errorf("%w: %w", errQueueRead, err)
 	}
-	for _, r := range rows {
-		f.after[class] = r.LSN
-		if err := c.pushRow(f, r); err != nil {
-			return n, false, err
-		}
-		n++
+	if len(rows) == 0 {
+		return 0, true, nil
 	}
-	return n, len(rows) == 0, nil
+	f.after[class] = rows[len(rows)-1].LSN
+	return len(rows), false, c.pushRows(f, rows)
 }
 
 // window returns how many frames and bytes may be pushed now, and notes when there is no room.
 func (c *conn) window() (frames, bytes int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	frames = c.srv.limits.Window - len(c.pushes.out)
-	bytes = c.srv.limits.WindowBytes - c.pushes.bytes
+	frames = c.srv.limits.Window - c.pushes.out.count
+	bytes = c.srv.limits.WindowBytes - c.pushes.out.bytes
 	if frames <= 0 || bytes <= 0 {
 		c.pushes.full = true
 		return 0, 0
@@ -190,55 +174,54 @@ func (c *conn) window() (frames, bytes int) {
 	return frames, bytes
 }
 
-// pushRow writes one row and remembers it until it is acknowledged.
-func (c *conn) pushRow(f *feed, r queue.Row) error {
-	buf := readBuffers.Get().(*[]byte)
-	defer func() {
-		if cap(*buf) <= keepAtMax {
-			readBuffers.Put(buf)
+// pushRows writes rows and remembers them until they are acknowledged.
+func (c *conn) pushRows(f *feed, rows []queue.Row) error {
+	now := time.Now()
+	var out [pullRows]pushed
+	n := 0
+	for i := range rows {
+		p := &out[n]
+		err := c.net.frame(func(dst []byte) (_ []byte, err error) {
+			p.id, dst, err = c.frameFor(dst, &rows[i], now)
+			return dst, err
+		})
+		if err != nil { // it stays until it expires, and holds up nobody
+			c.log.Error("a queued row cannot be read", "lsn", rows[i].LSN, "err", err)
+			continue
 		}
-	}()
-	id, frame, err := c.frameFor((*buf)[:0], r)
-	if err != nil { // it stays until it expires, and holds up nobody
-		c.log.Error("a queued row cannot be read", "lsn", r.LSN, "err", err)
-		return nil
+		p.feed, p.row, p.lsn, p.class, p.size = f, rows[i].Header, rows[i].LSN, rows[i].Class, rows[i].Size
+		n++
 	}
-	*buf = frame
+	c.srv.metrics.pushed.Add(float64(n))
 	c.mu.Lock()
-	if c.pushes.out == nil {
-		c.pushes.out = make(map[string]pushed)
+	for i := range out[:n] { // before they go out
+		c.pushes.out.add(&out[i])
 	}
-	p := pushed{to: f.to, owner: f.owner, class: r.Class, lsn: r.LSN, size: r.Size, row: r.Header}
-	if older, again := c.pushes.out[id]; again {
-		p.older = &older
-	}
-	c.pushes.bytes += r.Size
-	c.pushes.out[id] = p
 	c.mu.Unlock()
-	c.srv.metrics.pushed.Inc()
-	if err := c.writeFrame(frame); err != nil || c.legacy == nil || c.legacy.kind.acknowledges() {
-		return err
+	if c.legacy != nil && !c.legacy.kind.acknowledges() {
+		for i := range out[:n] {
+			c.confirmAfter(string(out[i].id))
+		}
 	}
-	c.confirmAfter(id)
-	return nil
+	return c.net.flushFrom(flushAt)
 }
 
 // frameOf appends the frame of a row to b, and returns the id that its acknowledgement bears.
-func (m *mesh) frameOf(b []byte, r queue.Row) (id string, frame []byte, err error) {
+func (m *mesh) frameOf(b []byte, r *queue.Row, now time.Time) (id, frame []byte, err error) {
 	if len(r.Header) > 0 && r.Header[0] == rowReceipt {
 		row, err := parseReceiptRow(r.Header)
 		if err != nil {
-			return "", nil, err
+			return nil, nil, err
 		}
 		row.ReceiptID = strconv.AppendUint([]byte("r"), r.LSN, 10)
-		return string(row.ReceiptID), protocol.AppendReceipt(b, &row.ReceiptView), nil
+		return row.ReceiptID, protocol.AppendReceipt(b, &row.ReceiptView), nil
 	}
 	row, err := parseMessageRow(r.Header)
 	if err != nil {
-		return "", nil, err
+		return nil, nil, err
 	}
 	if len(r.Body) < nonceSize {
-		return "", nil, errRow(r.Body)
+		return nil, nil, errRow(r.Body)
 	}
 	var sender, member [64]byte
 	v := protocol.PushView{
@@ -247,30 +230,19 @@ func (m *mesh) frameOf(b []byte, r queue.Row) (id string, frame []byte, err erro
 		Nonce: r.Body[:nonceSize], Ciphertext: r.Body[nonceSize:], Key: row.wrap, CreatedAt: row.created, ClientMessageID: row.clientID,
 	}
 	if !row.noReceipt {
-		m.srv.metrics.pushTime.Observe(time.Since(time.UnixMilli(row.created)).Seconds())
+		m.srv.metrics.pushTime.Observe(now.Sub(time.UnixMilli(row.created)).Seconds())
 	}
-	return string(row.messageID), protocol.AppendPush(b, &v), nil
+	return row.messageID, protocol.AppendPush(b, &v), nil
 }
 
 // takePushed forgets a push that was acknowledged, and lets writeLoop go on if it waited for that.
 func (c *conn) takePushed(id []byte) (pushed, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	p := &c.pushes
-	row, ok := p.out[string(id)]
-	if !ok {
-		return row, false
-	}
-	delete(p.out, string(id))
-	for r := &row; r != nil; r = r.older {
-		p.bytes -= r.size
-	}
-	if p.full {
-		p.full = false
+	p, ok := c.pushes.out.take(id)
+	if ok && c.pushes.full {
+		c.pushes.full = false
 		c.nudge()
 	}
-	if len(p.out) == 0 && p.bytes != 0 {
-		panic("broker: bytes of pushes that are not out")
-	}
-	return row, true
+	return p, ok
 }

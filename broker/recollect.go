@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/claudemesh/claudemesh/broker/queue"
@@ -16,7 +17,7 @@ import (
 type recollection struct {
 	dedupe    int
 	addresses map[queue.Recipient]whose
-	members   map[*member]map[string]recollected // by client id
+	members   map[*member]map[string]*recollected // by client id
 }
 
 type whose struct {
@@ -25,14 +26,17 @@ type whose struct {
 }
 
 type recollected struct {
-	*sent
-	lsn uint64 // of its oldest row: the order in which they came
+	clientID   string
+	messageID  [messageIDSize]byte
+	target     string // of a message to several
+	recipients []recipientState
+	lsn        uint64 // of its oldest row: the order in which they came
 }
 
 // recollect fills the senders' memories. Nobody is connected yet.
 func (s *Server) recollect() error {
 	r := recollection{
-		dedupe: s.limits.Dedupe, addresses: make(map[queue.Recipient]whose), members: make(map[*member]map[string]recollected),
+		dedupe: s.limits.Dedupe, addresses: make(map[queue.Recipient]whose), members: make(map[*member]map[string]*recollected),
 	}
 	for _, m := range s.meshes {
 		for _, a := range m.addresses {
@@ -55,7 +59,7 @@ func (s *Server) recollect() error {
 	for p, byID := range r.members {
 		all := inOrder(byID)
 		for _, e := range all[max(0, len(all)-r.dedupe):] {
-			p.recent.add(e.sent)
+			e.enter(p.recent)
 		}
 	}
 	return nil
@@ -74,7 +78,7 @@ func (r *recollection) message(w whose, lsn uint64, header []byte) error {
 	if len(row.wrap) > 0 || bytes.ContainsAny(row.target, "*@") { // else it is to its one recipient
 		e.target = string(row.target)
 	}
-	e.note(w.address, "", 0)
+	e.note(w.address.key, protocol.StateQueued, 0)
 	return nil
 }
 
@@ -88,30 +92,26 @@ func (r *recollection) receipt(w whose, lsn uint64, header []byte) error {
 	if err != nil || len(row.MessageID) != messageIDSize {
 		return nil
 	}
-	to := w.mesh.addresses[key]
-	if to == nil {
+	if w.mesh.addresses[key] == nil {
 		return nil
 	}
-	r.entry(w.address.member, row.ClientMessageID, row.MessageID, lsn).note(to, protocol.State(row.State), row.At)
+	r.entry(w.address.member, row.ClientMessageID, row.MessageID, lsn).note(key, protocol.State(row.State), row.At)
 	return nil
 }
 
 // entry returns what is known of a message of p's, the oldest forgotten when that is far too much.
-func (r *recollection) entry(p *member, clientID, messageID []byte, lsn uint64) recollected {
+func (r *recollection) entry(p *member, clientID, messageID []byte, lsn uint64) *recollected {
 	byID := r.members[p]
 	if byID == nil {
-		byID = make(map[string]recollected)
+		byID = make(map[string]*recollected)
 		r.members[p] = byID
 	}
 	e, ok := byID[string(clientID)]
-	switch {
-	case !ok:
-		e = recollected{&sent{clientID: string(clientID), messageID: [messageIDSize]byte(messageID), committed: true}, lsn}
-		byID[e.clientID] = e
-	case lsn < e.lsn:
-		e.lsn = lsn
+	if !ok {
+		e = &recollected{clientID: string(clientID), messageID: [messageIDSize]byte(messageID), lsn: lsn}
 		byID[e.clientID] = e
 	}
+	e.lsn = min(e.lsn, lsn)
 	if len(byID) > 2*r.dedupe {
 		for _, old := range inOrder(byID)[:len(byID)-r.dedupe] {
 			delete(byID, old.clientID)
@@ -120,31 +120,32 @@ func (r *recollection) entry(p *member, clientID, messageID []byte, lsn uint64) 
 	return e
 }
 
-func inOrder(byID map[string]recollected) []recollected {
-	all := make([]recollected, 0, len(byID))
-	for _, e := range byID {
-		all = append(all, e)
-	}
-	slices.SortFunc(all, func(a, b recollected) int {
+func inOrder(byID map[string]*recollected) []*recollected {
+	return slices.SortedFunc(maps.Values(byID), func(a, b *recollected) int {
 		return cmp.Or(cmp.Compare(a.lsn, b.lsn), cmp.Compare(a.clientID, b.clientID))
 	})
-	return all
 }
 
 // note adds a recipient, or what became of the message for him.
-func (s *sent) note(to *address, state protocol.State, at int64) {
-	i := slices.IndexFunc(s.recipients, func(r recipientState) bool { return r.to == to })
+func (e *recollected) note(to crypto.PublicKey, state protocol.State, at int64) {
+	now := recipientState{to, codeOf(state), at}
+	i := slices.IndexFunc(e.recipients, func(r recipientState) bool { return r.to == to })
 	switch {
-	case i >= 0 && at >= s.recipients[i].at:
-		s.recipients[i].state, s.recipients[i].at = state, at
-	case i >= 0:
-	case len(s.recipients) == 0:
-		s.one[0] = recipientState{to: to, state: state, at: at}
-		s.recipients = s.one[:]
-	default:
-		s.recipients = append(slices.Clip(s.recipients), recipientState{to: to, state: state, at: at})
-		if s.target == "" {
-			s.target = "*" // its receipts say only that it was to many
-		}
+	case i < 0:
+		e.recipients = append(e.recipients, now)
+	case at >= e.recipients[i].at:
+		e.recipients[i] = now
 	}
+}
+
+// enter adds the message to its sender's memory.
+func (e *recollected) enter(r *recent) {
+	s := r.add([]byte(e.clientID))
+	s.messageID, s.committed = e.messageID, true
+	if e.target == "" && len(e.recipients) == 1 {
+		s.to, s.state, s.at = e.recipients[0].to, e.recipients[0].state, e.recipients[0].at
+		return
+	}
+	b := r.more(s)
+	b.target, b.recipients = cmp.Or(e.target, "*"), e.recipients // receipts say only that it was to many
 }

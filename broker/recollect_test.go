@@ -104,8 +104,9 @@ func TestRecollectionIsBounded(t *testing.T) {
 		w.restart()
 		m := w.srv.mesh(w.mesh)
 		var got []string
-		for _, s := range m.members[w.alice.key.Public()].recent.ring {
-			got = append(got, s.clientID)
+		recent := m.members[w.alice.key.Public()].recent
+		for i := range uint32(recent.count) {
+			got = append(got, recent.clientID(recent.slot(i)))
 		}
 		if !slices.Equal(got, ids[35:]) {
 			t.Errorf("remembers %d, not the last 10 in their order", len(got))

@@ -211,7 +211,8 @@ func (c *restCall) queue(v *protocol.SendView) (any, error) {
 		if s.committed {
 			answered <- answer{string(s.messageID[:]), nil}
 		} else {
-			s.waiting = append(s.waiting, func(err error) { answered <- answer{string(s.messageID[:]), err} })
+			id := string(s.messageID[:])
+			p.recent.wait(s, func(err error) { answered <- answer{id, err} })
 		}
 		m.mu.Unlock()
 	} else {

@@ -17,20 +17,33 @@ const maxCiphertext = (protocol.MaxPlaintext + crypto.Overhead + 2) / 3 * 4
 
 // outgoing is one send on its way through the broker.
 type outgoing struct {
-	mesh   *mesh
-	member *member
-	conn   *conn                      // that is answered; nil: answer is called
-	answer func(id string, err error) // with the message id
-	row    messageRow
-	to     []*address
-	wraps  []string // beside to, group messages only
-	side   bool     // of a kind that goes to the side queues and has no receipt of its own
-	entry  *sent
-	start  time.Time
-	reqID  string
-	msg    queue.Message       // for the queue; its slices are used again
-	done   func(uint64, error) // committed, bound once
+	mesh      *mesh
+	member    *member
+	conn      *conn                      // that is answered; nil: answer is called
+	answer    func(id string, err error) // with the message id
+	row       messageRow
+	to        []*address
+	wraps     []string // beside to, group messages only
+	side      bool     // of a kind that goes to the side queues and has no receipt of its own
+	entry     *sent
+	number    uint64 // of entry
+	id        clientID
+	messageID [messageIDSize]byte
+	start     time.Time
+	reqID     string
+	msg       queue.Message       // for the queue; its slices are used again
+	done      func(uint64, error) // committed, bound once
 }
+
+// clientID is a copy of the sender's id, which outlives its frame.
+type clientID struct {
+	buf [64]byte
+	n   uint8
+}
+
+func (c *clientID) set(id []byte) { c.n = uint8(copy(c.buf[:], id)) }
+
+func (c *clientID) bytes() []byte { return c.buf[:c.n] }
 
 var outgoings = sync.Pool{New: func() any { return new(outgoing) }}
 
@@ -69,7 +82,7 @@ func (c *conn) send(v *protocol.SendView) error {
 	now := m.srv.now()
 	m.mu.Lock()
 	if s, ok := c.member.recent.get(v.ID); ok {
-		c.repeatLocked(s, string(v.ReqID))
+		c.repeatLocked(s, string(v.ReqID), string(v.ID))
 		m.mu.Unlock()
 		return nil
 	}
@@ -84,20 +97,21 @@ func (c *conn) send(v *protocol.SendView) error {
 }
 
 // repeatLocked answers a message that was accepted before as that was answered, now or when it is committed.
-func (c *conn) repeatLocked(s *sent, reqID string) {
+func (c *conn) repeatLocked(s *sent, reqID, id string) {
 	c.srv.metrics.repeats.Inc()
+	messageID := s.messageID
 	answer := func(err error) {
 		if err != nil {
-			c.ackRefused(reqID, s.clientID, c.srv.storeError("queue message", err))
+			c.ackRefused(reqID, id, c.srv.storeError("queue message", err))
 			return
 		}
-		c.ack(reqID, s.clientID, s.messageID[:])
+		c.ack([]byte(reqID), []byte(id), messageID[:])
 	}
 	if s.committed {
 		answer(nil)
 		return
 	}
-	s.waiting = append(s.waiting, answer)
+	c.member.recent.wait(s, answer)
 }
 
 func (c *conn) acceptLocked(v *protocol.SendView, now time.Time) (*outgoing, error) {
@@ -117,7 +131,7 @@ func (m *mesh) acceptLocked(p *member, sender crypto.PublicKey, receipts bool, v
 	o := outgoings.Get().(*outgoing)
 	o.mesh, o.member, o.start = m, p, time.Now()
 	o.side = string(v.Kind) == protocol.KindReceipt || string(v.Kind) == protocol.KindLog
-	if v.NumWraps() > 0 || v.TargetSpec[0] == '*' || v.TargetSpec[0] == '@' {
+	if v.NumWraps() > 0 || many(v.TargetSpec) {
 		err = o.groupLocked(m, v, now)
 	} else {
 		err = o.directLocked(m, v, now)
@@ -135,7 +149,7 @@ func (m *mesh) acceptLocked(p *member, sender crypto.PublicKey, receipts bool, v
 	o.remember(m, v)
 	o.row = messageRow{
 		class: classOf(v.Priority), noReceipt: o.side || !receipts, created: now.UnixMilli(), sender: sender, member: p.key,
-		messageID: o.entry.messageID[:], clientID: v.ID, target: v.TargetSpec,
+		messageID: o.messageID[:], clientID: v.ID, target: v.TargetSpec,
 		name: []byte(m.nameLocked(p)),
 	}
 	return o, nil
@@ -143,20 +157,24 @@ func (m *mesh) acceptLocked(p *member, sender crypto.PublicKey, receipts bool, v
 
 // remember enters the message into the sender's memory, for repeats and message_status.
 func (o *outgoing) remember(m *mesh, v *protocol.SendView) {
-	id := string(v.ID)
-	s := &sent{clientID: id}
-	copy(s.messageID[:], protocol.MessageID(m.id, o.member.key, id))
-	if len(o.to) == 1 && len(o.wraps) == 0 {
-		s.recipients = s.one[:]
+	r := o.member.recent
+	s := r.add(v.ID)
+	protocol.AppendMessageID(s.messageID[:0], m.id, o.member.key, v.ID)
+	if len(o.to) == 1 && len(o.wraps) == 0 && !many(v.TargetSpec) {
+		s.to = o.to[0].key
 	} else {
-		s.target, s.recipients = string(v.TargetSpec), make([]recipientState, len(o.to))
+		b := r.more(s)
+		b.target, b.recipients = string(v.TargetSpec), make([]recipientState, len(o.to))
+		for i, a := range o.to {
+			b.recipients[i].to = a.key
+		}
 	}
-	for i, a := range o.to {
-		s.recipients[i].to = a
-	}
-	o.entry = s
-	o.member.recent.add(s)
+	o.entry, o.number, o.messageID = s, s.number, s.messageID
+	o.id.set(v.ID)
 }
+
+// many tells whether a target is a group.
+func many(target []byte) bool { return target[0] == '*' || target[0] == '@' }
 
 // senderLocked is the key that the message is from: the connection's, or that of an ended session of the same member.
 func (c *conn) senderLocked(v *protocol.SendView) (crypto.PublicKey, error) {
@@ -290,7 +308,7 @@ func (o *outgoing) put(v *protocol.SendView, now time.Time) {
 func (o *outgoing) committed(_ uint64, err error) {
 	m := o.mesh
 	m.mu.Lock()
-	waiting := o.member.recent.settle(o.entry, err)
+	waiting := o.member.recent.settle(o.entry, o.number, err)
 	m.mu.Unlock()
 	o.tell(err)
 	if err == nil {
@@ -308,11 +326,11 @@ func (o *outgoing) tell(err error) {
 	c := o.conn
 	switch {
 	case c == nil:
-		o.answer(string(o.entry.messageID[:]), err)
+		o.answer(string(o.messageID[:]), err)
 	case err != nil:
-		c.ackRefused(o.reqID, o.entry.clientID, c.srv.storeError("queue message", err))
+		c.ackRefused(o.reqID, string(o.id.bytes()), c.srv.storeError("queue message", err))
 	default:
-		c.ack(o.reqID, o.entry.clientID, o.entry.messageID[:])
+		c.ack([]byte(o.reqID), o.id.bytes(), o.messageID[:])
 	}
 }
 
@@ -326,8 +344,8 @@ func (o *outgoing) recycle() {
 	outgoings.Put(o)
 }
 
-func (c *conn) ack(reqID, id string, messageID []byte) {
-	c.enqueue(func(dst []byte) []byte { return protocol.AppendAck(dst, []byte(reqID), []byte(id), messageID) })
+func (c *conn) ack(reqID, id, messageID []byte) {
+	c.enqueue(func(dst []byte) []byte { return protocol.AppendAck(dst, reqID, id, messageID) })
 }
 
 // ackRefused answers a send that was not taken.

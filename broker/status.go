@@ -1,9 +1,7 @@
 package broker
 
 import (
-	"bytes"
 	"encoding/json"
-	"strings"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -45,48 +43,26 @@ func (m *mesh) stateOf(p *member, id string) (answer messageState, err error) {
 	defer m.mu.Unlock()
 	s, err := p.recent.find(id)
 	if err == nil {
-		answer.clientID = s.clientID
-		answer.MessageID, answer.TargetSpec = string(s.messageID[:]), s.targetSpec()
+		answer.clientID = p.recent.clientID(s)
+		answer.MessageID, answer.TargetSpec = string(s.messageID[:]), p.recent.target(s)
 		answer.Delivered = true
-		for _, r := range s.recipients {
-			state := protocol.RecipientState{Pubkey: r.to.key.String(), Status: string(protocol.StateQueued), At: r.at}
-			if r.state != "" {
-				state.Status = string(r.state)
-			}
-			answer.Delivered = answer.Delivered && r.state == protocol.StateDelivered
-			state.Name = m.nameLocked(r.to.member)
-			answer.Recipients = append(answer.Recipients, state)
+		for _, r := range p.recent.recipients(s) {
+			state := r.state.state()
+			answer.Delivered = answer.Delivered && state == protocol.StateDelivered
+			answer.Recipients = append(answer.Recipients, protocol.RecipientState{
+				Pubkey: r.to.String(), Status: string(state), At: r.at, Name: m.nameOfLocked(r.to),
+			})
 		}
 	}
 	return answer, err
 }
 
-// recipientState is what became of a message for one recipient.
-type recipientState struct {
-	to    *address
-	state protocol.State // "" while it is queued
-	at    int64          // Unix ms
-}
-
-// find returns the message of that message or client id, or of a unique prefix.
-func (r *recent) find(id string) (*sent, error) {
-	var found *sent
-	for _, s := range r.ring {
-		if !s.committed || !bytes.HasPrefix(s.messageID[:], []byte(id)) && !strings.HasPrefix(s.clientID, id) {
-			continue
-		}
-		if string(s.messageID[:]) == id || s.clientID == id {
-			return s, nil
-		}
-		if found != nil && found != s {
-			return nil, protocol.Refuse(protocol.CodeAmbiguous, "more than one message begins with %s", id)
-		}
-		found = s
+// nameOfLocked is the name of the member that a key belongs to, empty when that is forgotten.
+func (m *mesh) nameOfLocked(key crypto.PublicKey) string {
+	if a := m.addresses[key]; a != nil {
+		return m.nameLocked(a.member)
 	}
-	if found == nil {
-		return nil, protocol.Refuse(protocol.CodeNotFound, "no message %s that this broker remembers", id)
-	}
-	return found, nil
+	return ""
 }
 
 // noteState remembers what became of a message of the member with that key.
@@ -97,13 +73,7 @@ func (m *mesh) noteState(sender crypto.PublicKey, clientID []byte, recipient cry
 	if p == nil {
 		return
 	}
-	s, ok := p.recent.get(clientID)
-	if !ok {
-		return
-	}
-	for i := range s.recipients {
-		if s.recipients[i].to.key == recipient {
-			s.recipients[i].state, s.recipients[i].at = state, at
-		}
+	if s, ok := p.recent.get(clientID); ok {
+		p.recent.note(s, recipient, state, at)
 	}
 }

@@ -164,16 +164,8 @@ func (c *conn) writeReplies() (int, error) {
 
 // writeFrame writes one frame; it reaches the peer with the next flush.
 func (c *conn) writeFrame(frame []byte) error {
-	return c.appendFrame(func(dst []byte) []byte { return append(dst, frame...) })
-}
-
-// appendFrame writes the frame that f appends.
-func (c *conn) appendFrame(f func(dst []byte) []byte) error {
-	c.net.frame(f)
-	if c.net.waiting() < flushAt {
-		return nil
-	}
-	return c.net.Flush()
+	_ = c.net.frame(func(dst []byte) ([]byte, error) { return append(dst, frame...), nil })
+	return c.net.flushFrom(flushAt)
 }
 
 // sayGoodbye writes the last answers and the close frame, then gives the peer closeGrace for its own.

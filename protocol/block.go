@@ -16,14 +16,17 @@ const magic = "claudemesh3\x00"
 //
 // A context has at most 255 bytes, and there are at most 65,535 fields.
 func EncodeBlock(ctx string, fields ...[]byte) []byte {
-	if len(ctx) > 255 || len(fields) > 65535 {
-		panic("protocol: block with a context or a number of fields that does not fit")
-	}
 	size := len(magic) + 1 + len(ctx) + 2
 	for _, f := range fields {
 		size += 4 + len(f)
 	}
-	b := make([]byte, 0, size)
+	return appendBlock(make([]byte, 0, size), ctx, fields...)
+}
+
+func appendBlock(b []byte, ctx string, fields ...[]byte) []byte {
+	if len(ctx) > 255 || len(fields) > 65535 {
+		panic("protocol: block with a context or a number of fields that does not fit")
+	}
 	b = append(b, magic...)
 	b = append(b, byte(len(ctx)))
 	b = append(b, ctx...)

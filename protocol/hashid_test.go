@@ -22,7 +22,7 @@ func TestHashID(t *testing.T) {
 			want = append(want, digits[digit.Int64()])
 		}
 		slices.Reverse(want)
-		if got := hashID(b); got != string(want) {
+		if got := hashID(b); string(got[:]) != string(want) {
 			t.Fatalf("%d: %s, want %s", i, got, want)
 		}
 	}

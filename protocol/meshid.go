@@ -20,20 +20,32 @@ func (m MeshID) Valid() bool {
 // MemberID returns the id by which the broker names a member where the original clients want one: 32 characters of base62,
 // derived from mesh and member key. It proves nothing.
 func MemberID(mesh MeshID, key crypto.PublicKey) string {
-	return hashID(EncodeBlock("member-id", []byte(mesh), key[:]))
+	id := hashID(EncodeBlock("member-id", []byte(mesh), key[:]))
+	return string(id[:])
 }
 
 // MessageID returns the broker's id of a message, 32 characters of base62. The same message sent again has the same id.
 func MessageID(mesh MeshID, sender crypto.PublicKey, clientID string) string {
-	return hashID(EncodeBlock("message-id", []byte(mesh), sender[:], []byte(clientID)))
+	id := AppendMessageID(nil, mesh, sender, []byte(clientID))
+	return string(id)
+}
+
+// AppendMessageID appends MessageID to dst. It allocates nothing else.
+func AppendMessageID(dst []byte, mesh MeshID, sender crypto.PublicKey, clientID []byte) []byte {
+	var block [192]byte // on the stack; longer ids than a client may have go to the heap
+	id := hashID(appendBlock(block[:0], "message-id", []byte(mesh), sender[:], clientID))
+	return append(dst, id[:]...)
 }
 
 // meshIDOf returns the id of the mesh whose charter is block.
-func meshIDOf(block []byte) MeshID { return MeshID(hashID(block)) }
+func meshIDOf(block []byte) MeshID {
+	id := hashID(block)
+	return MeshID(id[:])
+}
 
 // hashID returns the first 23 bytes of BLAKE2b-256(b), as a big-endian number in base62, padded to 32 digits. 184 bits
 // always fit.
-func hashID(b []byte) string {
+func hashID(b []byte) [idLength]byte {
 	const digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 	h := crypto.Hash(b)
 	var top [8]byte
@@ -51,7 +63,7 @@ func hashID(b []byte) string {
 			rest /= 62
 		}
 	}
-	return string(id[:])
+	return id
 }
 
 // base62Step is 62 to the 10th: ten digits are taken at once.

@@ -18,7 +18,8 @@ func TestIDsHaveOneForm(t *testing.T) {
 		seen[id] = true
 	}
 	for i := range 100 { // some hashes begin with zero bits
-		add(hashID([]byte{byte(i)}))
+		id := hashID([]byte{byte(i)})
+		add(string(id[:]))
 	}
 	a, b := alice.Public(), bob.Public()
 	other := MeshID(strings.Repeat("0", 32))

@@ -1,0 +1,70 @@
+package broker
+
+import (
+	"bytes"
+
+	"github.com/claudemesh/claudemesh/broker/queue"
+)
+
+// window is what was pushed on a connection and is not acknowledged, in the order in which it went out: acknowledgements
+// mostly come in that order too.
+type window struct {
+	rows  []pushed // from head on; those that were taken out of turn are empty
+	head  int
+	count int
+	bytes int
+}
+
+// pushed is a row that the peer has not acknowledged.
+type pushed struct {
+	feed  *feed // that it came from; nil: acknowledged
+	id    []byte
+	row   []byte // its header
+	lsn   uint64
+	size  int
+	class queue.Class
+}
+
+const keepWindow = 64 // rows of room that an empty window keeps
+
+func (w *window) add(p *pushed) {
+	if w.head > 0 && len(w.rows) == cap(w.rows) {
+		n := copy(w.rows, w.rows[w.head:])
+		clear(w.rows[n:])
+		w.rows, w.head = w.rows[:n], 0
+	}
+	w.rows = append(w.rows, *p)
+	w.count++
+	w.bytes += p.size
+}
+
+// take removes the oldest row with that id. A message that its sender repeated when the broker had forgotten it is there
+// twice, and acknowledged twice.
+func (w *window) take(id []byte) (pushed, bool) {
+	for i := w.head; i < len(w.rows); i++ {
+		p := w.rows[i]
+		if p.feed == nil || !bytes.Equal(p.id, id) {
+			continue
+		}
+		w.rows[i] = pushed{}
+		w.count--
+		w.bytes -= p.size
+		w.trim()
+		return p, true
+	}
+	return pushed{}, false
+}
+
+// trim moves head to the first row that is not acknowledged.
+func (w *window) trim() {
+	for w.head < len(w.rows) && w.rows[w.head].feed == nil {
+		w.head++
+	}
+	if w.head < len(w.rows) {
+		return
+	}
+	w.rows, w.head = w.rows[:0], 0
+	if cap(w.rows) > keepWindow {
+		w.rows = nil
+	}
+}
