@@ -16,9 +16,9 @@ import (
 func replaceVerb() *verb {
 	return &verb{
 		name: "replace", usage: "hand the mesh over from the present owner key to a new one",
-		flags: []urfave.Flag{dropFlag(), yesFlag(), passphraseFlag("of the owner key"), meshFlag(), jsonFlag()},
+		flags: []urfave.Flag{dropFlag(), yesFlag(), protectFlag(), passphraseFlag("of the owner key"), meshFlag(), jsonFlag()},
 		about: `What the present key signed is listed, and stays in force as far as you keep it. The recovery key stays as it is, and can
-undo this.`,
+undo this. The new key has the passphrase of the present one; if that has none, --protect asks for one.`,
 		examples: []string{"claudemesh mesh owner-key replace"}, run: runReplace,
 	}
 }
@@ -28,10 +28,11 @@ func recoverVerb() *verb {
 		name: "recover", usage: "take the mesh back with the recovery seed, whoever has the owner key now",
 		flags: []urfave.Flag{
 			&urfave.IntFlag{Name: "from", Usage: "undo hand-over `N` and all behind it"},
-			dropFlag(), yesFlag(), meshFlag(), jsonFlag(),
+			dropFlag(), yesFlag(), protectFlag(), passphraseFlag("for the new owner key"), meshFlag(), jsonFlag(),
 		},
 		about: `The seed is read from the terminal or from stdin. A new owner key and a new recovery seed are made, which is printed once. What
-the replaced owner key signed is listed: leave out with --drop what a thief signed with it. What owners after it signed is void.`,
+the replaced owner key signed is listed: leave out with --drop what a thief signed with it. What owners after it signed is void.
+The new key gets a passphrase with --protect or --passphrase-file, and where an owner key of the mesh has one on this machine.`,
 		examples: []string{"claudemesh mesh owner-key recover", "claudemesh mesh owner-key recover --from 1 --drop 3fa94c21"}, run: runRecover,
 	}
 }
@@ -43,6 +44,7 @@ type handover struct {
 	by       *crypto.PrivateKey
 	n        uint64
 	recovery *crypto.PrivateKey // new; nil: stays
+	sealing  *config.Sealing    // of the new owner key; nil: it lies open
 }
 
 // handedOver is what a change of owner prints under --json. The recovery seed is never in it.
@@ -52,6 +54,7 @@ type handedOver struct {
 	N            uint64 `json:"n"`
 	Owner        string `json:"owner_pubkey"`
 	OwnerKeyFile string `json:"owner_key_file"`
+	Protected    bool   `json:"protected"`
 	Kept         int    `json:"kept"`
 }
 
@@ -76,17 +79,24 @@ func runReplace(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	owner, err := c.ownerKey(b.info)
+	k, err := findOwnerKey(b.info)
 	if err != nil {
 		return err
 	}
-	return c.handOver(ctx, cl, handover{book: b, view: b.view, by: owner, n: b.view.N() + 1})
+	sealing, err := c.sealLike(k, nil)
+	if err != nil {
+		return err
+	}
+	return c.handOver(ctx, cl, handover{book: b, view: b.view, by: k.Key, n: b.view.N() + 1, sealing: sealing})
 }
 
 func runRecover(ctx context.Context, c *call) error {
 	cl, b, err := c.theBook(ctx)
 	if err != nil {
 		return err
+	}
+	if c.str("passphrase-file") == "-" && !isTerminal(c.stdin) {
+		return protocol.Refuse(protocol.CodeInvalid, "seed and passphrase cannot both come from stdin").WithHint("--passphrase-file FILE")
 	}
 	seed, err := c.readSeed()
 	if err != nil {
@@ -96,7 +106,19 @@ func runRecover(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.handOver(ctx, cl, handover{book: b, view: b.before(n), by: seed, n: n, recovery: crypto.GenerateKey()})
+	home, err := config.DefaultHome()
+	if err != nil {
+		return err
+	}
+	have, err := home.OwnerKeys(b.mesh)
+	if err != nil {
+		return err
+	}
+	sealing, err := c.freshSealing(have)
+	if err != nil {
+		return err
+	}
+	return c.handOver(ctx, cl, handover{book: b, view: b.before(n), by: seed, n: n, recovery: crypto.GenerateKey(), sealing: sealing})
 }
 
 // recoverFrom finds the number of the hand-over that the recovery key signs. Hand-overs of the owner since the recovery key is
@@ -148,7 +170,7 @@ func (c *call) handOver(ctx context.Context, cl *client.Client, h handover) erro
 	if err != nil {
 		return err
 	}
-	path, err := home.SaveOwnerKey(m.Mesh, b.mesh, owner, nil) // first: a published key that is lost would lose the mesh
+	path, err := home.SaveOwnerKey(m.Mesh, b.mesh, owner, h.sealing) // first: a published key that is lost would lose the mesh
 	if err != nil {
 		return err
 	}
@@ -161,11 +183,14 @@ func (c *call) handOver(ctx context.Context, cl *client.Client, h handover) erro
 		return fmt.Errorf("%w (the new key is in %s and not in force)", err, path)
 	}
 	if c.json {
-		c.printJSON(handedOver{OK: true, Mesh: m.Mesh, N: h.n, Owner: owner.Public().String(), OwnerKeyFile: path, Kept: len(keep)})
+		c.printJSON(handedOver{OK: true, Mesh: m.Mesh, N: h.n, Owner: owner.Public().String(), OwnerKeyFile: path, Protected: h.sealing != nil, Kept: len(keep)})
 		return nil
 	}
 	c.say("%s has a new owner key", m.Mesh)
 	c.say("    owner key  %s", path)
-	c.note("hint: claudemesh mesh owner-key protect; make admins anew whom you did not keep: claudemesh mesh promote")
+	if h.sealing == nil {
+		c.note("hint: claudemesh mesh owner-key protect")
+	}
+	c.note("hint: make admins anew whom you did not keep: claudemesh mesh promote")
 	return nil
 }

@@ -14,7 +14,8 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// book is a mesh as somebody sees it who signs with its owner key: the daemon never holds that key.
+// book is a mesh as somebody sees it who signs with its owner key. That is a person: the daemon uses the key for one thing
+// alone, to confirm that an admin left.
 type book struct {
 	info    protocol.MeshInfo
 	mesh    protocol.MeshID
@@ -147,20 +148,22 @@ func (c *call) ownerKey(m protocol.MeshInfo) (*crypto.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.unlock(k)
+	key, _, err := c.unlock(k)
+	return key, err
 }
 
-func (c *call) unlock(k *config.OwnerKey) (*crypto.PrivateKey, error) {
-	if k.Key == nil {
-		pass, err := c.passphrase("of the owner key", false)
-		if err != nil {
-			return nil, err
-		}
-		if err := k.Unlock(pass); err != nil {
-			return nil, err
-		}
+// unlock opens an owner key and returns its passphrase, too, nil if it has none.
+func (c *call) unlock(k *config.OwnerKey) (key *crypto.PrivateKey, pass []byte, err error) {
+	if !k.Protected() {
+		return k.Key, nil, nil
 	}
-	return k.Key, nil
+	if pass, err = c.passphrase("of the owner key", false); err != nil {
+		return nil, nil, err
+	}
+	if err := k.Unlock(pass); err != nil {
+		return nil, nil, err
+	}
+	return k.Key, pass, nil
 }
 
 func findOwnerKey(m protocol.MeshInfo) (*config.OwnerKey, error) {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	urfave "github.com/urfave/cli/v2"
@@ -26,12 +27,18 @@ func ownerKeyVerb() *verb {
 				},
 				examples: []string{"claudemesh mesh owner-key export /media/usb/acme.key --move"}, run: runOwnerExport},
 			{name: "import", usage: "bring an owner key to this machine", args: "<file>", min: 1, max: 1,
-				flags: []urfave.Flag{passphraseFlag("of the owner key"), jsonFlag()}, examples: []string{"claudemesh mesh owner-key import /media/usb/acme.key"}, run: runOwnerImport},
+				flags:    []urfave.Flag{protectFlag(), passphraseFlag("of the owner key"), jsonFlag()},
+				about:    "A key under a passphrase stays under it. An open one gets a passphrase with --protect or --passphrase-file, and where an owner\nkey of the mesh has one here already.",
+				examples: []string{"claudemesh mesh owner-key import /media/usb/acme.key"}, run: runOwnerImport},
 			{name: "protect", usage: "keep the owner key on this machine under a passphrase",
 				flags: []urfave.Flag{passphraseFlag("of the owner key"), meshFlag(), jsonFlag()}, examples: []string{"claudemesh mesh owner-key protect"}, run: runOwnerProtect},
 			replaceVerb(), recoverVerb(),
 		},
 	}
+}
+
+func protectFlag() urfave.Flag {
+	return &urfave.BoolFlag{Name: "protect", Usage: "keep the key under a passphrase"}
 }
 
 // exported is what the verbs that move an owner key print under --json. The key is never in it.
@@ -61,7 +68,7 @@ func runOwnerExport(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	key, err := c.unlock(k)
+	key, _, err := c.unlock(k)
 	if err != nil {
 		return err
 	}
@@ -119,22 +126,40 @@ func runOwnerImport(ctx context.Context, c *call) error {
 			return protocol.Refuse(protocol.CodeExists, "the key is here already: %s", old.Path)
 		}
 	}
-	var sealing *config.Sealing
-	if k.Key == nil { // it stays under its passphrase
-		pass, err := c.passphrase("of the owner key", false)
-		if err != nil {
-			return err
-		}
-		if err := k.Unlock(pass); err != nil {
-			return err
-		}
-		sealing = config.NewSealing(pass)
+	sealing, err := c.sealLike(k, have)
+	if err != nil {
+		return err
 	}
 	path, err := home.SaveOwnerKey(m.Slug, k.MeshID, k.Key, sealing)
 	if err != nil {
 		return err
 	}
 	return c.ownerKeyDone(k, path, "the owner key of %s is in %s", m.Slug, path)
+}
+
+// sealLike returns the sealing for a key that is read from k: its own passphrase if it has one.
+func (c *call) sealLike(k *config.OwnerKey, have []*config.OwnerKey) (*config.Sealing, error) {
+	if !k.Protected() {
+		return c.freshSealing(have)
+	}
+	_, pass, err := c.unlock(k)
+	if err != nil {
+		return nil, err
+	}
+	return config.NewSealing(pass), nil
+}
+
+// freshSealing returns the sealing for a key that is new in this home: with a passphrase where that was asked for, or where an
+// owner key of the mesh is here under one; nil: it lies open.
+func (c *call) freshSealing(have []*config.OwnerKey) (*config.Sealing, error) {
+	if !c.yes("protect") && c.str("passphrase-file") == "" && !slices.ContainsFunc(have, (*config.OwnerKey).Protected) {
+		return nil, nil
+	}
+	pass, err := c.passphrase("for the owner key", true)
+	if err != nil {
+		return nil, err
+	}
+	return config.NewSealing(pass), nil
 }
 
 func runOwnerProtect(ctx context.Context, c *call) error {

@@ -140,36 +140,6 @@ func (m *mesh) admittedBy(link crypto.PublicKey) (members []crypto.PublicKey) {
 	return members
 }
 
-// repeatLeaves puts into the log that a certified member revoked his own key: on his word alone it would be known only to
-// those who saw it. For an admin the owner has to.
-func (m *mesh) repeatLeaves() error {
-	view := m.trust.current()
-	if !view.MayIssue(m.self, protocol.RoleMember) {
-		return nil
-	}
-	certified := make(map[crypto.PublicKey]bool)
-	for _, s := range view.Statements() {
-		if cert, ok := s.Body.(*protocol.Cert); ok {
-			certified[cert.Member] = true
-		}
-	}
-	var repeated []*protocol.Statement
-	for key := range certified {
-		r, gone := view.Revoked(key)
-		if !gone || !r.Own || view.IsAdmin(key) || key == m.self {
-			continue
-		}
-		s, err := protocol.Sign(&protocol.Revoke{
-			Mesh: m.meshID, Issuer: m.self, Kind: protocol.RevokeKey, Target: key, At: m.env.now().Unix(), Reason: "left",
-		}, m.key)
-		if err != nil {
-			return fmt.Errorf("repeat that a member left: %w", err)
-		}
-		repeated = append(repeated, s)
-	}
-	return m.learnStatements(repeated)
-}
-
 // closeAfterBan closes our links of more than one use when somebody was removed since they were made: he may hold one.
 func (m *mesh) closeAfterBan() error {
 	bans := m.bans()

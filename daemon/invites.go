@@ -239,7 +239,11 @@ func (m *mesh) ban(ctx context.Context, key crypto.PublicKey, reason string) err
 
 // leave revokes our own key. It needs the broker: a leave that nobody hears of would be none.
 func (m *mesh) leave(ctx context.Context) error {
-	err := m.revoke(ctx, m.self, "left")
+	s, err := m.farewell()
+	if err != nil {
+		return err
+	}
+	err = m.publish(ctx, s.Text())
 	if protocol.CodeOf(err) == protocol.CodeRevoked {
 		return nil // the broker took it, and ended the connection of the key before it answered
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -52,6 +53,62 @@ func TestLeaveKeepsTheOwnerKey(t *testing.T) {
 	if err != nil || reply.OwnerKey != made.OwnerKeyFile || !exists(made.OwnerKeyFile) {
 		t.Errorf("leave: %+v, %v", reply, err)
 	}
+}
+
+// An admin leaves: the daemon that has the owner's file removes his key for good. When the owner leaves, his own does, at once.
+func TestAdminAndOwnerLeave(t *testing.T) {
+	b, alicesHome, bobsHome, cathysHome := newBroker(t), newHome(t), newHome(t), newHome(t)
+	made := create(t, alicesHome, b, "acme", "alice")
+	alice := startDaemon(t, alicesHome)
+	alice.wantState("acme", protocol.ConnOpen)
+	link := alice.link("acme", 2).Link
+	joined, err := join(bobsHome, link, "bob")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := join(cathysHome, link, "cathy"); err != nil {
+		t.Fatal(err)
+	}
+	bob, cathy := startDaemon(t, bobsHome), startDaemon(t, cathysHome)
+	bob.wantState("acme", protocol.ConnOpen)
+	cathy.wantState("acme", protocol.ConnOpen)
+	owner, err := config.ReadOwnerKey(made.OwnerKeyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bobsKey, alicesKey := joined.Membership.Key.Public(), made.Membership.Key.Public()
+	cert, err := protocol.Sign(&protocol.Cert{
+		Mesh: owner.MeshID, Issuer: owner.Public, Member: bobsKey, Name: "bob", Role: protocol.RoleAdmin, Issued: time.Now().Unix(),
+	}, owner.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	if err := alice.Publish(ctx, "acme", cert.Text()); err != nil {
+		t.Fatal(err)
+	}
+	removed := func(key crypto.PublicKey) func() bool {
+		return func() bool {
+			m, err := cathy.mesh("acme")
+			if err != nil {
+				return false
+			}
+			r, gone := m.trust.current().Revoked(key)
+			return gone && !r.Own && r.By == owner.Public
+		}
+	}
+	until(t, "bob knows that he is an admin", func() bool {
+		m, err := bob.mesh("acme")
+		return err == nil && m.trust.current().IsAdmin(bobsKey)
+	})
+	if _, err := bob.Leave(ctx, "acme", false); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the owner's daemon removed bob's key", removed(bobsKey))
+	if reply, err := alice.Leave(ctx, "acme", false); err != nil || !reply.Published {
+		t.Fatalf("leave: %+v, %v", reply, err)
+	}
+	until(t, "alice's key is removed by the owner key", removed(alicesKey))
 }
 
 // While nobody can hear of it, leaving has to be forced: the key would be lost and never revoked.

@@ -127,8 +127,12 @@ func (m *mesh) members() []protocol.MemberInfo {
 		}
 		add(member.Key, role, "", protocol.TrustVerified)
 	}
+	left := leavers(view)
+	for key := range left {
+		add(key, protocol.RoleAdmin, "left; the owner key removes the key for good: claudemesh peer ban", protocol.TrustUnverified)
+	}
 	for key, e := range m.trust.enrolments() {
-		if view.Verified(key) {
+		if _, listed := left[key]; listed || view.Verified(key) {
 			continue
 		}
 		if err := view.Invited(e.Invite, e.Enrol, m.env.now()); err != nil {

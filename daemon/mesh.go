@@ -22,6 +22,9 @@ type env struct {
 	dial   func(ctx context.Context, network, addr string) (net.Conn, error) // nil: a net.Dialer
 	events eventSink
 	mail   *mailbox
+
+	// ownerKey finds the present owner key of a mesh on this machine; the error wraps fs.ErrNotExist where it is not here.
+	ownerKey func(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error)
 }
 
 // eventSink is where a mesh tells what happened.
@@ -74,6 +77,7 @@ type mesh struct {
 	running sync.WaitGroup                 // the uplinks' goroutines
 	uplinks map[crypto.PublicKey]*uplink   // of live sessions; the control connection is apart
 	told    map[crypto.PublicKey]time.Time // peers that were sent the log, and when
+	asked   map[crypto.PublicKey]bool      // admins who left, of whom the user was told
 	kept    int                            // days that the broker keeps messages, as it says
 	todo    chores
 }
@@ -86,6 +90,7 @@ func newMesh(e *env, cfg config.Membership) (*mesh, error) {
 		who:     newPresence(),
 		uplinks: make(map[crypto.PublicKey]*uplink),
 		told:    make(map[crypto.PublicKey]time.Time),
+		asked:   make(map[crypto.PublicKey]bool),
 		kept:    protocol.RetentionDays,
 	}
 	if err := m.load(); err != nil {
@@ -215,7 +220,7 @@ func (m *mesh) sweepLoop(ctx context.Context) {
 func (m *mesh) sweep(hourly bool) {
 	steps := []func() error{m.sweepNumbers, m.giveUp}
 	if hourly {
-		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.sweep, m.trust.sweep, m.trust.sweepKeys)
+		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.sweep, m.trust.sweep, m.trust.sweepKeys, m.repeatLeaves)
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -59,8 +60,9 @@ type node struct {
 	done   chan struct{}
 
 	mu    sync.Mutex
-	via   *pipeListener // an evil broker between this node and the real one; nil: none
-	cut   bool          // no connection opens
+	owned *config.OwnerKey // on this machine; nil: elsewhere
+	via   *pipeListener    // an evil broker between this node and the real one; nil: none
+	cut   bool             // no connection opens
 	conns []net.Conn
 }
 
@@ -257,10 +259,20 @@ func (n *node) open() {
 		n.events = new(recorder)
 	}
 	n.db = db
-	e := &env{db: db, log: n.log.With("at", n.name), now: n.now, dial: n.dial, events: n.events, mail: newMailbox(db, n.now)}
+	e := &env{db: db, log: n.log.With("at", n.name), now: n.now, dial: n.dial, events: n.events, mail: newMailbox(db, n.now), ownerKey: n.ownerKey}
 	if n.m, err = newMesh(e, n.cfg); err != nil {
 		n.Fatal(err)
 	}
+}
+
+// ownerKey is the owner key file of the node's machine, if it has one.
+func (n *node) ownerKey(protocol.MeshID, crypto.PublicKey) (*config.OwnerKey, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.owned == nil {
+		return nil, fs.ErrNotExist
+	}
+	return n.owned, nil
 }
 
 func (n *node) learn(statements ...*protocol.Statement) {

@@ -359,6 +359,30 @@ func (t *trustState) statements() []*protocol.Statement {
 	return t.set.Statements()
 }
 
+// statement returns one of the set, nil when it is not there.
+func (t *trustState) statement(id protocol.ID) *protocol.Statement {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s, _ := t.set.Get(id)
+	return s
+}
+
+// certifiedKey is a key that a member certified.
+type certifiedKey struct{ member, key crypto.PublicKey }
+
+// certifiedKeys lists the session and API keys that are known, in no order.
+func (t *trustState) certifiedKeys() (all []certifiedKey) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for key, s := range t.sessions {
+		all = append(all, certifiedKey{s.Body.(*protocol.Session).Member, key})
+	}
+	for key, s := range t.apiKeys {
+		all = append(all, certifiedKey{s.Body.(*protocol.APIKey).Member, key})
+	}
+	return all
+}
+
 // markInPerson records that the user compared safety numbers with this key, or takes that back.
 func (t *trustState) markInPerson(key crypto.PublicKey, met bool) error {
 	row := keyIn(t.mesh, []byte{'p'}, key[:])

@@ -97,6 +97,9 @@ func (h Home) OwnerKey(mesh protocol.MeshID) (*OwnerKey, error) {
 	return nil, errors.Join(fmt.Errorf("owner key of this mesh: %w", fs.ErrNotExist), err)
 }
 
+// Protected reports whether the file is kept under a passphrase, unlocked or not.
+func (k *OwnerKey) Protected() bool { return k.sealed != nil }
+
 // Unlock opens a key that is kept under a passphrase. Others are open already.
 func (k *OwnerKey) Unlock(passphrase []byte) error {
 	if k.Key != nil {
