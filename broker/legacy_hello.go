@@ -32,6 +32,10 @@ type legacyConn struct {
 	kind    legacyKind
 	busy    atomic.Bool // working or dnd: only what is urgent is pushed to those who do not acknowledge
 	waiting []string    // ids of pushes whose ping was not answered, guarded by conn.mu
+
+	// owned by writeLoop
+	unacked []unconfirmed // pushes to a client that acknowledges, by when they are due again
+	again   *time.Timer   // wakes writeLoop for the first of them
 }
 
 // helloMemory remembers signatures of accepted hellos while their timestamp is good, so that none works twice. What was signed
@@ -327,6 +331,7 @@ func (m *mesh) enterLegacyLocked(c *conn, p *member, s *slot) {
 // leftLegacy takes the ended connection of an original client out of the tables.
 func (m *mesh) leftLegacy(c *conn, e ending) {
 	m.srv.metrics.conns.WithLabelValues(kindLegacy).Dec()
+	c.legacy.stopRedelivery()
 	if m.endSlot(c, e) && c.legacy.kind != legacyCommand {
 		m.note(auditLeft, c.member.key, auditDetail{Key: c.key.String(), Reason: e.reason})
 	}

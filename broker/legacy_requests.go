@@ -127,9 +127,21 @@ func (c *conn) legacyForbidden(f *legacyFields) error {
 func (c *conn) legacyClientAck(f *legacyFields) error {
 	id := f.BrokerID
 	if id == "" {
-		id = f.ClientID
+		id = string(c.pushedAs(f.ClientID))
 	}
 	return c.clientAck(&protocol.ClientAckView{BrokerMessageID: []byte(id)})
+}
+
+// pushedAs finds the message id of a push that is out by its client's id; nil if there is none.
+func (c *conn) pushedAs(clientID string) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.pushes.out.rows {
+		if row, err := parseMessageRow(p.row); p.feed != nil && err == nil && string(row.clientID) == clientID {
+			return p.id
+		}
+	}
+	return nil
 }
 
 func (c *conn) legacyListPeers(f *legacyFields) error {

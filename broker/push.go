@@ -103,6 +103,9 @@ func (c *conn) feed(old []*feed, owner crypto.PublicKey, to queue.Recipient) *fe
 
 // writePushes writes a round of pushes, now before next before low, and returns how many.
 func (c *conn) writePushes() (int, error) {
+	if n, err := c.redeliver(); n > 0 || err != nil {
+		return n, err
+	}
 	feeds := c.refreshFeeds()
 	waiting := false
 	for _, f := range feeds {
@@ -198,10 +201,8 @@ func (c *conn) pushRows(f *feed, rows []queue.Row) error {
 		c.pushes.out.add(&out[i])
 	}
 	c.mu.Unlock()
-	if c.legacy != nil && !c.legacy.kind.acknowledges() {
-		for i := range out[:n] {
-			c.confirmAfter(string(out[i].id))
-		}
+	if c.legacy != nil {
+		c.awaitReading(out[:n])
 	}
 	return c.net.flushFrom(flushAt)
 }
