@@ -1,11 +1,9 @@
 package broker
 
 import (
-	"cmp"
 	"crypto/subtle"
 	"encoding/hex"
 	"encoding/json"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -251,20 +249,6 @@ func (s *Server) bearer(hash [32]byte) *apiKey {
 	return k
 }
 
-// visibleKeysLocked lists the keys that the member may list and revoke: an admin those of the mesh, others their own; the newest
-// first.
-func (m *mesh) visibleKeysLocked(p *member) []*apiKey {
-	keys := p.keys
-	if m.adminLocked(p.key) {
-		keys = m.keys
-	}
-	all := slices.Collect(maps.Values(keys))
-	slices.SortFunc(all, func(a, b *apiKey) int {
-		return cmp.Or(cmp.Compare(b.created, a.created), slices.Compare(a.body.Key[:], b.body.Key[:]))
-	})
-	return all
-}
-
 // adminLocked tells whether key may administer the mesh now.
 func (m *mesh) adminLocked(key crypto.PublicKey) bool {
 	v, ok := m.view.Member(key)
@@ -272,22 +256,12 @@ func (m *mesh) adminLocked(key crypto.PublicKey) bool {
 }
 
 func (c *conn) handleKeyList(tag protocol.Tag) error {
-	m := c.mesh
-	answer := protocol.APIKeys{Tag: protocol.Tag{Type: protocol.TypeAPIKeys, ReqID: tag.ReqID}, Keys: []protocol.APIKeyItem{}}
-	m.mu.Lock()
-	size := 0
-	for _, k := range m.visibleKeysLocked(c.member) {
-		if size += keyItemSize; size > m.srv.limits.ListBytes {
-			break // the oldest: a mesh has as many only if nobody ever cleans up
-		}
-		answer.Keys = append(answer.Keys, k.itemLocked())
-	}
-	m.mu.Unlock()
-	c.reply(answer)
+	c.reply(protocol.APIKeys{Tag: protocol.Tag{Type: protocol.TypeAPIKeys, ReqID: tag.ReqID}, Keys: c.mesh.keyItems(c.member)})
 	return nil
 }
 
-const keyItemSize = 600 // bytes of an item as JSON, about
+func (k *apiKey) name() (id, label string) { return k.body.Key.String(), k.body.Label }
+func (k *apiKey) createdLocked() int64     { return k.created }
 
 func (k *apiKey) itemLocked() protocol.APIKeyItem {
 	at, reason := k.overLocked()
@@ -323,55 +297,34 @@ func (c *conn) handleKeyRevoke(tag protocol.Tag, frame []byte) error {
 		return protocol.Refuse(protocol.CodeInvalid, "a key is named by its id, or by %d or more characters of its beginning", protocol.MinKeyPrefix)
 	}
 	m := c.mesh
-	m.publishing.Lock()
-	defer m.publishing.Unlock()
-	m.mu.Lock()
-	found := matchKeys(m.visibleKeysLocked(c.member), f.ID)
-	m.mu.Unlock()
+	found, already, err := m.revokeNamed(c.member, f.ID)
+	if err != nil {
+		return err
+	}
 	answer := protocol.APIKeyRevoked{Tag: protocol.Tag{Type: protocol.TypeAPIKeyRevoked, ReqID: tag.ReqID}}
 	switch len(found) {
 	case 0:
 		answer.Status = protocol.KeyNotFound
 	case 1:
-		already, err := m.revokeKey(found[0], "")
-		if err != nil {
-			return err
-		}
+		answer.Status, answer.Already = protocol.KeyRevoked, already
+		answer.ID, _ = found[0].name()
 		m.mu.Lock()
 		at, _ := found[0].overLocked()
 		m.mu.Unlock()
-		answer.Status, answer.ID, answer.Already, answer.RevokedAt = protocol.KeyRevoked, found[0].body.Key.String(), already, timeText(at)
-		if !already {
-			c.log.Info("API key revoked", "id", found[0].body.Key.Short())
-			m.note(auditKeyRevoked, c.member.key, auditDetail{Key: answer.ID, Label: found[0].body.Label})
-		}
+		answer.RevokedAt = timeText(at)
 	default:
 		answer.Status = protocol.KeyNotUnique
 		for _, k := range found {
-			answer.Matches = append(answer.Matches, k.body.Key.String())
+			id, _ := k.name()
+			answer.Matches = append(answer.Matches, id)
 		}
 	}
 	c.reply(answer)
 	return nil
 }
 
-// matchKeys returns the key of that id, or all whose ids begin so. No character means another.
-func matchKeys(keys []*apiKey, id string) []*apiKey {
-	var found []*apiKey
-	for _, k := range keys {
-		own := k.body.Key.String()
-		if own == id {
-			return []*apiKey{k}
-		}
-		if len(id) >= protocol.MinKeyPrefix && strings.HasPrefix(own, id) {
-			found = append(found, k)
-		}
-	}
-	return found
-}
-
-// revokeKey marks the key, unless it is over already. The caller holds publishing.
-func (m *mesh) revokeKey(k *apiKey, reason string) (already bool, err error) {
+func (k *apiKey) revoke(reason string) (already bool, err error) {
+	m := k.mesh
 	m.mu.Lock()
 	at, _ := k.overLocked()
 	row := k.rowLocked()

@@ -173,25 +173,34 @@ func (m *mesh) v1Links() ([]protocol.V1LinkInfo, error) {
 // sweepV1Links forgets links that expired: an expired token is refused by what is signed in it, too.
 func (s *Server) sweepV1Links() error {
 	limit := s.now().Add(-protocol.LinkLifetime).Unix() // for a while the joiner still hears why
-	var over [][]byte
+	any := false
 	err := s.db.View(func(tx *store.Tx) error {
-		for k, v := range tx.Scan(bucketV1Links, nil, nil) {
+		for _, v := range tx.Scan(bucketV1Links, nil, nil) {
 			l := new(v1Link)
-			if json.Unmarshal(v, l) == nil && l.Expires < limit {
-				over = append(over, slices.Clone(k))
-			}
+			any = any || json.Unmarshal(v, l) == nil && l.Expires < limit
 		}
 		return nil
 	})
-	if err != nil || len(over) == 0 {
+	if err != nil || !any {
 		return err
 	}
 	return s.db.Commit(func(tx *store.Tx) error {
-		for _, k := range over {
-			if err := tx.Delete(bucketV1Links, k); err != nil {
-				return err
-			}
-		}
-		return nil
+		return dropV1Links(tx, func(l *v1Link) bool { return l.Expires < limit })
 	})
+}
+
+func dropV1Links(tx *store.Tx, over func(*v1Link) bool) error {
+	var keys [][]byte
+	for k, v := range tx.Scan(bucketV1Links, nil, nil) {
+		l := new(v1Link)
+		if json.Unmarshal(v, l) == nil && over(l) {
+			keys = append(keys, slices.Clone(k))
+		}
+	}
+	for _, k := range keys {
+		if err := tx.Delete(bucketV1Links, k); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -25,6 +25,7 @@ type original struct {
 	Summary  string             `json:"summary,omitempty"`
 	Profile  legacyProfile      `json:"profile,omitzero"`
 	Sessions []crypto.PublicKey `json:"sessions,omitempty"` // proved keys of sessions, the newest last
+	Keys     []*legacyKey       `json:"keys,omitempty"`     // API keys, those that are over included, the newest last
 
 	slots  map[string]*slot  // by presence id
 	prints map[string]string // fingerprints of the last requests, by the client id that they were given
@@ -115,6 +116,16 @@ const (
 )
 
 func (m *mesh) saveOriginal(p *member) error {
+	m.publishing.Lock() // no older state is written over a newer one
+	defer m.publishing.Unlock()
+	return m.saveOriginalHolding(p)
+}
+
+// saveOriginalHolding is saveOriginal for a caller that holds publishing.
+func (m *mesh) saveOriginalHolding(p *member) error {
+	if m.gone.Load() {
+		return protocol.Refuse(protocol.CodeNotFound, "the mesh was deleted by its owner")
+	}
 	m.mu.Lock()
 	b, err := json.Marshal(p.original)
 	m.mu.Unlock()
@@ -139,6 +150,7 @@ func (m *mesh) loadOriginals(tx *store.Tx) error {
 		}
 		p := m.memberLocked(crypto.PublicKey(k[meshIDSize:]))
 		p.original = o
+		m.loadLegacyKeys(p)
 		for _, key := range o.Sessions {
 			m.legacyAddressLocked(p, key)
 		}

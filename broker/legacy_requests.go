@@ -26,6 +26,10 @@ type legacyFields struct {
 	ClientID  string          `json:"clientMessageId"`
 	BrokerID  string          `json:"brokerMessageId"`
 	Key       string          `json:"key"`
+	ID        string          `json:"id"`
+	Label     string          `json:"label"`
+	Topics    []string        `json:"topicScopes"`
+	ExpiresAt string          `json:"expiresAt"`
 }
 
 // legacyVerbs are the requests of original clients that this broker answers as the original does, send and client_ack aside.
@@ -46,7 +50,7 @@ var legacyVerbs = map[string]func(c *conn, f *legacyFields) error{
 	"unban":          (*conn).legacyForbidden,
 	"apikey_list":    (*conn).legacyListKeys,
 	"apikey_revoke":  (*conn).legacyRevokeKey,
-	"apikey_create":  (*conn).legacyForbidden,
+	"apikey_create":  (*conn).legacyCreateKey,
 	"hello":          (*conn).legacyAgain,
 	"session_hello":  (*conn).legacyAgain,
 }
@@ -118,9 +122,10 @@ func (c *conn) legacyAgain(*legacyFields) error {
 	return protocol.Refuse(protocol.CodeInvalid, "this connection said hello already")
 }
 
-// legacyForbidden refuses what only a signed statement may do.
+// legacyForbidden refuses what is for the owner and admins, with the original's words. No key of theirs is on such a connection:
+// v1 links admit members only, and a key that the owner certifies says hello with a signed statement or not at all.
 func (c *conn) legacyForbidden(f *legacyFields) error {
-	return protocol.Refuse(protocol.CodeForbidden, "%s takes a signed statement, which this client cannot make", f.Type)
+	return protocol.Refuse(protocol.CodeForbidden, "only owner or admin can %s", f.Type)
 }
 
 // legacyClientAck forgets pushes that the daemon of 1.37 or one of its sessions has.
@@ -380,22 +385,5 @@ func (c *conn) legacyListBans(f *legacyFields) error {
 		protocol.Tag
 		Bans []ban `json:"bans"`
 	}{protocol.Tag{Type: "list_bans_result", ReqID: f.ReqID}, bans})
-	return nil
-}
-
-// legacyListKeys lists the API keys of the asker: none, for a key is certified by a signature that his client cannot make.
-func (c *conn) legacyListKeys(f *legacyFields) error {
-	c.reply(struct {
-		protocol.Tag
-		Keys []string `json:"keys"`
-	}{protocol.Tag{Type: "apikey_list_response", ReqID: f.ReqID}, []string{}})
-	return nil
-}
-
-func (c *conn) legacyRevokeKey(f *legacyFields) error {
-	c.reply(struct {
-		protocol.Tag
-		Status string `json:"status"`
-	}{protocol.Tag{Type: "apikey_revoke_response", ReqID: f.ReqID}, "not_found"})
 	return nil
 }

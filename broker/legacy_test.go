@@ -657,7 +657,7 @@ func TestLegacyVerbs(t *testing.T) {
 	legacyStory(t, func(w *world) {
 		dave := w.original("dave")
 		c := dave.says(dave.signedHello(fields{"channel": "claude-code"}))
-		for _, verb := range []string{"kick", "disconnect", "ban", "unban", "apikey_create"} {
+		for _, verb := range []string{"kick", "disconnect", "ban", "unban"} {
 			c.wantError(fields{"type": verb, "target": "alice"}, "forbidden")
 		}
 		for _, verb := range strings.Fields(`set_state get_state list_state remember recall forget topic_create topic_list topic_join topic_leave

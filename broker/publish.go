@@ -214,6 +214,9 @@ func (m *mesh) expelLocked() {
 		case s == stranger && c.legacy != nil:
 			c.expel(protocol.CodeLegacyOff, "this mesh takes signed hello statements only",
 				ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeLegacyOff), reason: endNotMember})
+		case s == verified && c.legacy != nil:
+			c.expel(protocol.CodeUnauthorized, "this key has a certificate now: it says hello with a signed statement",
+				ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeUnauthorized), reason: endNotMember})
 		case s == stranger:
 			c.expel(protocol.CodeNotMember, "the link that admitted this key is over",
 				ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeNotMember), reason: endNotMember})

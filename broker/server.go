@@ -67,6 +67,8 @@ type Server struct {
 	bearers    map[[32]byte]*apiKey // by the hash of the bearer
 	perAddress map[string]int
 	closing    bool
+
+	legacyBearers map[[32]byte]*legacyKey // of original members, by the hash of the bearer
 }
 
 // New opens the data directory and brings the broker to where it was. Errors: store.ErrLocked when another broker holds the
@@ -77,7 +79,7 @@ func New(cfg Config) (*Server, error) {
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, now: cfg.Now, metrics: newMetrics(), started: time.Now(),
 		visits: newVisits(cfg.Limits.HTTPPerAddress), refusedKeys: newVisits(refusedKeysPerMinute),
 		hellos: newHelloMemory(cfg.Now()),
-		meshes: make(map[protocol.MeshID]*mesh), conns: make(map[*conn]struct{}), bearers: make(map[[32]byte]*apiKey),
+		meshes: make(map[protocol.MeshID]*mesh), conns: make(map[*conn]struct{}), bearers: make(map[[32]byte]*apiKey), legacyBearers: make(map[[32]byte]*legacyKey),
 		perAddress: make(map[string]int),
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {

@@ -151,7 +151,7 @@ func runAPIKeyRevoke(ctx context.Context, c *call) error {
 	if err != nil {
 		return keyRefusal(err)
 	}
-	if !done.Published {
+	if done.Reason != "" {
 		c.note("warning: the broker refuses the key; that the others refuse it too could not be published: %s", clean(done.Reason))
 	}
 	if c.json {

@@ -130,11 +130,15 @@ func (m *mesh) revokeAPIKey(ctx context.Context, id, reason string) (protocol.Re
 	default:
 		return reply, protocol.Refuse(protocol.CodeBadFrame, "the broker says %q of the key", protocol.NeutralizeName(got.Status))
 	}
+	reply = protocol.RevokeAPIKeyReply{OK: true, Status: got.Status, Mesh: m.slug(), ID: got.ID, Already: got.Already, RevokedAt: got.RevokedAt, Published: true}
+	if bearerID(got.ID) {
+		reply.Published = false
+		return reply, nil
+	}
 	key, err := crypto.ParsePublicKey(got.ID)
 	if err != nil {
 		return reply, protocol.Refuse(protocol.CodeBadFrame, "the broker revoked something that is no key")
 	}
-	reply = protocol.RevokeAPIKeyReply{OK: true, Status: got.Status, Mesh: m.slug(), ID: got.ID, Already: got.Already, RevokedAt: got.RevokedAt, Published: true}
 	if _, gone := m.trust.current().RevokedOf(m.trust.keyMember(key, m.self), key); gone {
 		return reply, nil
 	}
@@ -143,3 +147,7 @@ func (m *mesh) revokeAPIKey(ctx context.Context, id, reason string) (protocol.Re
 	}
 	return reply, nil
 }
+
+// bearerID reports whether the id is of a bearer that an original client had the broker make: no statement names it, and nobody
+// but the broker honours it.
+func bearerID(id string) bool { return protocol.MeshID(id).Valid() }

@@ -131,3 +131,33 @@ func TestOriginalClientAndDaemon(t *testing.T) {
 		}
 	})
 }
+
+// An admin sees the key that an original client had made, and ends it by a part of its id.
+func TestKeyOfAnOriginalClient(t *testing.T) {
+	story(t, func(w *world) {
+		policy := w.sign(&protocol.Policy{Mesh: w.charter.Mesh(), By: w.owner.Public(), N: 1, Flags: protocol.FlagLegacy}, w.owner)
+		if err := w.alice.m.publish(context.Background(), policy.Text()); err != nil {
+			t.Fatal(err)
+		}
+		pass(2 * time.Second)
+		olga := w.olga()
+		defer olga.ws.Close()
+		olga.write(frame{"type": "apikey_create", "_reqId": "1", "label": "CI bot", "capabilities": []string{"read"}})
+		made := olga.read()
+		for !made.is(protocol.TypeAPIKeyCreated) {
+			made = olga.read()
+		}
+		pass(time.Second)
+		keys, err := w.alice.m.apiKeys()
+		if err != nil || len(keys) != 1 || keys[0].ID != made.str("id") || keys[0].Member != "~olga" || keys[0].RevokedAt != nil {
+			t.Fatalf("alice lists %+v, %v", keys, err)
+		}
+		if keys, _ := w.bob.m.apiKeys(); len(keys) != 0 {
+			t.Errorf("bob lists %+v", keys)
+		}
+		done, err := w.alice.m.revokeAPIKey(context.Background(), made.str("id")[:6], "")
+		if err != nil || done.ID != made.str("id") || done.Published || done.Reason != "" {
+			t.Errorf("revoked %+v, %v", done, err)
+		}
+	})
+}

@@ -54,6 +54,7 @@ type RESTMember struct {
 	Online      bool    `json:"online"`
 	Status      string  `json:"status"`
 	Summary     *string `json:"summary"`
+	Legacy      bool    `json:"legacy,omitempty"` // came by a v1 link: nobody certified him
 
 	Certs    []string `json:"certs,omitempty"`
 	Sessions []string `json:"sessions,omitempty"`
