@@ -24,7 +24,8 @@ type outgoing struct {
 	row       messageRow
 	to        []*address
 	wraps     []string // beside to, group messages only
-	side      bool     // of a kind that goes to the side queues and has no receipt of its own
+	side      bool     // of a kind that goes to the side queues
+	ping      bool     // worth nothing later: taken only while somebody is there, and not kept
 	entry     *sent
 	number    uint64 // of entry
 	id        clientID
@@ -130,7 +131,9 @@ func (m *mesh) acceptLocked(p *member, sender crypto.PublicKey, receipts bool, v
 	var err error
 	o := outgoings.Get().(*outgoing)
 	o.mesh, o.member, o.start = m, p, time.Now()
-	o.side = string(v.Kind) == protocol.KindReceipt || string(v.Kind) == protocol.KindLog
+	silent := string(v.Kind) == protocol.KindReceipt || string(v.Kind) == protocol.KindLog // has no receipt of its own
+	o.ping = string(v.Kind) == protocol.KindPing
+	o.side = silent || o.ping
 	if v.NumWraps() > 0 || many(v.TargetSpec) {
 		err = o.groupLocked(m, v, now)
 	} else {
@@ -148,7 +151,7 @@ func (m *mesh) acceptLocked(p *member, sender crypto.PublicKey, receipts bool, v
 	}
 	o.remember(m, v)
 	o.row = messageRow{
-		class: classOf(v.Priority), noReceipt: o.side || !receipts, created: now.UnixMilli(), sender: sender, member: p.key,
+		class: classOf(v.Priority), noReceipt: silent || !receipts, created: now.UnixMilli(), sender: sender, member: p.key,
 		messageID: o.messageID[:], clientID: v.ID, target: v.TargetSpec,
 		name: []byte(m.nameLocked(p)),
 	}
@@ -215,6 +218,9 @@ func (o *outgoing) directLocked(m *mesh, v *protocol.SendView, now time.Time) er
 	if a == nil || !m.reachableLocked(a, now) {
 		return protocol.Refuse(protocol.CodeUnknownRecipient, "nobody of the key %s is in this mesh", key.Short())
 	}
+	if o.ping && a.member.conns[key] == nil && a.member.conns[a.member.key] == nil {
+		return protocol.Refuse(protocol.CodeUnavailable, "nobody of the key %s is connected", key.Short())
+	}
 	o.to = append(o.to, a)
 	return nil
 }
@@ -262,6 +268,9 @@ func (o *outgoing) roomFor(s *Server, bytes int) error {
 	return nil
 }
 
+// pingLife is how long a ping is worth pushing: who asked has gone by then.
+const pingLife = 30 * time.Second
+
 // queueFullRetry is long enough that a sender's retries do not matter, and short enough that he notices room.
 const queueFullRetry = 30 * time.Second
 
@@ -275,7 +284,11 @@ func (o *outgoing) queueOf(a *address) queue.Recipient {
 // put hands the message to the queue.
 func (o *outgoing) put(v *protocol.SendView, now time.Time) {
 	s := o.mesh.srv
-	o.msg.Class, o.msg.Expires = o.row.class, now.Add(s.limits.Retention).UnixMilli()
+	life := s.limits.Retention
+	if o.ping {
+		life = pingLife
+	}
+	o.msg.Class, o.msg.Expires = o.row.class, now.Add(life).UnixMilli()
 	n := nonceSize + len(v.Ciphertext)
 	for i := range o.to {
 		if len(o.wraps) > 0 {

@@ -24,7 +24,7 @@ func (m *mesh) createAPIKey(req protocol.APIKeyRequest) (protocol.APIKeyMade, er
 		Tag: protocol.Tag{Type: protocol.TypeAPIKeyCreate}, Statement: statement.Text(), Hash: secret.Bearer.Hash(), Prefix: secret.Bearer.Prefix(),
 	}
 	var created protocol.APIKeyCreated
-	if err := c.call(&frame, &frame.Tag, protocol.TypeAPIKeyCreated, &created); err != nil {
+	if err := c.ask(&frame, &frame.Tag, protocol.TypeAPIKeyCreated, &created); err != nil {
 		return made, err
 	}
 	if err := m.trust.learnKeys([]*protocol.Statement{statement}); err != nil {
@@ -94,7 +94,7 @@ func (m *mesh) apiKeys() ([]protocol.APIKeyInfo, error) {
 	}
 	ask := protocol.APIKeyList{Tag: protocol.Tag{Type: protocol.TypeAPIKeyList}}
 	var got protocol.APIKeys
-	if err := c.call(&ask, &ask.Tag, protocol.TypeAPIKeys, &got); err != nil {
+	if err := c.ask(&ask, &ask.Tag, protocol.TypeAPIKeys, &got); err != nil {
 		return nil, err
 	}
 	all := []protocol.APIKeyInfo{}
@@ -116,7 +116,7 @@ func (m *mesh) revokeAPIKey(ctx context.Context, id, reason string) (protocol.Re
 	}
 	ask := protocol.APIKeyRevoke{Tag: protocol.Tag{Type: protocol.TypeAPIKeyRevoke}, ID: id}
 	var got protocol.APIKeyRevoked
-	if err := c.call(&ask, &ask.Tag, protocol.TypeAPIKeyRevoked, &got); err != nil {
+	if err := c.ask(&ask, &ask.Tag, protocol.TypeAPIKeyRevoked, &got); err != nil {
 		return reply, err
 	}
 	switch got.Status {

@@ -289,6 +289,15 @@ func (c *conn) call(frame any, tag *protocol.Tag, want string, reply any) error 
 	return c.wait(answer, want, reply)
 }
 
+// ask is call for somebody who waits for the answer: a connection that ends meanwhile is one that is not there.
+func (c *conn) ask(frame any, tag *protocol.Tag, want string, reply any) error {
+	err := c.call(frame, tag, want, reply)
+	if _, refused := errors.AsType[*protocol.Error](err); err != nil && !refused {
+		return protocol.Refuse(protocol.CodeUnavailable, "the connection to the broker ended before it answered").RetryAfter(0)
+	}
+	return err
+}
+
 // refusalOf reads an error frame.
 func refusalOf(frame []byte) error {
 	var e protocol.ErrorFrame

@@ -80,7 +80,7 @@ func (a *arrival) apply(tx *store.Tx) error {
 	if a.msg.Kind() == protocol.KindReceipt {
 		return a.m.applyReceipts(tx, a.msg)
 	}
-	if a.refused() {
+	if a.refused() || a.msg.Kind() == protocol.KindPing { // a ping asks for a receipt, which done gives, and for nothing else
 		return nil
 	}
 	if a.bare != nil {

@@ -61,7 +61,7 @@ func newGiver(d *Daemon) *giver { return &giver{d: d, rungs: newRungTable(), gua
 // waitFor makes the row that stands for a message, in the transaction of its inbox row. Control messages and alarms have none.
 func waitFor(tx *store.Tx, seq uint64, row *inRow, msg *protocol.Message) error {
 	h := msg.Header()
-	if h.Kind == protocol.KindReceipt || h.Kind == protocol.KindLog || h.Kind == protocol.KindCard {
+	if h.Kind == protocol.KindReceipt || h.Kind == protocol.KindLog || h.Kind == protocol.KindCard || h.Kind == protocol.KindPing {
 		return nil
 	}
 	group, several := strings.CutPrefix(h.To, "@")

@@ -65,6 +65,7 @@ func (d *Daemon) table() map[string]route {
 		"GET /v1/peers":            d.handlePeers,
 		"GET /v1/members":          d.handleMembers,
 		"POST /v1/send":            d.handleSend,
+		"POST /v1/ping":            d.handlePing,
 		"GET /v1/messages/{id}":    d.handleMessage,
 		"GET /v1/inbox":            d.handleInbox,
 		"POST /v1/inbox/read":      d.handleRead,

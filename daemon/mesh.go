@@ -68,6 +68,7 @@ type mesh struct {
 	out     *outbox
 	who     *presence
 	grants  *grants
+	pings   pings
 	alarms  alarmLimit
 	vouched protocol.Attested
 	control *uplink

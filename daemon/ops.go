@@ -14,7 +14,7 @@ func (m *mesh) opNonce() (nonce [32]byte, err error) {
 	}
 	ask := protocol.HelloChallenge{Tag: protocol.Tag{Type: protocol.TypeHelloChallenge}, MeshID: string(m.meshID)}
 	var got protocol.Challenge
-	if err := c.call(&ask, &ask.Tag, protocol.TypeChallenge, &got); err != nil {
+	if err := c.ask(&ask, &ask.Tag, protocol.TypeChallenge, &got); err != nil {
 		return nonce, err
 	}
 	b, err := hex.DecodeString(got.Nonce)
@@ -48,7 +48,7 @@ func (m *mesh) op(req protocol.OpRequest) (protocol.OpReply, error) {
 	}
 	frame := protocol.OpFrame{Tag: protocol.Tag{Type: protocol.TypeOp}, Statement: req.Signed}
 	var got protocol.OK
-	if err := c.call(&frame, &frame.Tag, protocol.TypeOK, &got); err != nil {
+	if err := c.ask(&frame, &frame.Tag, protocol.TypeOK, &got); err != nil {
 		return protocol.OpReply{}, err
 	}
 	return protocol.OpReply{OK: true, Result: got.Result}, nil

@@ -43,6 +43,9 @@ func (r *receiptIn) apply(tx *store.Tx) error {
 
 // done lets the broker forget the receipt.
 func (r *receiptIn) done(w *worker) error {
+	if r.proof != nil {
+		r.m.pings.answer(r.proof)
+	}
 	if r.frame.ReceiptID == "" {
 		return nil
 	}

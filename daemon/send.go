@@ -109,7 +109,7 @@ func (m *mesh) checkRequest(req protocol.SendRequest, d *draft) error {
 	case len(req.Body) > protocol.MaxBody:
 		return protocol.Refuse(protocol.CodePayloadTooLarge, "message of %d bytes, at most %d are possible", len(req.Body), protocol.MaxBody).
 			WithHint("send a file path, or split it")
-	case d.kind == protocol.KindReceipt || d.kind == protocol.KindLog || d.kind == protocol.KindCard:
+	case d.kind == protocol.KindReceipt || d.kind == protocol.KindLog || d.kind == protocol.KindCard || d.kind == protocol.KindPing:
 		return protocol.Refuse(protocol.CodeInvalid, "kind %q is the daemon's own", d.kind)
 	case m.out.depth() >= outboxPerMesh:
 		return protocol.Refuse(protocol.CodeQueueFull, "%d messages wait in the outbox of %s", outboxPerMesh, m.slug()).

@@ -19,6 +19,7 @@ const (
 	KindReceipt  = "receipt"  // what became of messages; direct, without a number
 	KindLog      = "log"      // statements of the mesh; direct, the number may be missing
 	KindCard     = "card"     // what a session tells of itself; to a group, without a number
+	KindPing     = "ping"     // asks the recipient's daemon for a receipt; direct, without a number, kept by nobody
 )
 
 // Header is the signed header of an envelope, JSON on the wire. What is empty or zero is absent there.
@@ -240,11 +241,11 @@ func (h *Header) checkNumber(direct bool) error {
 		return errors.New("seq is too large")
 	case h.Kind == KindCard && direct:
 		return errors.New("a card is not for one key")
-	case (h.Kind == KindReceipt || h.Kind == KindLog) && !direct:
+	case (h.Kind == KindReceipt || h.Kind == KindLog || h.Kind == KindPing) && !direct:
 		return fmt.Errorf("a %s is for one key", h.Kind)
-	case h.Seq != 0 && (!direct || h.Kind == KindReceipt):
+	case h.Seq != 0 && (!direct || h.Kind == KindReceipt || h.Kind == KindPing):
 		return errors.New("seq is for numbered direct messages only")
-	case h.Seq == 0 && direct && h.Kind != KindReceipt && h.Kind != KindLog:
+	case h.Seq == 0 && direct && h.Kind != KindReceipt && h.Kind != KindLog && h.Kind != KindPing:
 		return errors.New("seq is missing")
 	}
 	return nil

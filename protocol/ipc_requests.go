@@ -71,3 +71,35 @@ type LeaveReply struct {
 	Reason    string `json:"reason,omitempty"`    // why it did not
 	OwnerKey  string `json:"owner_key,omitempty"` // path of the owner key file, which stays
 }
+
+// PingRequest is the body of POST /v1/ping.
+type PingRequest struct {
+	Mesh   string `json:"mesh,omitempty"`
+	To     string `json:"to"`                // a member or a session
+	WaitMS int64  `json:"wait_ms,omitempty"` // for the answer; 0: 5 s, at most a minute
+}
+
+// What became of a ping.
+const (
+	PingAnswered = "answered" // the peer's daemon says so, sealed and signed
+	PingOffline  = "offline"  // the broker says that nobody is connected: nothing was sent
+	PingSilent   = "silent"   // sent, and no answer in time
+	PingRefused  = "refused"  // the peer's daemon takes nothing from here
+)
+
+// PingResult answers POST /v1/ping. RTT is the way there and back, both brokers' commits and both seals included.
+type PingResult struct {
+	OK           bool    `json:"ok"` // answered
+	Mesh         string  `json:"mesh"`
+	Name         string  `json:"name"`
+	Session      string  `json:"session,omitempty"`
+	Pubkey       string  `json:"pubkey"`
+	MemberPubkey string  `json:"member_pubkey"`
+	Trust        Trust   `json:"trust"`
+	InPerson     bool    `json:"in_person,omitempty"`
+	State        string  `json:"state"`
+	RTTms        float64 `json:"rtt_ms,omitempty"`        // answered and refused
+	BrokerRTTms  float64 `json:"broker_rtt_ms,omitempty"` // until the broker had the ping on disk
+	LastSeen     string  `json:"last_seen,omitempty"`     // offline: the broker's word
+	Reason       string  `json:"reason,omitempty"`
+}

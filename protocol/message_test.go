@@ -15,7 +15,7 @@ import (
 func (l *letters) opened(t *testing.T, kind, body string) *Message {
 	t.Helper()
 	h := l.header(l.alice, to(l.bob))
-	if h.Kind = kind; kind == KindReceipt {
+	if h.Kind = kind; kind == KindReceipt || kind == KindPing {
 		h.Seq = 0
 	}
 	var p *Push
@@ -40,7 +40,7 @@ func (l *letters) opened(t *testing.T, kind, body string) *Message {
 func TestOnlyTextHasText(t *testing.T) {
 	l := newLetters(t)
 	for kind, want := range map[string]string{
-		KindText: "hello", KindQuestion: "hello", KindReceipt: "", KindLog: "", KindCard: "", "of_tomorrow": "",
+		KindText: "hello", KindQuestion: "hello", KindReceipt: "", KindLog: "", KindCard: "", KindPing: "", "of_tomorrow": "",
 	} {
 		m := l.opened(t, kind, "hello")
 		if text, trust := m.Text(); text != want || trust != TrustVerified || m.Kind() != kind {

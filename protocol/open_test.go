@@ -564,6 +564,7 @@ func TestSealRefuses(t *testing.T) {
 		"no seq":                func(h *Header) { h.Seq = 0 },
 		"seq of 2⁵³":            func(h *Header) { h.Seq = 1 << 53 },
 		"receipt with seq":      func(h *Header) { h.Kind = KindReceipt },
+		"ping with seq":         func(h *Header) { h.Kind = KindPing },
 		"card for one":          func(h *Header) { h.Kind = KindCard },
 		"no priority":           func(h *Header) { h.Prio = "" },
 		"no time":               func(h *Header) { h.TS = 0 },
@@ -601,8 +602,9 @@ func TestSealRefuses(t *testing.T) {
 			t.Errorf("to %q: got %v", nobody, err)
 		}
 	}
-	for _, kind := range []string{KindReceipt, KindLog} {
+	for _, kind := range []string{KindReceipt, KindLog, KindPing} {
 		h := l.header(l.alice, "*")
+		h.Seq = 0
 		h.Kind = kind
 		if _, err := SealGroup(h, nil, l.alice); CodeOf(err) != CodeInvalid {
 			t.Errorf("%s to all: got %v", kind, err)

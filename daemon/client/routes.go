@@ -166,3 +166,9 @@ func values(pairs ...string) url.Values {
 	}
 	return v
 }
+
+// Ping asks the daemon of a peer for a sign of life. It returns when there is one, or after req.WaitMS.
+func (c *Client) Ping(ctx context.Context, req protocol.PingRequest) (res protocol.PingResult, err error) {
+	err = c.post(ctx, "/v1/ping", req, &res)
+	return res, err
+}

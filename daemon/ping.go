@@ -1,0 +1,186 @@
+package daemon
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+const (
+	pingPatience = 5 * time.Second // where the caller names none
+	pingAtMost   = time.Minute
+)
+
+// pings are those on their way, by client id.
+type pings struct {
+	mu      sync.Mutex
+	waiting map[string]pingWait
+}
+
+type pingWait struct {
+	member crypto.PublicKey // who may answer
+	answer chan protocol.ReceiptBody
+}
+
+// expect waits for the answer to the ping of that id; stop ends that.
+func (p *pings) expect(id string, member crypto.PublicKey) (answer <-chan protocol.ReceiptBody, stop func()) {
+	w := pingWait{member: member, answer: make(chan protocol.ReceiptBody, 1)}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting == nil {
+		p.waiting = make(map[string]pingWait)
+	}
+	p.waiting[id] = w
+	return w.answer, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.waiting, id)
+	}
+}
+
+// answer takes a proved receipt. It counts for a ping to the member who signed it, and for no other.
+func (p *pings) answer(proof *protocol.Message) {
+	receipts, err := proof.Receipts()
+	if err != nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, r := range receipts {
+		if w, ok := p.waiting[r.ID]; ok && w.member == proof.Member() {
+			delete(p.waiting, r.ID)
+			w.answer <- r
+		}
+	}
+}
+
+// ping asks the daemon of a peer for a sign of life, which it seals and signs. What only the broker says is told as that.
+// Errors are *protocol.Error.
+func (m *mesh) ping(ctx context.Context, req protocol.PingRequest) (protocol.PingResult, error) {
+	t, err := m.pingTarget(req.To)
+	if err != nil {
+		return protocol.PingResult{}, err
+	}
+	res := protocol.PingResult{
+		Mesh: m.slug(), Name: m.trust.nameOf(t.member), Session: t.session, Pubkey: t.spec, MemberPubkey: t.member.String(),
+		Trust: m.trust.trust(t.member), InPerson: m.trust.metInPerson(t.member),
+	}
+	c, err := m.control.open()
+	if err != nil {
+		return res, err
+	}
+	if t.session != "" && !m.who.live(t.key) {
+		return m.absent(res, t), nil
+	}
+	id := protocol.NewClientID()
+	frame, err := m.pingFrame(id, t.key)
+	if err != nil {
+		return res, err
+	}
+	answer, stop := m.pings.expect(id, t.member)
+	defer stop()
+	start := time.Now()
+	var ack protocol.Ack
+	if err := c.ask(frame, &frame.Tag, protocol.TypeAck, &ack); err != nil {
+		return res, err
+	}
+	took := time.Since(start)
+	switch {
+	case ack.Code == protocol.CodeUnavailable:
+		return m.absent(res, t), nil
+	case !ack.Queued:
+		return res, &protocol.Error{Code: ack.Code, Message: protocol.Neutralize(ack.Error), Retryable: ack.Retryable,
+			After: time.Duration(ack.RetryAfter) * time.Millisecond}
+	}
+	res.BrokerRTTms = millis(took)
+	wait := time.Duration(req.WaitMS) * time.Millisecond
+	if wait <= 0 {
+		wait = pingPatience
+	}
+	late := time.NewTimer(min(wait, pingAtMost))
+	defer late.Stop()
+	select {
+	case r := <-answer:
+		res.RTTms = millis(time.Since(start))
+		res.State, res.OK = protocol.PingAnswered, true
+		if r.State == protocol.StateRefused {
+			res.State, res.OK, res.Reason = protocol.PingRefused, false, protocol.Neutralize(r.Reason)
+		}
+	case <-late.C:
+		res.State, res.Reason = protocol.PingSilent, "the broker has it, and no answer came"
+	case <-c.gone:
+		res.State, res.Reason = protocol.PingSilent, "the connection to the broker ended"
+	case <-ctx.Done():
+		res.State, res.Reason = protocol.PingSilent, "given up"
+	}
+	return res, nil
+}
+
+// pingTarget finds who is meant: somebody else's daemon, one that answers.
+func (m *mesh) pingTarget(to string) (target, error) {
+	t, err := m.resolve(to)
+	switch {
+	case err != nil:
+		return t, err
+	case t.many():
+		return t, protocol.Refuse(protocol.CodeInvalid, "a ping is for one member or session, not for %s", t.name)
+	case t.member == m.self:
+		return t, protocol.Refuse(protocol.CodeInvalid, "%s is yourself", t.name)
+	case m.isOriginal(t.member):
+		return t, protocol.Refuse(protocol.CodeNotSupported, "%s is an original client, which answers no pings", t.name)
+	case m.trust.keyMember(t.key, crypto.PublicKey{}) != (crypto.PublicKey{}):
+		return t, protocol.Refuse(protocol.CodeNotSupported, "%s is an API key: no daemon answers for it", t.name)
+	}
+	return t, nil
+}
+
+// absent is what the broker says of somebody who is not connected.
+func (m *mesh) absent(res protocol.PingResult, t target) protocol.PingResult {
+	res.State, res.Reason = protocol.PingOffline, "the broker says that nobody is connected"
+	_, res.LastSeen = m.who.seen(t.member, t.key)
+	return res
+}
+
+// pingFrame seals a ping of the member's.
+func (m *mesh) pingFrame(id string, to crypto.PublicKey) (*protocol.Send, error) {
+	shared, err := m.ring.shared(m.self, to)
+	if err != nil {
+		return nil, protocol.Refuse(protocol.CodeInvalid, "seal to %s: %v", to.Short(), err)
+	}
+	nonce, ciphertext, err := protocol.SealDirect(&protocol.Header{
+		ID: id, Mesh: m.meshID, From: m.self, Member: m.self, To: to.String(), Prio: protocol.PriorityNow, TS: m.env.now().UnixMilli(),
+		Ep: noEpoch, Log: m.trust.current().Digest(), Kind: protocol.KindPing,
+	}, nil, m.key, &shared)
+	if err != nil {
+		return nil, err
+	}
+	return &protocol.Send{
+		Tag: protocol.Tag{Type: protocol.TypeSend}, ID: id, ClientMessageID: id, TargetSpec: to.String(), Priority: protocol.PriorityNow,
+		Nonce: base64Text(nonce), Ciphertext: base64Text(ciphertext), Kind: protocol.KindPing,
+	}, nil
+}
+
+// millis is d in milliseconds, to the hundredth.
+func millis(d time.Duration) float64 {
+	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
+}
+
+func (d *Daemon) handlePing(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.PingRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.route(protocol.SendRequest{Mesh: req.Mesh, To: req.To})
+	if err != nil {
+		return err
+	}
+	res, err := m.ping(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	return reply(w, res)
+}
