@@ -3,6 +3,8 @@ package cli
 import (
 	"bufio"
 	"crypto/tls"
+	"crypto/x509"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -14,6 +16,7 @@ import (
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
+	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 
 	"github.com/claudemesh/claudemesh/broker"
@@ -147,6 +150,9 @@ func parseNetwork(text string) (netip.Prefix, error) {
 func (s *settings) tls(dir string) (security *tls.Config, plain http.Handler, err error) {
 	host := s.str("acme-host")
 	if host == "" {
+		if s.str("acme-directory") != "" || s.str("acme-ca") != "" {
+			return nil, nil, protocol.Refuse(protocol.CodeInvalid, "--acme-directory and --acme-ca belong to --acme-host")
+		}
 		security, err = tlsFromFiles(s.str("tls-cert"), s.str("tls-key"))
 		return security, nil, err
 	}
@@ -156,13 +162,44 @@ func (s *settings) tls(dir string) (security *tls.Config, plain http.Handler, er
 	if net.ParseIP(host) != nil || !strings.Contains(host, ".") {
 		return nil, nil, protocol.Refuse(protocol.CodeInvalid, "--acme-host takes the public name of this machine, not %q", host)
 	}
+	client, err := acmeClient(s.str("acme-directory"), s.str("acme-ca"))
+	if err != nil {
+		return nil, nil, err
+	}
 	m := &autocert.Manager{
-		Prompt: autocert.AcceptTOS, HostPolicy: autocert.HostWhitelist(host), Cache: autocert.DirCache(filepath.Join(dir, "acme")),
+		Prompt: autocert.AcceptTOS, HostPolicy: autocert.HostWhitelist(host), Cache: autocert.DirCache(filepath.Join(dir, "acme")), Client: client,
 	}
 	security = m.TLSConfig()
 	security.MinVersion = tls.VersionTLS12
 	security.NextProtos = []string{"http/1.1", "acme-tls/1"} // a WebSocket begins as HTTP/1.1
 	return security, m.HTTPHandler(nil), nil
+}
+
+// acmeClient talks to another authority than Let's Encrypt, or to one whose own certificate only the roots in file prove. It is
+// nil where neither is asked for.
+func acmeClient(directory, file string) (*acme.Client, error) {
+	if directory == "" && file == "" {
+		return nil, nil
+	}
+	c := &acme.Client{DirectoryURL: directory}
+	if directory != "" && !strings.HasPrefix(directory, "https://") {
+		return nil, protocol.Refuse(protocol.CodeInvalid, "--acme-directory takes the https URL of an ACME directory, not %q", directory)
+	}
+	if file == "" {
+		return c, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the roots of the ACME authority: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, protocol.Refuse(protocol.CodeInvalid, "--acme-ca: no certificate in %s", file)
+	}
+	c.HTTPClient = &http.Client{
+		Timeout: time.Minute, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}},
+	}
+	return c, nil
 }
 
 // servePlain answers on port 80 for the ACME authority, if it may. A broker that cannot have the port does without.
@@ -203,6 +240,8 @@ func brokerFlags() []urfave.Flag {
 		&urfave.StringFlag{Name: "tls-cert", Usage: "serve TLS with the certificate chain in `FILE`"},
 		&urfave.StringFlag{Name: "tls-key", Usage: "and its private key in `FILE`"},
 		&urfave.StringFlag{Name: "acme-host", Usage: "serve TLS with a certificate from Let's Encrypt for `HOST`"},
+		&urfave.StringFlag{Name: "acme-directory", Usage: "or from the ACME authority with this directory `URL`"},
+		&urfave.StringFlag{Name: "acme-ca", Usage: "which the root certificates in `FILE` prove"},
 		&urfave.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDRESS`, such as 127.0.0.1:7901"},
 		&urfave.StringFlag{Name: "limit", Usage: "other limits than the usual: `NAME=VALUE`, several separated by commas"},
 		&urfave.StringFlag{Name: "config", Usage: "read what is not given here from `FILE`: lines of name = value"},

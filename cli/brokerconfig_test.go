@@ -77,9 +77,12 @@ func TestSettingsRefuse(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	file := filepath.Join(dir, "shape") // of no certificate
 	for _, args := range [][]string{
 		{"--config", filepath.Join(dir, "nosuch")}, {"--limit", "nosuch=1"}, {"--limit", "burst=0"}, {"--trusted-proxy", "relay.example"},
 		{"--acme-host", "192.0.2.1"}, {"--acme-host", "localhost"}, {"--acme-host", "relay.example", "--tls-cert", "x"}, {"--tls-cert", "x"},
+		{"--acme-directory", "https://ca.example/dir"}, {"--acme-ca", file}, {"--acme-host", "relay.example", "--acme-ca", file},
+		{"--acme-host", "relay.example", "--acme-directory", "http://ca.example/dir"}, {"--acme-host", "relay.example", "--acme-ca", filepath.Join(dir, "nosuch")},
 	} {
 		if _, _, err := configure(t, args...); err == nil {
 			t.Errorf("%v was taken", args)

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -58,7 +59,12 @@ type process struct {
 
 func spawn(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	p := &process{t: t, cmd: exec.Command(bin, args...), log: &buffer{}, done: make(chan struct{})}
+	return spawnCommand(t, env, exec.Command(bin, args...))
+}
+
+func spawnCommand(t *testing.T, env []string, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{t: t, cmd: cmd, log: &buffer{}, done: make(chan struct{})}
 	p.cmd.Env = env
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
@@ -132,7 +138,14 @@ type home struct {
 	name string
 	dir  string
 	env  []string
+	// under is what runs the executable: a command that changes its surroundings and executes what follows; nil is nothing.
+	under []string
 	*process
+}
+
+func (h *home) command(args ...string) *exec.Cmd {
+	line := append(append(slices.Clone(h.under), bin), args...)
+	return exec.Command(line[0], line[1:]...)
 }
 
 func newHome(t *testing.T, name string) *home {
@@ -147,7 +160,7 @@ func newHome(t *testing.T, name string) *home {
 func (h *home) startDaemon() {
 	h.t.Helper()
 	h.try("daemon", "down")
-	h.process = spawn(h.t, h.env, "daemon")
+	h.process = spawnCommand(h.t, h.env, h.command("daemon"))
 	eventually(h.t, h.name+"'s daemon answers", func() bool {
 		var st struct{ PID int }
 		r := h.try("daemon", "status", "--json")
@@ -166,7 +179,7 @@ func (h *home) try(args ...string) result { return h.tryIn("", args...) }
 
 func (h *home) tryIn(stdin string, args ...string) result {
 	h.t.Helper()
-	cmd := exec.Command(bin, args...)
+	cmd := h.command(args...)
 	cmd.Env = h.env
 	cmd.Stdin = strings.NewReader(stdin)
 	var out, errs bytes.Buffer
