@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
 )
 
 // Config of a broker. Only Dir must be set.
@@ -34,6 +35,8 @@ type Config struct {
 
 	// Version is told by /health.
 	Version string
+
+	disk store.FS // that the journal lies on; nil is the operating system's
 }
 
 func (c Config) withDefaults() Config {

@@ -101,6 +101,10 @@ func (s *Server) handleReady(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]any{"ok": true})
 }
 
+// Ready writes to the disk and returns nil when that went well, as /health/ready does. Errors: store.ErrFull among what else a
+// disk says.
+func (s *Server) Ready(ctx context.Context) error { return s.probe(ctx) }
+
 // readiness is the last answer of probe.
 type readiness struct {
 	mu  sync.Mutex // held while probing: those who ask meanwhile get the same answer

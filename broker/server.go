@@ -104,7 +104,7 @@ func (s *Server) open() error {
 	if err := s.loadMeshes(); err != nil {
 		return err
 	}
-	s.queue, err = queue.Open(s.db, filepath.Join(s.cfg.Dir, "journal"), queue.Options{Now: s.cfg.Now, Logger: s.log})
+	s.queue, err = queue.Open(s.db, filepath.Join(s.cfg.Dir, "journal"), queue.Options{FS: s.cfg.disk, Now: s.cfg.Now, Logger: s.log})
 	if err != nil {
 		return err
 	}

@@ -80,7 +80,26 @@ func runBroker(ctx context.Context, c *call) error {
 		c.say("    metrics      http://%s/metrics", metrics)
 	}
 	c.tellManager(service.Ready, "STATUS=listens on "+ln.Addr().String())
-	return serveBroker(ctx, srv, ln)
+	defer watchBroker(srv)()
+	return serveBroker(ctx, srv, ln, func() { c.tellManager(service.Stopping, "STATUS=drains") })
+}
+
+// watchBroker has systemd's watchdog restart a broker whose disk does not answer, or refused a sync: then only a fresh start
+// writes again. A full disk is for its owner; a restart would only scatter the connections.
+func watchBroker(srv *broker.Server) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		service.Watch(ctx, func(ctx context.Context) bool {
+			err := srv.Ready(ctx)
+			return err == nil || errors.Is(err, store.ErrFull)
+		})
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // openBroker opens a broker; what is wrong with its directory gets a code.
@@ -97,14 +116,15 @@ func openBroker(cfg broker.Config) (*broker.Server, error) {
 	return srv, err
 }
 
-// serveBroker serves until ctx ends, then drains.
-func serveBroker(ctx context.Context, srv *broker.Server, ln net.Listener) error {
+// serveBroker serves until ctx ends, then says so and drains.
+func serveBroker(ctx context.Context, srv *broker.Server, ln net.Listener, drains func()) error {
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(ln) }() // ends with Close
 	select {
 	case err := <-done:
 		return closeBroker(srv, err)
 	case <-ctx.Done():
+		drains()
 		return closeBroker(srv, nil)
 	}
 }

@@ -56,6 +56,11 @@ func (c *call) serveDaemon(ctx context.Context, home config.Home, exe string) er
 			return err == nil
 		})
 	})
+	helpers.Go(func() {
+		if <-life.Done(); ctx.Err() != nil { // and not to become the executable that replaced ours
+			c.tellManager(service.Stopping)
+		}
+	})
 	b := thisBuild()
 	err := daemon.Run(life, daemon.Config{Home: home, Version: b.Version, Build: buildID(), LocalBroker: localBroker(b.Version),
 		Ready: func() { c.tellManager(service.Ready, "STATUS=answers on "+home.SocketFile()) }})
@@ -83,6 +88,6 @@ func localBroker(version string) func(ctx context.Context, listen, dir string) e
 		if err != nil {
 			return closeBroker(srv, fmt.Errorf("listen: %w", err))
 		}
-		return serveBroker(ctx, srv, ln)
+		return serveBroker(ctx, srv, ln, func() {})
 	}
 }

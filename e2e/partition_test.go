@@ -19,7 +19,8 @@ type cable struct {
 	near, peer string
 }
 
-func newCable(t *testing.T) *cable {
+// newNamespace makes a network namespace and thinks up a cable to it.
+func newNamespace(t *testing.T) *cable {
 	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root: network namespaces")
@@ -31,13 +32,25 @@ func newCable(t *testing.T) *cable {
 		t.Skipf("no network namespaces here: %s", out)
 	}
 	t.Cleanup(func() { exec.Command("ip", "netns", "del", c.ns).Run() })
+	return c
+}
+
+func newCable(t *testing.T) *cable {
+	t.Helper()
+	c := newNamespace(t)
 	c.ip("link", "add", c.end, "type", "veth", "peer", "name", "eth0", "netns", c.ns)
+	c.plug("eth0")
+	return c
+}
+
+// plug gives both ends their addresses; far is the name of the device at the far end.
+func (c *cable) plug(far string) {
+	c.t.Helper()
 	c.ip("addr", "add", c.near+"/24", "dev", c.end)
 	c.ip("link", "set", c.end, "up")
-	c.ip("-n", c.ns, "addr", "add", c.peer+"/24", "dev", "eth0")
-	c.ip("-n", c.ns, "link", "set", "eth0", "up")
+	c.ip("-n", c.ns, "addr", "add", c.peer+"/24", "dev", far)
+	c.ip("-n", c.ns, "link", "set", far, "up")
 	c.ip("-n", c.ns, "link", "set", "lo", "up")
-	return c
 }
 
 func (c *cable) ip(args ...string) {
@@ -60,13 +73,7 @@ func (c *cable) pull(d time.Duration, meanwhile func(since func() time.Duration)
 // startDaemon starts h's daemon at the far end. The command line reaches it over its Unix socket as ever.
 func (c *cable) startDaemon(h *home) {
 	c.t.Helper()
-	p := &process{t: c.t, cmd: exec.Command("ip", "netns", "exec", c.ns, bin, "daemon"), log: &buffer{}, done: make(chan struct{})}
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = h.env, p.log, p.log
-	if err := p.cmd.Start(); err != nil {
-		c.t.Fatal(err)
-	}
-	go func() { p.cmd.Wait(); close(p.done) }()
-	c.t.Cleanup(p.kill)
+	p := spawnCommand(c.t, h.env, exec.Command("ip", "netns", "exec", c.ns, bin, "daemon"))
 	h.process = p
 	c.t.Cleanup(func() {
 		if c.t.Failed() {
@@ -76,16 +83,16 @@ func (c *cable) startDaemon(h *home) {
 	eventually(c.t, h.name+"'s daemon answers", func() bool { return h.try("daemon", "status").code == 0 })
 }
 
-// Bob's machine is cut off for 60 s, and with E2E_LONG=1 then for 120 s and for 190 s. What is sent to him meanwhile is kept and arrives
-// once, in order; the short cut is invisible to others, in the long ones he is gone when the lease is over, and comes back.
-func TestPartition(t *testing.T) {
-	c := newCable(t)
-	b := newBroker(t)
+// mesh has a broker and alice at this end and bob at the far one.
+func (c *cable) mesh() (b *broker, alice, bob *home) {
+	c.t.Helper()
+	t := c.t
+	b = newBroker(t)
 	b.kill()
 	_, port, _ := strings.Cut(b.addr, ":")
 	b.addr = c.near + ":" + port
 	b.start()
-	alice, bob := newHome(t, "alice"), newHome(t, "bob")
+	alice, bob = newHome(t, "alice"), newHome(t, "bob")
 	alice.env = append(alice.env, "CLAUDEMESH_ADMIN_TOKEN="+strings.TrimSpace(read(t, filepath.Join(b.data(), "admin-token"))))
 	alice.must("create", "acme", "--broker", "ws://"+b.addr+"/ws", "--name", "alice", "--insecure")
 	alice.startDaemon()
@@ -97,6 +104,14 @@ func TestPartition(t *testing.T) {
 	}
 	c.startDaemon(bob) // before he joins: the verb would start one on this side
 	bob.must("join", link, "--name", "bob", "--insecure")
+	return b, alice, bob
+}
+
+// Bob's machine is cut off for 60 s, and with E2E_LONG=1 then for 120 s and for 190 s. What is sent to him meanwhile is kept and arrives
+// once, in order; the short cut is invisible to others, in the long ones he is gone when the lease is over, and comes back.
+func TestPartition(t *testing.T) {
+	c := newCable(t)
+	_, alice, bob := c.mesh()
 	peer := func() string { return alice.must("peers") }
 	eventually(t, "alice sees bob", func() bool { return strings.Contains(peer(), "bob") })
 

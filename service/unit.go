@@ -47,7 +47,8 @@ WantedBy=default.target
 `
 
 // The broker's unit gives it a user of its own, one directory, the network and nothing else. Only a port below 1024 needs
-// a capability, and that one does not work from a user namespace.
+// a capability, and that one does not work from a user namespace. The watchdog ends a broker whose disk did not answer for a
+// minute.
 const brokerUnit = `# @MARK@, and replaces it. Your own settings belong into
 # claudemesh-broker.service.d/*.conf beside it.
 [Unit]
@@ -69,6 +70,7 @@ RestartSec=2
 RestartPreventExitStatus=3 6
 TimeoutStartSec=60
 TimeoutStopSec=30
+WatchdogSec=60
 LimitNOFILE=65536
 UMask=0077
 @CAPABILITIES@
