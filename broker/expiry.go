@@ -191,5 +191,6 @@ func (s *Server) watchQueue() {
 	m.gauge("flush_lag_seconds", "Age of the oldest commit that is only in the journal.", stat(func(q queue.Stats) float64 { return q.FlushLag.Seconds() }))
 	m.count("commits_total", "Commits of the journal.", stat(func(q queue.Stats) float64 { return float64(q.Commits) }))
 	m.count("committed_total", "Messages and receipts in them.", stat(func(q queue.Stats) float64 { return float64(q.Accepted) }))
+	m.gauge("event_streams", "Open event streams of API keys.", func() float64 { return float64(s.streams.open()) })
 	m.gauge("meshes", "Meshes that this broker carries.", func() float64 { return float64(len(s.allMeshes())) })
 }

@@ -26,6 +26,8 @@ const (
 	defaultDrain          = 2 * time.Second           // over which a drain spreads the closes, so that not all return at once
 	defaultDedupe         = 4096                      // client ids a member: a sender has at most 1,024 unacknowledged
 	defaultListBytes      = protocol.MaxFrame * 3 / 4 // well below the frame limit, with room for what we estimate badly
+	defaultStreamsPerKey  = 4                         // a program that reconnects before its old stream is known to be dead
+	defaultStreams        = 1024                      // each holds a connection and a goroutine
 	defaultHTTPPerAddress = 30                        // joins and creations a minute from one address: each costs four signature checks
 )
 
@@ -52,6 +54,8 @@ type Limits struct {
 	HTTPPerAddress  int           // joins and creations a minute
 	HTTPBody        int64         // bytes of a request body
 	JoinWait        time.Duration // longest hold of an answer to /join
+	StreamsPerKey   int           // event streams of one API key
+	Streams         int           // and of all
 	EnrolSlack      int           // enrolments kept per link beyond its uses
 	MaxSessions     int           // session keys kept per member; the oldest gives way
 
@@ -87,6 +91,8 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.ConnsPerAddress, defaultConnsAddress)
 	orDefault(&l.ConnsPerMesh, defaultConnsMesh)
 	orDefault(&l.HTTPPerAddress, defaultHTTPPerAddress)
+	orDefault(&l.StreamsPerKey, defaultStreamsPerKey)
+	orDefault(&l.Streams, defaultStreams)
 	orDefault(&l.HTTPBody, defaultHTTPBody)
 	orDefault(&l.JoinWait, defaultJoinWait)
 	orDefault(&l.EnrolSlack, defaultEnrolSlack)

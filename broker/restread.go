@@ -286,6 +286,11 @@ func (c *restCall) events() (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	leave, err := c.m.srv.streams.enter(c.k, &c.m.srv.limits)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	wake := make(chan struct{}, 1)
 	for _, to := range r.to {
 		defer c.m.srv.queue.Subscribe(to, func() {

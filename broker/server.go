@@ -58,6 +58,7 @@ type Server struct {
 	running     sync.WaitGroup // connections and the sweeper
 	stop        context.CancelFunc
 	stopping    <-chan struct{} // closed by stop
+	streams     streams
 	closeOnce   sync.Once
 	closeErr    error
 

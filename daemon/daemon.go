@@ -54,6 +54,8 @@ type Daemon struct {
 	start   time.Time
 	reloads sync.Mutex      // held by reload, so that two do not start one mesh
 	enters  sync.Mutex      // held by register
+	streams streams         // of events, all
+	onPort  streams         // those that came by the REST port
 	life    context.Context // ends when the daemon stops; meshes live in it
 	stop    context.CancelCauseFunc
 
@@ -110,6 +112,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	}
 	d := &Daemon{
 		cfg: cfg, home: cfg.Home, log: log, start: cfg.Now(), life: ctx, stop: stop,
+		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
 		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*localSession), replaced: make(map[string]registry.Process),
 	}
 	d.mail = newMailbox(db, cfg.Now)

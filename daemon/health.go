@@ -14,6 +14,7 @@ func (d *Daemon) health() protocol.Health {
 		OK: true, PID: os.Getpid(), Version: d.cfg.Version, Build: d.cfg.Build,
 		Uptime: d.cfg.Now().Sub(d.start).Seconds(), Meshes: make(map[string]protocol.MeshHealth),
 	}
+	h.Streams = d.streams.open()
 	d.mu.Lock()
 	h.Sessions = len(d.sessions)
 	if d.broken != nil {

@@ -28,6 +28,11 @@ func (d *Daemon) handleEvents(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
+	leave, err := d.streams.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	wake, cancel := d.hub.subscribe()
 	defer cancel()
 	cursor, lost, err := d.startOf(r.Header.Get("Last-Event-ID"))
@@ -38,7 +43,8 @@ func (d *Daemon) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	conn := http.NewResponseController(w)
 	defer context.AfterFunc(r.Context(), func() { conn.SetWriteDeadline(time.Now()) })() // a reader that does not read holds up no stop
-	s := &eventStream{w: w, flush: conn.Flush}
+	s := &eventStream{w: w, conn: conn}
+	s.extend()
 	s.event(protocol.Event{Seq: cursor, Type: eventReady, At: d.cfg.Now().UTC(), Notice: lost})
 	s.follow(r.Context(), d.hub, a, cursor, wake)
 	return nil
@@ -64,9 +70,18 @@ func (d *Daemon) startOf(lastID string) (cursor uint64, lost string, err error) 
 
 // eventStream writes server-sent events (WHATWG HTML, 9.2). The first error ends it: the reader is gone.
 type eventStream struct {
-	w     io.Writer
-	flush func() error
-	err   error
+	w    io.Writer
+	conn *http.ResponseController
+	err  error
+}
+
+// readerPatience is how long a reader may leave what was written: then his place is for another, and he comes back for the rest.
+const readerPatience = 30 * time.Second
+
+func (s *eventStream) extend() {
+	if s.err == nil {
+		s.err = s.conn.SetWriteDeadline(time.Now().Add(readerPatience))
+	}
 }
 
 func (s *eventStream) event(e protocol.Event) {
@@ -81,7 +96,7 @@ func (s *eventStream) event(e protocol.Event) {
 
 func (s *eventStream) flushAll() {
 	if s.err == nil {
-		s.err = s.flush()
+		s.err = s.conn.Flush()
 	}
 }
 
@@ -89,7 +104,8 @@ func (s *eventStream) flushAll() {
 func (s *eventStream) follow(ctx context.Context, h *hub, a audience, cursor uint64, wake <-chan struct{}) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
-	for s.err == nil {
+	for s.err == nil && ctx.Err() == nil {
+		s.extend()
 		events, next, err := h.read(cursor, a)
 		if err != nil {
 			h.log.Error("read events", "reason", err)

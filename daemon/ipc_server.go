@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
@@ -148,6 +150,9 @@ func (d *Daemon) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if !ok {
 		d.log.Error("request", "route", r.Pattern, "reason", err)
 		e = protocol.Refuse(protocol.CodeInternal, "the daemon could not do this").WithHint("claudemesh daemon logs says why")
+	}
+	if e.After > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.After.Seconds()))))
 	}
 	writeJSON(w, statusOf(e.Code), protocol.ErrorReply{Error: protocol.ErrorBody{
 		Code: e.Code, Message: e.Message, Hint: e.Hint, Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(), Names: e.Names,

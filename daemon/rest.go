@@ -16,7 +16,10 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-const restRetry = 5 * time.Second // between tries to listen
+const (
+	restRetry  = 5 * time.Second // between tries to listen
+	restEvents = "GET /api/v1/events"
+)
 
 // restTable lists the routes of the REST interface, which are on the socket too.
 func (d *Daemon) restTable() map[string]route {
@@ -28,8 +31,18 @@ func (d *Daemon) restTable() map[string]route {
 		"GET /api/v1/messages/{id}":        d.restMessage,
 		"GET /api/v1/messages/{id}/status": d.handleMessage,
 		"POST /api/v1/messages/read":       d.handleRead,
-		"GET /api/v1/events":               d.handleEvents,
+		restEvents:                         d.handleEvents,
 	}
+}
+
+// handlePortEvents is handleEvents for the port: there are fewer places.
+func (d *Daemon) handlePortEvents(w http.ResponseWriter, r *http.Request) error {
+	leave, err := d.onPort.enter()
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return d.handleEvents(w, r)
 }
 
 func (d *Daemon) restPeers(w http.ResponseWriter, r *http.Request) error {
@@ -177,7 +190,9 @@ func (d *Daemon) restRoutes(addr, token string) http.Handler {
 			}
 		})
 	}
-	for pattern, handle := range d.restTable() {
+	table := d.restTable()
+	table[restEvents] = d.handlePortEvents
+	for pattern, handle := range table {
 		mux.Handle(pattern, handler(handle))
 	}
 	mux.Handle("/", handler(func(_ http.ResponseWriter, r *http.Request) error {
