@@ -24,12 +24,13 @@ func apikeyVerb() *verb {
 			{name: "create", usage: "make a key; its secret is shown once", args: "<label>", min: 1, max: 1,
 				flags: []urfave.Flag{
 					&urfave.StringFlag{Name: "cap", Usage: "what it may do: `CAPS` of read and send, with commas", Value: "read,send"},
-					&urfave.StringSliceFlag{Name: "topic", Usage: "it may write to the topic `T` only (repeat for more)"},
+					&urfave.StringSliceFlag{Name: "topic", Usage: "what it writes must be under the topic `T` (repeat for more)"},
 					&urfave.StringFlag{Name: "expires", Usage: "its `TIME` of life, such as 30d; without it, until it is revoked"},
 					meshFlag(), jsonFlag(),
 				},
 				about: `The secret has two halves, cm_<bearer>.<seed>. A program sends the bearer with each request and seals with the seed, which never
-leaves it: a request that carries both is refused and ends the key. Scripts on this machine need no key: see claudemesh daemon rest.`,
+leaves it: a request that carries both is refused and ends the key. With --topic its messages must name one of those topics, or
+their recipients refuse them; they still go to single members. Scripts on this machine need no key: see claudemesh daemon rest.`,
 				examples: []string{"claudemesh apikey create ci --cap send --expires 30d"}, run: runAPIKeyCreate},
 			{name: "list", usage: "list your keys, as an admin those of the mesh", flags: []urfave.Flag{meshFlag(), jsonFlag()},
 				examples: []string{"claudemesh apikey list --json"}, run: runAPIKeyList},
@@ -113,10 +114,19 @@ func runAPIKeyList(ctx context.Context, c *call) error {
 	}
 	var rows [][]string
 	for _, k := range all {
-		rows = append(rows, []string{shortID(k.ID), clean(k.Label), clean(k.Member), k.Mesh, clean(k.Prefix) + "…", strings.Join(k.Capabilities, ","), used(k), keyState(k)})
+		rows = append(rows, []string{shortID(k.ID), clean(k.Label), clean(k.Member), k.Mesh, clean(k.Prefix) + "…", may(k), used(k), keyState(k)})
 	}
 	c.table([]string{"ID", "LABEL", "OF", "MESH", "SECRET", "MAY", "USED", "STATE"}, rows)
 	return nil
+}
+
+// may is what a key may do, and under which topics.
+func may(k protocol.APIKeyInfo) string {
+	text := strings.Join(k.Capabilities, ",")
+	for _, t := range k.Topics {
+		text += " #" + clean(t)
+	}
+	return text
 }
 
 func used(k protocol.APIKeyInfo) string {

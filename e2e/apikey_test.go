@@ -87,6 +87,30 @@ func TestAPIKeyProgram(t *testing.T) {
 		t.Errorf("to nobody: %v %s", err, out)
 	}
 
+	// A key for one topic writes under it and under no other.
+	var scoped madeKey
+	alice.json(&scoped, "apikey", "create", "deploys", "--cap", "send", "--topic", "deploys")
+	scopedEnv := append(environ(tempDir(t)), "CLAUDEMESH_BROKER_URL="+wire.url(), "CLAUDEMESH_API_KEY="+scoped.Secret)
+	for _, args := range [][]string{{"send", "bob", "v7 is out"}, {"send", "-topic", "deploys", "bob", "v7 is back"}} {
+		if out, err := runProgram(t, scopedEnv, program, args...); err != nil {
+			t.Errorf("%v: %v\n%s", args, err, out)
+		}
+	}
+	if out, err := runProgram(t, scopedEnv, program, "send", "-topic", "salaries", "bob", "psst"); err == nil || !strings.Contains(out, "deploys only") {
+		t.Errorf("another topic: %v %s", err, out)
+	}
+	eventually(t, "bob hears of both", func() bool {
+		var rows []struct{ Body, Topic string }
+		bob.json(&rows, "inbox")
+		n := 0
+		for _, r := range rows {
+			if strings.HasPrefix(r.Body, "v7") && r.Topic == "deploys" {
+				n++
+			}
+		}
+		return n == 2
+	})
+
 	bearer, seed, _ := strings.Cut(key.Secret, ".")
 	places := map[string]string{"wire": wire.seen.String(), "broker's output": b.log.String()}
 	filepath.WalkDir(b.dir, func(path string, d fs.DirEntry, err error) error {

@@ -11,6 +11,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
@@ -24,6 +26,7 @@ type client struct {
 	mesh   protocol.MeshID
 	member crypto.PublicKey // whose key it is
 	att    string           // the statement that says so, for the header of each message
+	topics []string         // what we write must be under one of them; empty: or under none
 	view   *protocol.View
 	epoch  string // numbers of messages begin anew with each run
 	seq    map[crypto.PublicKey]uint64
@@ -51,7 +54,7 @@ func open(ctx context.Context, broker string, secret *protocol.APISecret) (*clie
 	if !ok || own.Key != secret.Key.Public() {
 		return nil, errors.New("the broker took us for another key")
 	}
-	c.mesh, c.member, c.att = st.Mesh(), own.Member, st.Text()
+	c.mesh, c.member, c.att, c.topics = st.Mesh(), own.Member, st.Text(), own.Topics
 	return c, c.learn(ctx)
 }
 
@@ -85,16 +88,23 @@ func (c *client) learn(ctx context.Context) error {
 	return nil
 }
 
-// send seals a message to the one member of that name, and returns its id when it is on the broker's disk.
-func (c *client) send(ctx context.Context, name, text string) (string, error) {
+// send seals a message to the one member of that name, and returns its id when it is on the broker's disk. Its recipient would
+// take none under a topic that is not the key's.
+func (c *client) send(ctx context.Context, name, topic, text string) (string, error) {
 	to, err := c.find(name)
 	if err != nil {
 		return "", err
 	}
+	if topic == "" && len(c.topics) == 1 {
+		topic = c.topics[0]
+	}
+	if len(c.topics) > 0 && !slices.Contains(c.topics, topic) {
+		return "", fmt.Errorf("this key writes under the topics %s only", strings.Join(c.topics, ", "))
+	}
 	c.seq[to]++
 	h := &protocol.Header{
 		ID: protocol.NewClientID(), Mesh: c.mesh, From: c.secret.Key.Public(), Member: c.member, To: to.String(), Prio: protocol.PriorityNext,
-		TS: time.Now().UnixMilli(), Ep: c.epoch, Seq: c.seq[to], Log: c.view.Digest(), Att: c.att,
+		TS: time.Now().UnixMilli(), Ep: c.epoch, Seq: c.seq[to], Log: c.view.Digest(), Att: c.att, Topic: topic,
 	}
 	shared, err := c.secret.Key.Shared(to)
 	if err != nil {

@@ -27,7 +27,7 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: apikey send <name> <text…> | apikey read")
+var errUsage = errors.New("usage: apikey send [-topic <topic>] <name> <text…> | apikey read")
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	secret, err := readSecret()
@@ -38,9 +38,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	topic := ""
+	if len(args) > 2 && args[0] == "send" && args[1] == "-topic" {
+		topic, args = args[2], append(args[:1:1], args[3:]...)
+	}
 	switch {
 	case len(args) >= 3 && args[0] == "send":
-		id, err := c.send(ctx, args[1], strings.Join(args[2:], " "))
+		id, err := c.send(ctx, args[1], topic, strings.Join(args[2:], " "))
 		if err == nil {
 			fmt.Fprintln(out, "queued", id)
 		}
