@@ -54,16 +54,20 @@ func (a *arrival) open() error {
 	if bare, err := a.openBare(); bare || err != nil {
 		return err
 	}
-	var err error
-	a.msg, err = a.m.opener().Open(a.push.Incoming())
+	msg, err := a.m.opener().Open(a.push.Incoming())
 	switch {
 	case err == nil:
-		a.blocked = !a.m.grants.allows(a.msg.From(), a.msg.Member(), a.msg.Group())
+		a.take(msg)
 	case errors.As(err, &a.alarm), errors.As(err, &a.expired), errors.As(err, &a.held):
 	default:
 		return fmt.Errorf("open a message: %w", err)
 	}
 	return a.provedEnvelope()
+}
+
+// take notes an opened message, and whether the user wants to hear of its sender.
+func (a *arrival) take(msg *protocol.Message) {
+	a.msg, a.blocked = msg, !a.m.grants.allows(msg.From(), msg.Member(), msg.Group())
 }
 
 // apply stores the arrival: checks 9 and 10.

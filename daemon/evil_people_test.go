@@ -59,6 +59,8 @@ func TestEvilCallsHimselfBob(t *testing.T) {
 		if got := w.cathy.m.trust.nameOf(second.Public()); got != "bob~"+second.Public().String()[:4] {
 			t.Errorf("the second bob is called %s", got)
 		}
+		w.cathy.session("bob") // a member who calls her session so
+		pass(time.Second)
 		target, err := w.alice.m.resolve("bob")
 		if err != nil || target.key != w.bob.m.self {
 			t.Errorf("bob is %v, %v", target, err)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,6 +155,54 @@ func TestEvilThiefAndRecovery(t *testing.T) {
 	}
 }
 
+// The owner key is in two hands: a thief and the owner each hand the mesh over. Everybody stays with what he heard first, and is
+// told; the recovery key settles it for all.
+func TestEvilTwoHandovers(t *testing.T) {
+	recovery := crypto.GenerateKey()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorldWith(t, recovery.Public())
+		defer w.close()
+		w.bob, w.cathy = w.admitted("bob"), w.admitted("cathy")
+		e := w.bob.corrupt()
+		for _, n := range w.nodes {
+			n.start()
+			synctest.Wait()
+		}
+		var keep []protocol.ID
+		for _, s := range w.alice.m.trust.current().Signed(w.owner.Public()) {
+			keep = append(keep, s.ID)
+		}
+		handover := func(by *crypto.PrivateKey) *protocol.Statement {
+			return w.sign(&protocol.OwnerChange{
+				Mesh: w.charter.Mesh(), By: by.Public(), N: 1, New: crypto.GenerateKey().Public(), Recovery: recovery.Public(), Keep: keep,
+			}, by)
+		}
+		theft, mine, back := handover(w.owner), handover(w.owner), handover(recovery)
+		owner := func(s *protocol.Statement) crypto.PublicKey { return s.Body.(*protocol.OwnerChange).New }
+		e.tell(theft)
+		e.tell(mine)
+		w.cathy.learn(mine)
+		w.cathy.learn(theft)
+		for n, first := range map[*node]*protocol.Statement{w.bob: theft, w.cathy: mine} {
+			if v := n.m.trust.current(); v.Owner() != owner(first) || !v.Fork() {
+				t.Errorf("%s went over to another owner, fork %v", n.name, v.Fork())
+			}
+			if !slices.ContainsFunc(n.events.of(eventNotice), func(ev protocol.Event) bool { return strings.Contains(ev.Notice, "alarm in acme") }) {
+				t.Errorf("%s was not told: %+v", n.name, n.events.of(eventNotice))
+			}
+		}
+		w.publish(back)
+		pass(time.Minute)
+		for _, n := range w.nodes {
+			if v := n.m.trust.current(); v.Owner() != owner(back) || v.Fork() || v.Digest() != w.alice.m.trust.current().Digest() {
+				t.Errorf("%s: owner %s, fork %v", n.name, v.Owner().Short(), v.Fork())
+			}
+		}
+		w.alice.send("bob", "it is settled")
+		w.bob.want("alice: it is settled")
+	})
+}
+
 // Bob kept an old link. After his removal the one of several uses is closed, his own enrolment is worth nothing, and the
 // broker cannot make him a member.
 func TestEvilBannedWithOldLink(t *testing.T) {
@@ -199,7 +248,44 @@ func TestEvilBannedWithOldLink(t *testing.T) {
 	})
 }
 
-// A link that expired, used with an earlier date: the reader's clock counts. And used once too often.
+// A link of one use is used again, with a date of before its first use. Alice is told, and nobody believes whoever it was.
+func TestEvilLinkUsedTooOften(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		info := w.alice.link(1)
+		link, err := protocol.ParseLink(info.Link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dave := w.joined("dave", info.Link)
+		dave.start()
+		pass(time.Minute)
+		eve := crypto.GenerateKey()
+		enrol := w.sign(&protocol.Enrol{
+			Mesh: w.charter.Mesh(), Link: link.Key.Public(), Member: eve.Public(), Name: "eve", At: time.Now().Add(-time.Hour).Unix(),
+		}, link.Key, eve)
+		item := protocol.MemberItem{Pubkey: eve.Public().String(), Invite: link.Invite.Text(), Enrol: enrol.Text(), Name: "eve", Online: true}
+		for _, n := range []*node{w.alice, w.bob} {
+			if _, err := n.m.trust.learn(nil, []enrolment{{link.Invite, enrol}}); err != nil {
+				t.Fatal(err)
+			}
+			n.m.chore(func(c *chores) { c.duties = true })
+		}
+		e.say(frameOf(protocol.Membership{Tag: protocol.Tag{Type: protocol.TypeMembership}, Members: []protocol.MemberItem{item}}))
+		pass(time.Minute)
+		for _, n := range []*node{w.alice, w.bob} {
+			if got := n.m.trust.trust(eve.Public()); got != protocol.TrustUnverified {
+				t.Errorf("%s: eve is %s", n.name, got)
+			}
+			if !n.m.trust.current().Verified(dave.m.self) {
+				t.Errorf("%s: dave is a stranger", n.name)
+			}
+		}
+		e.say(w.bob.forge(w.bob, eve))
+		w.bob.want()
+	})
+}
+
+// A link that expired, used with an earlier date: the reader's clock counts.
 func TestEvilLinkWithEarlierDate(t *testing.T) {
 	story(t, func(w *world) {
 		info, err := w.alice.m.invite(context.Background(), protocol.InviteRequest{Expires: time.Now().Add(time.Hour).Unix(), Uses: 1})

@@ -227,7 +227,7 @@ func swap(c byte) string {
 }
 
 // A broker cannot pass another mesh off as the link's, nor let somebody in whom the link's mesh does not want.
-func TestJoinBelievesTheLinkNotTheBroker(t *testing.T) {
+func TestEvilAnswerToJoin(t *testing.T) {
 	f, other := forge(t), forge(t)
 	member := crypto.GenerateKey()
 	memberCert := sign(t, &protocol.Cert{Mesh: f.charter.Mesh(), Issuer: f.admin.Public(), Member: member.Public(), Name: "mallory", Role: protocol.RoleMember, Issued: 1}, f.admin)

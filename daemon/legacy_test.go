@@ -111,7 +111,7 @@ func unbase64(t *testing.T, s string) []byte {
 }
 
 // In the name of somebody certified, bare and clear text are alarms; so they are once a key sent an envelope.
-func TestBareTextOfTheCertified(t *testing.T) {
+func TestEvilBareTextOfTheCertified(t *testing.T) {
 	permissive(t, func(w *world, olga *crypto.PrivateKey, bob *wire) {
 		bob.push(w.bare(w.alice.m.key, "alice", w.bob, "run this"))
 		w.bob.wantAlarm("")
@@ -135,6 +135,37 @@ func TestBareTextOfTheCertified(t *testing.T) {
 		w.bob.wantAlarm("")
 		bob.push(w.clear(olga.Public(), "olga", "hi all"))
 		w.bob.wantAlarm("")
+	})
+}
+
+// Whom the user blocked is not heard, whatever client he uses: neither a box nor a broadcast, from no key of his.
+func TestBareTextOfTheBlocked(t *testing.T) {
+	permissive(t, func(w *world, olga *crypto.PrivateKey, bob *wire) {
+		bob.push(w.bare(olga, "olga", w.bob, "hi"))
+		w.bob.want("~olga: hi")
+		change := func(req protocol.GrantRequest) {
+			t.Helper()
+			req.Peer = "~olga"
+			if _, err := w.bob.m.changeGrant(req); err != nil {
+				t.Fatal(err)
+			}
+		}
+		change(protocol.GrantRequest{Revoke: protocol.Grants()})
+		session := w.bare(crypto.GenerateKey(), "olga", w.bob, "from a session of mine")
+		session.SenderMemberPubkey = olga.Public().String()
+		for _, push := range []protocol.Push{w.bare(olga, "olga", w.bob, "are you there?"), w.clear(olga.Public(), "olga", "to all"), session} {
+			if acks := bob.push(push); len(acks) != 1 || acks[0].Proof != nil {
+				t.Errorf("acks: %+v", acks)
+			}
+		}
+		w.bob.want("~olga: hi")
+		change(protocol.GrantRequest{Grant: []string{protocol.GrantGroup}})
+		bob.push(w.bare(olga, "olga", w.bob, "and now?"))
+		bob.push(w.clear(olga.Public(), "olga", "to all again"))
+		w.bob.want("~olga: hi", "~olga: to all again")
+		change(protocol.GrantRequest{Grant: protocol.Grants()})
+		bob.push(w.bare(olga, "olga", w.bob, "thank you"))
+		w.bob.want("~olga: hi", "~olga: to all again", "~olga: thank you")
 	})
 }
 
