@@ -57,7 +57,7 @@ func (a *arrival) open() error {
 	msg, err := a.m.opener().Open(a.push.Incoming())
 	switch {
 	case err == nil:
-		a.take(msg)
+		a.take(msg, msg.Member())
 	case errors.As(err, &a.alarm), errors.As(err, &a.expired), errors.As(err, &a.held):
 	default:
 		return fmt.Errorf("open a message: %w", err)
@@ -66,8 +66,8 @@ func (a *arrival) open() error {
 }
 
 // take notes an opened message, and whether the user wants to hear of its sender.
-func (a *arrival) take(msg *protocol.Message) {
-	a.msg, a.blocked = msg, !a.m.grants.allows(msg.From(), msg.Member(), msg.Group())
+func (a *arrival) take(msg *protocol.Message, member crypto.PublicKey) {
+	a.msg, a.blocked = msg, !a.m.grants.allows(msg.From(), member, msg.Group())
 }
 
 // apply stores the arrival: checks 9 and 10.

@@ -163,7 +163,7 @@ func (a *arrival) openBare() (bool, error) {
 	case a.bare == nil: // an envelope: from now on nothing else is taken from this key, once it proves to be its own
 		return false, nil
 	}
-	a.take(a.bare.Message)
+	a.take(a.bare.Message, pin.Member) // the header has no member: nothing stands behind an original session
 	return true, nil
 }
 
