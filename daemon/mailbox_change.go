@@ -70,6 +70,9 @@ func (b *mailbox) change(c protocol.InboxChange, acting *localSession, edit func
 			if row.Alarm != "" {
 				continue
 			}
+			if err := passNumber(tx, row); err != nil {
+				return err
+			}
 			receipt.Message, receipt.ID = row.Message, row.MessageID
 			if err := addReceipt(tx, row.Mesh, receipt); err != nil {
 				return err

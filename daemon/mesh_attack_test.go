@@ -334,6 +334,45 @@ func TestNumbersAndGaps(t *testing.T) {
 	})
 }
 
+// What is missing among messages that wait to be pulled is told when somebody pulled past it, however long that takes.
+func TestGapsOfLowPriority(t *testing.T) {
+	ambush(t, func(w *world) {
+		var ids []string
+		var pushes []protocol.Push
+		for _, body := range []string{"1", "2", "3", "4", "5"} {
+			id := w.alice.sendAs(nil, protocol.SendRequest{To: "bob", Body: body, Priority: protocol.PriorityLow})
+			ids, pushes = append(ids, id), append(pushes, w.alice.sealed(id, w.bob))
+		}
+		bob := w.bob.wire()
+		for _, i := range []int{0, 2, 4} {
+			bob.push(pushes[i])
+		}
+		w.bob.start()
+		read := func(i int) []protocol.Event {
+			t.Helper()
+			if _, _, err := w.bob.m.env.mail.markRead(protocol.InboxChange{IDs: ids[i : i+1]}, nil); err != nil {
+				t.Fatal(err)
+			}
+			pass(2 * time.Minute)
+			return w.bob.events.of(eventNotice)
+		}
+		pass(2 * time.Hour)
+		if n := w.bob.events.of(eventNotice); len(n) != 0 {
+			t.Errorf("told before anybody looked: %v", n)
+		}
+		if n := read(0); len(n) != 0 {
+			t.Errorf("told of what comes behind: %v", n)
+		}
+		if n := read(2); len(n) != 1 || !strings.HasPrefix(n[0].Notice, "1 message from alice did not arrive") {
+			t.Errorf("told %v", n)
+		}
+		bob.push(pushes[3]) // late, and before the pull
+		if n := read(4); len(n) != 1 {
+			t.Errorf("told %v", n)
+		}
+	})
+}
+
 // Two homes with one key count alike: the second message of one number is delivered, and flagged.
 func TestClonedNumbers(t *testing.T) {
 	ambush(t, func(w *world) {

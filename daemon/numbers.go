@@ -47,6 +47,7 @@ type arrivals struct {
 	High   uint64           `json:"high"`
 	Member crypto.PublicKey `json:"member"`
 	Holes  []hole           `json:"holes,omitempty"`  // ascending
+	Passed uint64           `json:"passed,omitempty"` // of priority low: the highest number that was shown or read
 	Cloned bool             `json:"cloned,omitempty"` // a number came twice, and the user was told
 }
 
@@ -123,7 +124,29 @@ func (m *mesh) noteNumber(tx *store.Tx, msg *protocol.Message) (cloned bool, err
 	return cloned, putJSON(tx, bucketNumbers, key, &a)
 }
 
-// sweepNumbers tells of numbers that did not come within GapPatience, once each.
+// passNumber notes, in the transaction in which a message is shown or read, that its reader has come so far. Messages of
+// priority low wait until they are pulled; what is missing among them is told to who pulled past it.
+func passNumber(tx *store.Tx, row *inRow) error {
+	var msg protocol.Message
+	if err := msg.UnmarshalBinary(row.Message); err != nil {
+		return fmt.Errorf("read message %s: %w", row.ID, err)
+	}
+	h := msg.Header()
+	ep, err := hex.DecodeString(h.Ep)
+	if h.Prio != protocol.PriorityLow || err != nil || len(ep) != 8 {
+		return nil
+	}
+	key := streamKey(row.Mesh, 'i', msg.From(), msg.Opened(), h.Prio, [8]byte(ep))
+	var a arrivals
+	if ok, err := getJSON(tx, bucketNumbers, key, &a); err != nil || !ok || msg.Seq() <= a.Passed {
+		return err
+	}
+	a.Passed = msg.Seq()
+	return putJSON(tx, bucketNumbers, key, &a)
+}
+
+// sweepNumbers tells of numbers that did not come within GapPatience, or in priority low before a pull that passed them, once
+// each.
 func (m *mesh) sweepNumbers() error {
 	limit := m.env.now().Add(-protocol.GapPatience).UnixMilli()
 	var missing map[crypto.PublicKey]uint64
@@ -154,8 +177,11 @@ func (m *mesh) sweepNumbers() error {
 	return nil
 }
 
-// overdue finds the holes that nobody was told of and that are older than limit (Unix ms), and marks them as told in the
-// streams that it returns.
+// lowAt is where a stream's key says its priority.
+const lowAt = 32 + 1 + 2*crypto.KeySize // mesh id, direction, two keys: see streamKey
+
+// overdue finds the holes that nobody was told of and that are older than limit (Unix ms), or in priority low were passed, and
+// marks them as told in the streams that it returns.
 func (m *mesh) overdue(tx *store.Tx, limit int64) (missing map[crypto.PublicKey]uint64, changed map[string]*arrivals, err error) {
 	missing, changed = make(map[crypto.PublicKey]uint64), make(map[string]*arrivals)
 	for k, v := range tx.Scan(bucketNumbers, keyIn(m.meshID, []byte{'i'}), nil) {
@@ -163,8 +189,14 @@ func (m *mesh) overdue(tx *store.Tx, limit int64) (missing map[crypto.PublicKey]
 		if err := json.Unmarshal(v, a); err != nil {
 			return nil, nil, fmt.Errorf("decode a row of %s: %w", bucketNumbers, err)
 		}
+		low := len(k) > lowAt && k[lowAt] == priorityByte(protocol.PriorityLow)
 		for i := range a.Holes {
-			if h := &a.Holes[i]; !h.Told && h.Since <= limit {
+			h := &a.Holes[i]
+			due := h.Since <= limit
+			if low {
+				due = h.Last < a.Passed
+			}
+			if due && !h.Told {
 				h.Told = true
 				missing[a.Member] += h.Last - h.First + 1
 				changed[string(k)] = a
