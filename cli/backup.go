@@ -20,7 +20,7 @@ func backupVerb() *verb {
 		name: "backup", heading: headRun, usage: "write your keys, meshes and mail into one file under a passphrase", args: "<file>", min: 1, max: 1,
 		flags: []urfave.Flag{passphraseFlag("of the backup"), jsonFlag()},
 		about: `The file holds all that a new machine needs: config.json, owner keys that are here, member and session keys, what is believed
-of others, and the inbox. What is on its way out is not in it.`,
+of others, the inbox, and what was accepted and not yet sent: whichever machine sends it, it arrives once.`,
 		examples: []string{"claudemesh backup acme.cmb", "claudemesh backup acme.cmb --passphrase-file pass"},
 		run:      runBackup,
 	}

@@ -15,8 +15,9 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// archive is the plaintext of a backup: all that a new machine needs to be the old one. What was on its way is not in it,
-// nor are the numbers of messages: a restored home counts in a new epoch and takes the first number that it sees as the base.
+// archive is the plaintext of a backup: all that a new machine needs to be the old one. What was accepted and is on its way is in
+// it as it was sealed: should the old machine have sent it meanwhile, broker and recipients know it by its id. The numbers of
+// messages are not: a restored home counts in a new epoch and takes the first number that it sees as the base.
 type archive struct {
 	Version int                 `json:"version"`
 	Made    time.Time           `json:"made"`
@@ -31,13 +32,16 @@ type record struct {
 	V []byte `json:"v"`
 }
 
-const archiveVersion = 1
+const (
+	archiveVersion = 1
+	maxRows        = 1 << 32 // that a home may have numbered: a second to count to, and a message every 10 ms for a year
+)
 
-// backedUp are the buckets in an archive: what is believed, whose keys are held, what was received, and what was seen, so
-// that it is not received again.
+// backedUp are the buckets in an archive: what is believed, whose keys are held, what was received, what was seen, so that it is
+// not received again, and what is on its way.
 var backedUp = []string{
 	bucketTrust, bucketPins, bucketKnown, bucketSessions, bucketEnded, bucketInvites, bucketAccepted, bucketInbox, bucketInIDs,
-	bucketWaiting, bucketReplay, bucketHeld,
+	bucketWaiting, bucketReplay, bucketHeld, bucketOutbox, bucketSealed, bucketOutIDs, bucketReceipts,
 }
 
 // ownerKeyName matches the files that a backup holds beside config.json.
@@ -201,7 +205,7 @@ func (a *archive) restoreStore(home config.Home) error {
 				}
 			}
 		}
-		return continueInbox(tx)
+		return a.continueNumbers(tx)
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err
@@ -209,16 +213,25 @@ func (a *archive) restoreStore(home config.Home) error {
 	return os.Rename(temp, home.DBFile())
 }
 
-// continueInbox has the inbox number on from its last row.
-func continueInbox(tx *store.Tx) error {
-	last, _ := tx.Last(bucketInbox, nil)
-	if len(last) != 8 {
-		return nil
-	}
-	for {
-		n, err := tx.NextSequence(bucketInbox)
-		if err != nil || n >= uint64FromKey(last) {
-			return err
+// continueNumbers has the buckets whose rows are numbered number on from the last one, lest a new row take the place of an old.
+// The number stands at the end of a key.
+func (a *archive) continueNumbers(tx *store.Tx) error {
+	for _, bucket := range []string{bucketInbox, bucketOutbox, bucketHeld, bucketReceipts} {
+		var last uint64
+		for _, r := range a.Buckets[bucket] {
+			if len(r.K) >= 8 {
+				last = max(last, uint64FromKey(r.K[len(r.K)-8:]))
+			}
+		}
+		if last > maxRows {
+			return protocol.Refuse(protocol.CodeInvalid, "the backup numbers its rows beyond all measure")
+		}
+		for n := uint64(0); n < last; {
+			var err error
+			if n, err = tx.NextSequence(bucket); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }

@@ -98,6 +98,119 @@ func TestBackupAndRestore(t *testing.T) {
 	})
 }
 
+// backedUp takes a backup of a node, which may be restored as another.
+func (n *node) backedUp() (restore func() *node) {
+	n.Helper()
+	home := newHome(n.TB.(*testing.T))
+	if err := home.Update(func(c *config.Config) error { c.Add(n.cfg); return nil }); err != nil {
+		n.Fatal(err)
+	}
+	sealed, err := backUp(home, n.db, time.Now(), cheapSealing("horse"))
+	if err != nil {
+		n.Fatal(err)
+	}
+	return func() *node {
+		n.Helper()
+		home := newHome(n.TB.(*testing.T))
+		if _, err := Restore(home, sealed, []byte("horse")); err != nil {
+			n.Fatal(err)
+		}
+		again := &node{world: n.world, name: n.name + " again", cfg: n.cfg, dir: home.Dir(), life: 1}
+		if err := os.Rename(home.DBFile(), again.path()); err != nil {
+			n.Fatal(err)
+		}
+		again.open()
+		n.nodes = append(n.nodes, again)
+		return again
+	}
+}
+
+// lastWords has bob read a message of alice's and write three, from himself and a session, to one and to all, while nobody can
+// hear him.
+func lastWords(w *world) (asked string, ids []string) {
+	w.Helper()
+	session := w.bob.session("web")
+	pass(time.Second)
+	asked = w.alice.send("bob", "have you read this?")
+	synctest.Wait()
+	w.bob.unplug()
+	ids = []string{
+		w.bob.send("alice", "one"), w.bob.sendAs(session, protocol.SendRequest{To: "cathy", Body: "two"}), w.bob.send("*", "three"),
+	}
+	if _, _, err := w.bob.m.env.mail.markRead(protocol.InboxChange{IDs: []string{asked}}, nil); err != nil {
+		w.Fatal(err)
+	}
+	return asked, ids
+}
+
+// What a machine had accepted and not sent when it was lost goes out from the restored home, and the receipt that it owed.
+func TestRestoreAfterALoss(t *testing.T) {
+	story(t, func(w *world) {
+		asked, ids := lastWords(w)
+		restore := w.bob.backedUp()
+		w.bob.stop()
+		pass(5 * time.Minute)
+		again := restore()
+		again.start()
+		pass(time.Minute)
+		w.alice.want("bob: one", "bob: three")
+		if got := w.cathy.inbox(nil); len(got) != 2 || !slices.Contains(got, "bob: two") || !slices.Contains(got, "bob: three") {
+			t.Errorf("cathy got %q", got)
+		}
+		for _, id := range ids {
+			again.wantState(id, protocol.StateDelivered, protocol.ProofPeer)
+		}
+		w.alice.wantState(asked, protocol.StateRead, protocol.ProofPeer)
+		fresh := again.send("alice", "four")
+		w.alice.want("bob: one", "bob: three", "bob: four")
+		for _, id := range append(ids, fresh) { // no row took the place of another
+			if res := again.wantMessage(id); res.ID != id {
+				t.Errorf("%s is gone", id)
+			}
+		}
+	})
+}
+
+// The machine lived on after the backup and sent what it had accepted, and more. The restored home sends it again: nobody gets
+// anything twice, and nobody takes the one for a clone of the other.
+func TestRestoreWhatWasSentMeanwhile(t *testing.T) {
+	story(t, func(w *world) {
+		_, ids := lastWords(w)
+		restore := w.bob.backedUp()
+		w.bob.plug()
+		pass(time.Minute)
+		w.bob.send("alice", "from the old machine")
+		synctest.Wait()
+		alices, cathys := w.alice.inbox(nil), w.cathy.inbox(nil)
+		if len(alices) != 3 || len(cathys) != 2 {
+			t.Fatalf("alice got %q, cathy %q", alices, cathys)
+		}
+		w.bob.stop()
+		pass(5 * time.Minute)
+		again := restore()
+		if n := again.m.out.depth(); n != 3 {
+			t.Errorf("%d messages wait in the restored home", n)
+		}
+		w.closeBroker() // what it remembers of ids is lost, too: it gives all of it to the recipients again
+		w.openBroker()
+		again.start()
+		pass(2 * time.Minute)
+		for _, id := range ids {
+			if state := again.wantMessage(id).State; state.Rank() < protocol.StateQueued.Rank() {
+				t.Errorf("%s is %s", id, state)
+			}
+		}
+		w.cathy.want(cathys...)
+		again.send("alice", "from the new machine")
+		w.alice.want(append(alices, "bob: from the new machine")...)
+		for _, m := range append(w.alice.messages(nil), w.cathy.messages(nil)...) {
+			if len(m.Flags) != 0 {
+				t.Errorf("%s is flagged %v", m.Body, m.Flags)
+			}
+		}
+	})
+}
+
 func FuzzParseArchive(f *testing.F) {
 	good, err := json.Marshal(&archive{Version: 1, Config: []byte("{}"), Owner: map[string][]byte{"owner-a.key": nil}, Buckets: map[string][]record{bucketTrust: {{K: []byte("k")}}}})
 	if err != nil {
