@@ -147,11 +147,6 @@ func (c *call) brokerDir() (string, error) {
 	return home.BrokerDir(), nil
 }
 
-// tlsConfig is that of the flags alone.
-func (c *call) tlsConfig() (*tls.Config, error) {
-	return tlsFromFiles(c.str("tls-cert"), c.str("tls-key"))
-}
-
 // tlsFromFiles loads the certificate, and again when its file changes: certificates are renewed while the broker runs.
 func tlsFromFiles(cert, key string) (*tls.Config, error) {
 	if cert == "" && key == "" {

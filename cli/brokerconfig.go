@@ -30,12 +30,15 @@ const brokerEnv = "CLAUDEMESH_BROKER_"
 // environment, then the file.
 type settings struct {
 	c    *call
+	env  func(name string) string
 	file map[string]string
 }
 
-// settings reads the file, if there is one.
-func (c *call) settings() (*settings, error) {
-	s := &settings{c: c}
+func (c *call) settings() (*settings, error) { return c.settingsWith(os.Getenv) }
+
+// settingsWith reads the file, if there is one.
+func (c *call) settingsWith(env func(string) string) (*settings, error) {
+	s := &settings{c: c, env: env}
 	path := s.str("config")
 	if path == "" {
 		return s, nil
@@ -89,7 +92,7 @@ func (s *settings) str(name string) string {
 	if s.c.flags.IsSet(name) {
 		return s.c.str(name)
 	}
-	if v := os.Getenv(brokerEnv + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))); v != "" {
+	if v := s.env(brokerEnv + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))); v != "" {
 		return v
 	}
 	if v := s.file[name]; v != "" {
@@ -202,12 +205,15 @@ func acmeClient(directory, file string) (*acme.Client, error) {
 	return c, nil
 }
 
+// plainListen is where ACME authorities and people who type no scheme come.
+const plainListen = ":80"
+
 // servePlain answers on port 80 for the ACME authority, if it may. A broker that cannot have the port does without.
 func servePlain(h http.Handler, tell func(string, ...any)) (stop func()) {
 	if h == nil {
 		return func() {}
 	}
-	ln, err := net.Listen("tcp", ":80")
+	ln, err := net.Listen("tcp", plainListen)
 	if err != nil {
 		tell("note: port 80 is not ours (%s); the certificate is proved on the broker's own port", err)
 		return func() {}
@@ -231,6 +237,10 @@ func collectOften() {
 	}
 }
 
+// brokerFiles are the flags of the broker whose value is a file.
+var brokerFiles = []string{"tls-cert", "tls-key", "acme-ca", "config"}
+
+// brokerFlags are all that a broker is told: by its verb, by its service, in the environment and in the file of --config.
 func brokerFlags() []urfave.Flag {
 	return []urfave.Flag{
 		&urfave.StringFlag{Name: "listen", Usage: "listen on `ADDRESS`", Value: defaultListen},

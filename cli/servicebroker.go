@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -15,19 +16,14 @@ func brokerServiceVerbs() []*verb {
 	return []*verb{
 		{
 			name: "install-service", usage: "have systemd run a broker for this machine; takes root",
-			flags: []urfave.Flag{
-				&urfave.StringFlag{Name: "listen", Usage: "listen on `ADDRESS`", Value: defaultListen},
-				&urfave.StringFlag{Name: "public-url", Usage: "the `URL` that clients dial, when a proxy stands in front"},
-				&urfave.StringFlag{Name: "tls-cert", Usage: "serve TLS with the certificate chain in `FILE`, read anew at each start of the service"},
-				&urfave.StringFlag{Name: "tls-key", Usage: "and its private key in `FILE`"},
-				&urfave.StringFlag{Name: "metrics", Usage: "serve Prometheus metrics on `ADDRESS`, such as 127.0.0.1:7901"},
-				&urfave.BoolFlag{Name: "force", Usage: "also in a CI environment or a container"},
-				jsonFlag(),
-			},
+			flags: append(serviceFlags(), &urfave.BoolFlag{Name: "force", Usage: "also in a CI environment or a container"}, jsonFlag()),
 			about: "The broker gets a user of its own, sees nothing of the machine but " + service.BrokerData + " and the network, and comes back after a crash\n" +
-				"and at boot. Again after an upgrade, or with other flags.",
-			examples: []string{"sudo claudemesh broker install-service --listen :443 --tls-cert fullchain.pem --tls-key privkey.pem"},
-			run:      runInstallBroker,
+				"and at boot. Again after an upgrade, or with other flags. Files are read anew, as root, at each start of the service.",
+			examples: []string{
+				"sudo claudemesh broker install-service --listen :443 --acme-host relay.example",
+				"sudo claudemesh broker install-service --listen :443 --tls-cert fullchain.pem --tls-key privkey.pem",
+			},
+			run: runInstallBroker,
 		},
 		{
 			name: "uninstall-service", usage: "take that back; the broker's data stays",
@@ -61,23 +57,70 @@ func brokerService(o service.BrokerOptions) (*service.Service, error) {
 	return service.Broker(host, exe, o), nil
 }
 
-// brokerOptions reads the flags, so that what the broker would refuse is refused here and not in its log.
-func (c *call) brokerOptions() (o service.BrokerOptions, err error) {
-	o = service.BrokerOptions{Listen: c.str("listen"), Metrics: c.str("metrics")}
-	if typed := c.str("public-url"); typed != "" {
-		if o.PublicURL, err = protocol.NormalizeBrokerURL(typed); err != nil {
-			return o, err
+// dataSetting is where a broker keeps everything; the service has a place of its own.
+const dataSetting = "data"
+
+// serviceFlags are the flags of the broker that its service may be given.
+func serviceFlags() []urfave.Flag {
+	return slices.DeleteFunc(brokerFlags(), func(f urfave.Flag) bool { return f.Names()[0] == dataSetting })
+}
+
+// brokerInstall is a broker's service as the flags ask for it.
+type brokerInstall struct {
+	service.BrokerOptions
+	address string // how clients on this machine dial it
+}
+
+// brokerOptions reads the flags and the file of --config, so that what the broker would refuse is refused here and not in its
+// log. The environment does not count: the service has another one. Files that the file names become flags, for the service's
+// user may not be able to read them.
+func (c *call) brokerOptions() (in brokerInstall, err error) {
+	set, err := c.settingsWith(func(string) string { return "" })
+	if err != nil {
+		return in, err
+	}
+	if dir := set.file[dataSetting]; dir != "" && filepath.Clean(dir) != service.BrokerData {
+		return in, protocol.Refuse(protocol.CodeInvalid, "the service keeps its data in %s, and the file of --config says %s", service.BrokerData, dir).
+			WithHint("take that line out of it")
+	}
+	cfg, err := set.config()
+	if err != nil {
+		return in, err
+	}
+	security, plain, err := set.tls(service.BrokerData)
+	if err != nil {
+		return in, err
+	}
+	for _, f := range serviceFlags() {
+		flag := service.BrokerFlag{Name: f.Names()[0], File: slices.Contains(brokerFiles, f.Names()[0])}
+		switch {
+		case flag.File:
+			if flag.Value = set.str(flag.Name); flag.Value != "" {
+				flag.Value, err = filepath.Abs(flag.Value)
+			}
+		case c.flags.IsSet(flag.Name):
+			flag.Value = c.str(flag.Name)
+		case flag.Name == "listen" && set.file["listen"] == "":
+			flag.Value = defaultListen
+		}
+		if err != nil {
+			return in, err
+		}
+		if flag.Value != "" {
+			in.Flags = append(in.Flags, flag)
 		}
 	}
-	if _, err := c.tlsConfig(); err != nil {
-		return o, err
+	in.Listens = []string{set.str("listen"), set.str("metrics")}
+	if plain != nil {
+		in.Listens = append(in.Listens, plainListen)
 	}
-	if cert := c.str("tls-cert"); cert != "" {
-		if o.TLSCert, err = filepath.Abs(cert); err == nil {
-			o.TLSKey, err = filepath.Abs(c.str("tls-key"))
-		}
+	switch in.address = set.str("listen"); {
+	case cfg.PublicURL != "":
+		in.address = cfg.PublicURL
+	case security != nil:
+		in.address = "https://" + in.address
 	}
-	return o, err
+	return in, nil
 }
 
 func runInstallBroker(ctx context.Context, c *call) error {
@@ -85,7 +128,7 @@ func runInstallBroker(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	svc, err := brokerService(o)
+	svc, err := brokerService(o.BrokerOptions)
 	if err != nil {
 		return err
 	}
@@ -107,17 +150,6 @@ func runInstallBroker(ctx context.Context, c *call) error {
 	}
 	c.printInstalled(svc, out)
 	c.say("    data    %s", service.BrokerData)
-	c.say("    next    claudemesh create <slug> --broker %s --token-file %s", brokerAddress(o), filepath.Join(service.BrokerData, "admin-token"))
+	c.say("    next    claudemesh create <slug> --broker %s --token-file %s", o.address, filepath.Join(service.BrokerData, "admin-token"))
 	return nil
-}
-
-// brokerAddress is how clients on this machine dial the broker.
-func brokerAddress(o service.BrokerOptions) string {
-	switch {
-	case o.PublicURL != "":
-		return o.PublicURL
-	case o.TLSCert != "":
-		return "https://" + o.Listen
-	}
-	return o.Listen
 }

@@ -15,9 +15,13 @@ const upHint = "claudemesh daemon up starts it in the background instead"
 // Obstacle returns why the service cannot be installed here, or, unless by force, why it should not; nil means that nothing
 // speaks against it.
 func (s *Service) Obstacle(ctx context.Context, force bool) *Refusal {
-	o := s.spec.broker
-	given := s.spec.executable + s.spec.home + o.Listen + o.PublicURL + o.Metrics + o.TLSCert + o.TLSKey
-	if strings.ContainsAny(given, "\n\r\x00") || strings.Contains(o.TLSCert+o.TLSKey, "{{") {
+	given, files := s.spec.executable+s.spec.home, ""
+	for _, f := range s.spec.broker.Flags {
+		if given += f.Value; f.File {
+			files += f.Value
+		}
+	}
+	if strings.ContainsAny(given, "\n\r\x00") || strings.Contains(files, "{{") {
 		return &Refusal{Reason: "a path with line breaks or double braces in it cannot stand in a unit file", Hint: "move it", Final: true}
 	}
 	if !filepath.IsAbs(s.spec.executable) {

@@ -95,7 +95,7 @@ func TestObstacles(t *testing.T) {
 		m.wantRefusal(Daemon(m.host, "claudemesh", m.home()), "absolute", true)
 		m.wantRefusal(Daemon(m.host, "/a\nb", m.home()), "line break", true)
 		m.host.UID = 0
-		m.wantRefusal(Broker(m.host, "/usr/bin/claudemesh", BrokerOptions{TLSKey: "/a{{b"}), "braces", true)
+		m.wantRefusal(Broker(m.host, "/usr/bin/claudemesh", BrokerOptions{Flags: []BrokerFlag{{"tls-key", "/a{{b", true}}}), "braces", true)
 		m.host.UID = 1000
 		m.wantRefusal(Daemon(m.host, `/a"b`, m.home()), "quotes", true)
 	})

@@ -3,6 +3,7 @@ package service
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -102,13 +103,17 @@ SystemCallErrorNumber=EPERM
 WantedBy=multi-user.target
 `
 
-// BrokerOptions are the broker's flags. Its data is in BrokerData always.
+// BrokerOptions are what the broker is told. Its data is in BrokerData always.
 type BrokerOptions struct {
-	Listen    string // address; required
-	PublicURL string
-	TLSCert   string // absolute paths, read as root when the service starts: renewing them takes a restart
-	TLSKey    string
-	Metrics   string
+	Flags   []BrokerFlag // in their order on the command line
+	Listens []string     // addresses: a port below 1024 takes a capability
+}
+
+// BrokerFlag is a flag of the broker and its value, which is the absolute path of a file where File says so. Files are read as root
+// when the service starts, so that its user need not be able to: renewing them takes a restart.
+type BrokerFlag struct {
+	Name, Value string
+	File        bool
 }
 
 // BrokerData is where the broker's service keeps its data. Uninstall leaves it.
@@ -124,26 +129,20 @@ func homeLine(home string) string {
 }
 
 func renderBrokerUnit(s spec) string {
-	o, credentials := s.broker, ""
-	args := []string{"--listen", o.Listen, "--data", BrokerData}
-	if o.PublicURL != "" {
-		args = append(args, "--public-url", o.PublicURL)
-	}
-	if o.Metrics != "" {
-		args = append(args, "--metrics", o.Metrics)
-	}
-	line := ""
-	for _, a := range args {
-		line += " " + quoteArg(a)
-	}
-	if o.TLSCert != "" {
+	line, credentials := "", ""
+	percent := strings.NewReplacer("%", "%%")
+	for _, f := range append([]BrokerFlag{{Name: "data", Value: BrokerData}}, s.broker.Flags...) {
+		line += " --" + f.Name + " "
+		if !f.File {
+			line += quoteArg(f.Value)
+			continue
+		}
+		line += "${CREDENTIALS_DIRECTORY}/" + f.Name
 		// This setting takes the rest of the line as it is, quotes and all; only specifiers are expanded.
-		percent := strings.NewReplacer("%", "%%")
-		credentials = "LoadCredential=tls.crt:" + percent.Replace(o.TLSCert) + "\nLoadCredential=tls.key:" + percent.Replace(o.TLSKey) + "\n"
-		line += " --tls-cert ${CREDENTIALS_DIRECTORY}/tls.crt --tls-key ${CREDENTIALS_DIRECTORY}/tls.key"
+		credentials += "LoadCredential=" + f.Name + ":" + percent.Replace(f.Value) + "\n"
 	}
 	capabilities := "CapabilityBoundingSet=\nPrivateUsers=yes"
-	if lowPort(o.Listen) || lowPort(o.Metrics) {
+	if slices.ContainsFunc(s.broker.Listens, lowPort) {
 		capabilities = "CapabilityBoundingSet=CAP_NET_BIND_SERVICE\nAmbientCapabilities=CAP_NET_BIND_SERVICE"
 	}
 	return strings.NewReplacer("@MARK@", fileMark(s.verb), "@EXEC@", quotePath(s.executable), "@ARGS@", line,

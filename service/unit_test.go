@@ -10,9 +10,12 @@ import (
 
 func TestUnits(t *testing.T) {
 	golden(t, "daemon.service", renderDaemonUnit(spec{verb: "daemon", executable: "/usr/local/bin/claudemesh", home: "/home/alice/.claudemesh"}))
-	golden(t, "broker.service", renderBrokerUnit(spec{verb: "broker", executable: "/usr/local/bin/claudemesh", broker: BrokerOptions{Listen: "127.0.0.1:7900"}}))
+	golden(t, "broker.service", renderBrokerUnit(spec{verb: "broker", executable: "/usr/local/bin/claudemesh", broker: BrokerOptions{
+		Flags: []BrokerFlag{{Name: "listen", Value: "127.0.0.1:7900"}}, Listens: []string{"127.0.0.1:7900", ""}}}))
 	golden(t, "broker-tls.service", renderBrokerUnit(spec{verb: "broker", executable: "/usr/local/bin/claudemesh", broker: BrokerOptions{
-		Listen: ":443", PublicURL: "wss://mesh.example.org/ws", TLSCert: "/etc/ssl/mesh.pem", TLSKey: "/etc/ssl/mesh.key", Metrics: "127.0.0.1:7901"}}))
+		Flags: []BrokerFlag{{"listen", ":443", false}, {"public-url", "wss://mesh.example.org/ws", false}, {"tls-cert", "/etc/ssl/mesh.pem", true},
+			{"tls-key", "/etc/ssl/mesh.key", true}, {"limit", "rate=50,burst=100", false}, {"config", "/etc/claudemesh/50%.conf", true}},
+		Listens: []string{":443"}}}))
 }
 
 // systemd itself reads the units here; it prints what it does not know, also where it then goes on.
@@ -31,7 +34,8 @@ func TestSystemdReadsUnits(t *testing.T) {
 	}
 	for name, c := range map[string]struct{ scope, text string }{
 		"claudemesh-daemon.service": {"--user", renderDaemonUnit(spec{verb: "daemon", executable: odd, home: filepath.Dir(odd)})},
-		"claudemesh-broker.service": {"--system", renderBrokerUnit(spec{verb: "broker", executable: odd, broker: BrokerOptions{Listen: ":443", TLSCert: odd, TLSKey: odd}})},
+		"claudemesh-broker.service": {"--system", renderBrokerUnit(spec{verb: "broker", executable: odd, broker: BrokerOptions{
+			Flags: []BrokerFlag{{"listen", ":443", false}, {"tls-cert", odd, true}, {"tls-key", odd, true}}, Listens: []string{":443"}}})},
 	} {
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(c.text), 0o600); err != nil {
