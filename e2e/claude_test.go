@@ -27,7 +27,7 @@ func TestClaudeCode(t *testing.T) {
 		}
 	}
 	if os.Getenv("CLAUDEMESH_E2E_BIN") == "" {
-		alone(t)
+		alone(t, "-n") // no network
 		return
 	}
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
@@ -47,23 +47,6 @@ func TestClaudeCode(t *testing.T) {
 		{"print-turn", testPrintTurn}, {"rewake-bypass", testRewakeBypass}, {"loop", testLoop},
 	} {
 		t.Run(c.name, c.run)
-	}
-}
-
-// alone runs this test again where there is no network.
-func alone(t *testing.T) {
-	if err := exec.Command("unshare", "-n", "true").Run(); err != nil {
-		t.Skipf("no network namespace can be made here: %v", err)
-	}
-	args := []string{"-n", os.Args[0], "-test.run=" + t.Name(), "-test.v", "-test.timeout=15m"}
-	if only := os.Getenv("CLAUDEMESH_E2E_ONLY"); only != "" {
-		args[2] = "-test.run=" + t.Name() + "/^(" + only + ")$"
-	}
-	cmd := exec.Command("unshare", args...)
-	cmd.Env = append(os.Environ(), "CLAUDEMESH_E2E_BIN="+bin)
-	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := cmd.Run(); err != nil {
-		t.Errorf("in the namespace: %v", err)
 	}
 }
 

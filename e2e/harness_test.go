@@ -49,6 +49,24 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
+// alone runs this test again in namespaces of its own, which flags of unshare(1) name.
+func alone(t *testing.T, flags ...string) {
+	t.Helper()
+	if err := exec.Command("unshare", append(flags, "true")...).Run(); err != nil {
+		t.Skipf("no namespaces can be made here: %v", err)
+	}
+	run := "-test.run=" + t.Name() + "$"
+	if only := os.Getenv("CLAUDEMESH_E2E_ONLY"); only != "" {
+		run = "-test.run=" + t.Name() + "/^(" + only + ")$"
+	}
+	cmd := exec.Command("unshare", append(flags, os.Args[0], run, "-test.v", "-test.timeout=15m")...)
+	cmd.Env = append(os.Environ(), "CLAUDEMESH_E2E_BIN="+bin)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	if err := cmd.Run(); err != nil {
+		t.Errorf("in the namespace: %v", err)
+	}
+}
+
 // process is a long-running claudemesh that the test may kill.
 type process struct {
 	t    *testing.T
