@@ -13,7 +13,7 @@ test:
 
 # The real executable, as its users run it.
 e2e:
-	$(GO) test -tags e2e ./e2e
+	$(GO) test -tags e2e ./e2e ./mcp
 
 # The same under a systemd of its own, in namespaces; takes root, and skips where that cannot be.
 e2e-systemd:

@@ -43,16 +43,13 @@ func Serve(ctx context.Context, c Config, in io.ReadCloser, out io.WriteCloser) 
 }
 
 func serve(ctx context.Context, c Config, transport sdk.Transport) error {
-	if c.Logger == nil {
-		c.Logger = slog.New(slog.DiscardHandler)
-	}
 	ctx, cancel := context.WithCancel(ctx)
-	s := &server{Config: c, initialized: make(chan struct{}), asked: make(map[string]string)}
+	s := newServer(c)
 	channel := &channelTransport{Transport: transport}
 	srv := s.build()
 
 	var mail sync.WaitGroup
-	if c.Session.ID != "" {
+	if s.Session.ID != "" {
 		mail.Go(func() { s.deliver(ctx, channel) })
 	}
 	err := srv.Run(ctx, channel)
@@ -74,6 +71,13 @@ type server struct {
 	registered bool              // by this child, with a daemon that has not been away since
 	current    string            // id of the session since it registered
 	asked      map[string]string // text of the questions that were asked here, by id
+}
+
+func newServer(c Config) *server {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &server{Config: c, initialized: make(chan struct{}), asked: make(map[string]string)}
 }
 
 func (s *server) build() *sdk.Server {
