@@ -44,7 +44,7 @@ func TestClaudeCode(t *testing.T) {
 	}{
 		{"install", testInstall}, {"idle", testIdle}, {"mid-turn", testMidTurn}, {"rewake", testRewake}, {"context", testContext}, {"pull", testPull},
 		{"hostile", testHostile}, {"print", testPrint}, {"kill", testKill}, {"bypass", testBypass}, {"prompt", testAtPrompt}, {"clear", testClear},
-		{"print-turn", testPrintTurn}, {"rewake-bypass", testRewakeBypass}, {"loop", testLoop},
+		{"print-turn", testPrintTurn}, {"rewake-bypass", testRewakeBypass}, {"loop", testLoop}, {"ask", testAsk},
 	} {
 		t.Run(c.name, c.run)
 	}
@@ -463,6 +463,72 @@ func testLoop(t *testing.T) {
 	t.Logf("stopped after %d requests of both models: %s%s", n, bob.must("status"), alice.must("status"))
 	api.say("go on")
 	bob.until("it goes on after a word of the user", api, func() bool { return !strings.Contains(bob.must("status"), "a loop with alice") })
+}
+
+// A question to everybody: bob knows and answers, cathy stays silent, and alice, who went on with other work, finds the answer under her question.
+func testAsk(t *testing.T) {
+	const question, answer = "who owns the upload queue?", "bob's team, since May"
+	alices := func(a asked) reply {
+		switch fresh := a.fresh(); {
+		case strings.Contains(fresh, "ask around"):
+			return reply{Tool: sendTool, Input: map[string]any{"to": "*", "kind": "question", "message": question}}
+		case strings.Contains(fresh, "slept"):
+			return reply{Tool: checkTool, Input: map[string]any{}}
+		case strings.Contains(fresh, answer) || !strings.Contains(a.all(), "ask around"):
+			return says("fine")
+		}
+		return reply{Tool: "Bash", Input: map[string]any{"command": "sleep 1; echo slept", "description": "other work"}}
+	}
+	bobs := func(a asked) reply {
+		if fresh := plain(a.fresh()); strings.Contains(fresh, question) {
+			return reply{Tool: sendTool, Input: map[string]any{"reply_to": replyTo(fresh), "message": answer}}
+		}
+		return says("fine")
+	}
+	b := newBroker(t)
+	alice, bob, cathy := newPerson(t, "alice", alices), newPerson(t, "bob", bobs), newPerson(t, "cathy", quiet)
+	mesh(t, b, "ws://"+b.addr+"/ws", alice.home, bob.home, cathy.home)
+	for _, p := range []*person{bob, cathy, alice} {
+		p.install()
+		p.until("the mesh is whole", nil, func() bool { return strings.Count(p.must("members"), "verified") >= 2 })
+	}
+	bob.open()
+	cathy.open()
+	alice.open().say("ask around")
+	for _, p := range []*person{bob, cathy} {
+		a := p.model.want(t, p.name+"'s session wakes", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), question) })
+		if !strings.Contains(plain(a.fresh()), "verified, to everybody, question; reply_to") {
+			t.Errorf("%s does not see that it is a question to everybody: %s", p.name, a.fresh())
+		}
+	}
+	got := alice.model.want(t, "alice finds the answer", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), answer) })
+	if !gathered(got.fresh(), question, answer) {
+		t.Errorf("the answer does not stand under its question: %s", got.fresh())
+	}
+	cathy.until("cathy's turn is over", nil, func() bool { return cathy.status() == "idle" })
+	var rows []struct{ From struct{ Name string } }
+	alice.json(&rows, "inbox", "--all")
+	if len(rows) != 1 || rows[0].From.Name != "bob" {
+		t.Errorf("alice's mail: %+v, want bob's answer alone", rows)
+	}
+}
+
+// gathered says whether a result of check_messages holds the answer, from bob, under the question.
+func gathered(results, question, answer string) bool {
+	for line := range strings.Lines(results) {
+		var mail struct {
+			Questions []struct {
+				Asked   string
+				Answers []struct{ From, Text string }
+			}
+		}
+		if json.Unmarshal([]byte(line), &mail) != nil || len(mail.Questions) != 1 || mail.Questions[0].Asked != question {
+			continue
+		}
+		answers := mail.Questions[0].Answers
+		return len(answers) == 1 && answers[0].From == "bob/proj" && answers[0].Text == answer
+	}
+	return false
 }
 
 // count is how many requests the model had.
