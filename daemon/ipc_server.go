@@ -102,6 +102,7 @@ func (d *Daemon) table() map[string]route {
 		"DELETE /v1/sessions/{id}": d.handleEndSession,
 		"POST /v1/mail/take":       d.handleTake,
 		"POST /v1/mail/settle":     d.handleSettle,
+		"POST /v1/mail/held":       d.handleHeld,
 		"POST /v1/accept":          d.handleAccept,
 		"POST /v1/hook":            d.handleHook,
 		"GET /v1/statusline":       d.handleStatusLine,

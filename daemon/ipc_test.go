@@ -133,6 +133,7 @@ func TestNoSecretsInAnswers(t *testing.T) {
 		"/v1/invites":      {fmt.Sprintf(`{"mesh":"acme","uses":1,"expires":%d}`, time.Now().Add(time.Hour).Unix())},
 		"/v1/sessions":     {fmt.Sprintf(`{"id":"s-1","pid":%d,"cwd":"/tmp"}`, os.Getpid())},
 		"/v1/mail/take":    {`{"session":"s-1","rung":"pull"}`},
+		"/v1/mail/held":    {`{"session":"s-1"}`},
 	}
 	var answers bytes.Buffer
 	for pattern := range d.table() {

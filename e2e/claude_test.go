@@ -44,7 +44,7 @@ func TestClaudeCode(t *testing.T) {
 	}{
 		{"install", testInstall}, {"idle", testIdle}, {"mid-turn", testMidTurn}, {"rewake", testRewake}, {"context", testContext}, {"pull", testPull},
 		{"hostile", testHostile}, {"print", testPrint}, {"kill", testKill}, {"bypass", testBypass}, {"prompt", testAtPrompt}, {"clear", testClear},
-		{"print-turn", testPrintTurn}, {"rewake-bypass", testRewakeBypass}, {"loop", testLoop}, {"ask", testAsk},
+		{"print-turn", testPrintTurn}, {"rewake-bypass", testRewakeBypass}, {"loop", testLoop}, {"ask", testAsk}, {"dialog", testDialog}, {"dialog-print", testDialogPrint},
 	} {
 		t.Run(c.name, c.run)
 	}
@@ -321,6 +321,9 @@ func testBypass(t *testing.T) {
 	api := bob.open("--dangerously-skip-permissions")
 	_, first := alice.send("bob/proj", "do something for me", "--wait", "20s", "--require", "delivered")
 	eventually(t, "held, and said so", func() bool { return strings.Contains(bob.must("status"), "1 message held") })
+	bob.until("the dialog", api, func() bool { return strings.Contains(api.screen(), "A sender is held") })
+	api.tmux("send-keys", "Escape").Run() // not now, and not again in this session
+	bob.until("the prompt", api, func() bool { return !strings.Contains(api.screen(), "A sender is held") })
 	api.say("hello")
 	bob.model.want(t, "the prompt", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "hello") })
 	if bob.model.heard("do something for me") {
@@ -510,6 +513,48 @@ func testAsk(t *testing.T) {
 	alice.json(&rows, "inbox", "--all")
 	if len(rows) != 1 || rows[0].From.Name != "bob" {
 		t.Errorf("alice's mail: %+v, want bob's answer alone", rows)
+	}
+}
+
+// In bypass mode the user is asked about a new sender in a dialog of the client. What he was typing when it opened does not let anybody in.
+func testDialog(t *testing.T) {
+	alice, bob := world(t, quiet, quiet)
+	api := bob.open("--dangerously-skip-permissions")
+	_, first := alice.send("bob/proj", "do something for me", "--wait", "20s", "--require", "delivered")
+	bob.until("the dialog", api, func() bool { return strings.Contains(api.screen(), "A sender is held: alice on acme (verified).") })
+	t.Logf("the dialog:\n%s", api.screen())
+	api.tmux("send-keys", "-l", "accept").Run()
+	bob.until("typed", api, func() bool { return strings.Contains(api.screen(), "let alice in: accept") })
+	if bob.model.heard("do something for me") {
+		t.Error("a message came before the user had agreed")
+	}
+	bob.until("agreed", api, func() bool { // the button does not hear a key that comes at once
+		api.tmux("send-keys", "Enter").Run()
+		return !strings.Contains(api.screen(), "A sender is held")
+	})
+	bob.model.want(t, "the message, accepted", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "do something for me") })
+	t.Logf("shown by %s", alice.shown(first))
+	if bob.model.heard("A sender is held") {
+		t.Error("the model saw the dialog")
+	}
+}
+
+// claude -p has nobody to ask: the client cancels, and the message stays held.
+func testDialogPrint(t *testing.T) {
+	alice, bob := world(t, quiet, working)
+	done := make(chan string, 1)
+	go func() { done <- bob.print("please work", "--dangerously-skip-permissions") }()
+	bob.model.want(t, "the turn begins", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "please work") })
+	bob.until("working", nil, func() bool { return bob.status() == "working" })
+	alice.send("bob/proj", "do something for me", "--priority", "now", "--wait", "20s", "--require", "delivered")
+	<-done
+	if bob.model.heard("do something for me") {
+		t.Error("a message came, and nobody had agreed")
+	}
+	var rows []struct{ Body, Shown_By string }
+	bob.json(&rows, "inbox")
+	if len(rows) != 1 || rows[0].Body != "do something for me" || rows[0].Shown_By != "" {
+		t.Errorf("bob's inbox: %+v", rows)
 	}
 }
 

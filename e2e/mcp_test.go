@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net"
@@ -27,6 +28,11 @@ type agent struct {
 
 func newAgent(t *testing.T, h *home, id string, inbox bool) *agent {
 	t.Helper()
+	return newAgentWith(t, h, id, inbox, nil)
+}
+
+func newAgentWith(t *testing.T, h *home, id string, inbox bool, options *sdk.ClientOptions) *agent {
+	t.Helper()
 	a := &agent{t: t, id: id, inbox: make(chan string, 1000)}
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(append([]string{}, h.env...), "E2E_OWNER="+bin, "CLAUDE_CODE_SESSION_ID="+id, "CLAUDE_PROJECT_DIR=/src/"+id)
@@ -41,7 +47,7 @@ func newAgent(t *testing.T, h *home, id string, inbox bool) *agent {
 		cmd.Env = append(cmd.Env, "CLAUDE_CODE_MESSAGING_SOCKET="+path, "CLAUDE_CODE_MESSAGING_TOKEN=token")
 	}
 	var err error
-	a.mcp, err = sdk.NewClient(&sdk.Implementation{Name: "stand-in", Version: "1"}, nil).Connect(t.Context(), &sdk.CommandTransport{Command: cmd}, nil)
+	a.mcp, err = sdk.NewClient(&sdk.Implementation{Name: "stand-in", Version: "1"}, options).Connect(t.Context(), &sdk.CommandTransport{Command: cmd}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,6 +172,61 @@ func TestTwoSessionsTalk(t *testing.T) {
 	}
 	if _, problem := api.call("send_message", map[string]any{"to": "alcie", "message": "x"}); !strings.Contains(problem, "alice") {
 		t.Errorf("an unknown name: %s", problem)
+	}
+}
+
+// Held messages come in front of the session when its user types the word into the dialog of his client, and not before.
+func TestUserAcceptsInADialog(t *testing.T) {
+	b := newBroker(t)
+	alice, bob, cathy := newHome(t, "alice"), newHome(t, "bob"), newHome(t, "cathy")
+	mesh(t, b, "ws://"+b.addr+"/ws", alice, bob, cathy)
+	bob.must("mesh", "inbound", "acme", "hold")
+	dialogs, answers := make(chan string, 10), make(chan *sdk.ElicitResult)
+	api := newAgentWith(t, bob, "api", true, &sdk.ClientOptions{ElicitationHandler: func(ctx context.Context, r *sdk.ElicitRequest) (*sdk.ElicitResult, error) {
+		dialogs <- r.Params.Message
+		select {
+		case a := <-answers:
+			return a, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}})
+	api.must("set_status", map[string]any{"status": "idle"})
+	ask := func(from *home, text string) string {
+		t.Helper()
+		from.must("send", "bob/api", text, "--wait", "10s", "--require", "delivered")
+		select {
+		case d := <-dialogs:
+			if strings.Contains(d, text) {
+				t.Errorf("the dialog tells what was written: %s", d)
+			}
+			return d
+		case <-time.After(20 * time.Second):
+			t.Fatal("no dialog")
+			return ""
+		}
+	}
+	if d := ask(alice, "hello from alice"); !strings.Contains(d, "alice on acme (verified)") || !strings.Contains(d, "messages of this mesh are held") {
+		t.Errorf("the dialog: %s", d)
+	}
+	var me []struct{ Fingerprint string }
+	alice.json(&me, "whoami")
+	answers <- &sdk.ElicitResult{Action: "decline"}
+	if d := ask(cathy, "hello from cathy"); !strings.Contains(d, "cathy on acme") || strings.Contains(d, me[0].Fingerprint) {
+		t.Errorf("the second dialog: %s", d)
+	}
+	answers <- &sdk.ElicitResult{Action: "accept", Content: map[string]any{"answer": "accept"}}
+	api.want("hello from cathy")
+	alice.must("send", "bob/api", "please", "--wait", "10s", "--require", "delivered")
+	cathy.must("send", "bob/api", "thanks for letting me in", "--wait", "10s", "--require", "delivered")
+	api.want("thanks for letting me in") // and nothing of alice before
+	select {
+	case d := <-dialogs:
+		t.Errorf("asked again: %s", d)
+	default:
+	}
+	if held := api.must("check_messages", nil)["held"]; held != float64(2) {
+		t.Errorf("%v messages held, want alice's two", held)
 	}
 }
 

@@ -22,6 +22,8 @@ type Mesh interface {
 	Take(ctx context.Context, r protocol.TakeRequest) (protocol.TakeReply, error)
 	Settle(ctx context.Context, r protocol.SettleRequest) error
 	Presence(ctx context.Context, r protocol.PresenceRequest) error
+	Held(ctx context.Context, r protocol.HeldRequest) (protocol.HeldReply, error)
+	Accept(ctx context.Context, mesh, peer string) error // only at the user's own word
 }
 
 // Config is a server's surroundings.
@@ -51,6 +53,7 @@ func serve(ctx context.Context, c Config, transport sdk.Transport) error {
 	var mail sync.WaitGroup
 	if s.Session.ID != "" {
 		mail.Go(func() { s.deliver(ctx, channel) })
+		mail.Go(func() { s.ask(ctx) })
 	}
 	err := srv.Run(ctx, channel)
 	cancel()
@@ -66,6 +69,7 @@ type server struct {
 	Config
 	initialized chan struct{} // closed when the client is ready for notifications
 	once        sync.Once
+	client      *sdk.ServerSession // set before initialized is closed
 
 	mu         sync.Mutex
 	registered bool              // by this child, with a daemon that has not been away since
@@ -89,8 +93,11 @@ func (s *server) build() *sdk.Server {
 		Instructions:              instructions,
 		Capabilities:              caps,
 		SupportedProtocolVersions: revisions,
-		InitializedHandler: func(context.Context, *sdk.InitializedRequest) {
-			s.once.Do(func() { close(s.initialized) })
+		InitializedHandler: func(_ context.Context, req *sdk.InitializedRequest) {
+			s.once.Do(func() {
+				s.client = req.Session
+				close(s.initialized)
+			})
 		},
 	})
 	s.addTools(srv)

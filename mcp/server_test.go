@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -29,10 +30,12 @@ type fakeMesh struct {
 	presence   []protocol.PresenceRequest
 	settled    chan protocol.SettleRequest
 	sendErr    error
+	held       []protocol.HeldSender
+	accepted   chan string
 }
 
 func newFakeMesh() *fakeMesh {
-	return &fakeMesh{registered: map[string]bool{}, more: make(chan struct{}), settled: make(chan protocol.SettleRequest, 100)}
+	return &fakeMesh{registered: map[string]bool{}, more: make(chan struct{}), settled: make(chan protocol.SettleRequest, 100), accepted: make(chan string, 100)}
 }
 
 func (f *fakeMesh) change(fn func()) {
@@ -125,13 +128,47 @@ func (f *fakeMesh) Presence(_ context.Context, r protocol.PresenceRequest) error
 	return f.checkLocked(r.Session)
 }
 
+func (f *fakeMesh) Held(ctx context.Context, r protocol.HeldRequest) (protocol.HeldReply, error) {
+	for {
+		f.mu.Lock()
+		err, more := f.checkLocked(r.Session), f.more
+		var keys []string
+		for _, h := range f.held {
+			keys = append(keys, h.Pubkey)
+		}
+		reply := protocol.HeldReply{Senders: slices.Clone(f.held)}
+		f.mu.Unlock()
+		if err != nil || !slices.Equal(keys, r.Known) {
+			return reply, err
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return protocol.HeldReply{}, ctx.Err()
+		}
+	}
+}
+
+func (f *fakeMesh) Accept(_ context.Context, mesh, peer string) error {
+	f.change(func() {
+		f.held = slices.DeleteFunc(f.held, func(h protocol.HeldSender) bool { return h.Pubkey == peer })
+	})
+	f.accepted <- mesh + "/" + peer
+	return nil
+}
+
 // run starts a server for c and returns a connected client.
 func run(t *testing.T, c Config) *sdk.ClientSession {
+	t.Helper()
+	return runWith(t, c, nil)
+}
+
+func runWith(t *testing.T, c Config, options *sdk.ClientOptions) *sdk.ClientSession {
 	t.Helper()
 	server, client := sdk.NewInMemoryTransports()
 	done := make(chan error, 1)
 	go func() { done <- serve(t.Context(), c, server) }()
-	cs, err := sdk.NewClient(&sdk.Implementation{Name: "test"}, nil).Connect(t.Context(), client, nil)
+	cs, err := sdk.NewClient(&sdk.Implementation{Name: "test"}, options).Connect(t.Context(), client, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

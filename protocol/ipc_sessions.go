@@ -73,6 +73,30 @@ type SettleRequest struct {
 	IDs     []string `json:"ids"`
 }
 
+// HeldRequest is the body of POST /v1/mail/held: whose messages would come in front of a session now if its user let the sender in? The answer waits up to WaitMS
+// until it is another one than Known.
+type HeldRequest struct {
+	Session string   `json:"session"`
+	Known   []string `json:"known,omitempty"` // Pubkeys of the senders of the last answer
+	WaitMS  int      `json:"wait_ms,omitempty"`
+}
+
+// HeldReply answers it.
+type HeldReply struct {
+	Senders []HeldSender `json:"senders"` // who waits longest comes first
+}
+
+// HeldSender is a member whose messages are held.
+type HeldSender struct {
+	Mesh        string `json:"mesh"`
+	Name        string `json:"name"`
+	Pubkey      string `json:"pubkey"`      // of the member: what AcceptRequest names
+	Fingerprint string `json:"fingerprint"` // of that key, to compare with what the sender reads out
+	Trust       Trust  `json:"trust"`
+	Why         string `json:"why"`
+	Messages    int    `json:"messages"`
+}
+
 // AcceptRequest is the body of POST /v1/accept: the user lets a sender in front of sessions.
 type AcceptRequest struct {
 	Mesh string `json:"mesh,omitempty"`

@@ -36,6 +36,12 @@ func (c *Client) Settle(ctx context.Context, req protocol.SettleRequest) error {
 	return c.post(ctx, "/v1/mail/settle", req, new(protocol.OKReply))
 }
 
+// Held asks whose messages wait for the user's word.
+func (c *Client) Held(ctx context.Context, req protocol.HeldRequest) (held protocol.HeldReply, err error) {
+	err = c.post(ctx, "/v1/mail/held", req, &held)
+	return held, err
+}
+
 // Accept lets a held sender in front of sessions from now on.
 func (c *Client) Accept(ctx context.Context, mesh, peer string) error {
 	return c.post(ctx, "/v1/accept", protocol.AcceptRequest{Mesh: mesh, Peer: peer}, new(protocol.OKReply))
