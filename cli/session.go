@@ -59,7 +59,7 @@ func groupVerb() *verb {
 func acceptVerb() *verb {
 	return &verb{
 		name: "accept", heading: headTalk, usage: "let a sender in front of your sessions whose messages are held", args: "<peer>", min: 1, max: 1,
-		about:    "Messages of people who are only invited, and of everybody new to a session in bypass mode, wait until you say so once,\n" +
+		about: "Messages of people who are only invited, and of everybody new to a session in bypass mode, wait until you say so once,\n" +
 			"here or in the dialog that the session opens.",
 		flags:    []urfave.Flag{meshFlag(), jsonFlag()},
 		examples: []string{"claudemesh accept bob"},
