@@ -26,9 +26,12 @@ func held(name string) protocol.HeldSender {
 type user struct {
 	asked   chan *sdk.ElicitParams
 	answers chan *sdk.ElicitResult
+	closed  chan bool // by the server, before there was an answer
 }
 
-func newUser() *user { return &user{make(chan *sdk.ElicitParams, 10), make(chan *sdk.ElicitResult)} }
+func newUser() *user {
+	return &user{make(chan *sdk.ElicitParams, 10), make(chan *sdk.ElicitResult), make(chan bool, 10)}
+}
 
 func (u *user) options() *sdk.ClientOptions {
 	return &sdk.ClientOptions{ElicitationHandler: func(ctx context.Context, r *sdk.ElicitRequest) (*sdk.ElicitResult, error) {
@@ -37,6 +40,7 @@ func (u *user) options() *sdk.ClientOptions {
 		case a := <-u.answers:
 			return a, nil
 		case <-ctx.Done():
+			u.closed <- true
 			return nil, ctx.Err()
 		}
 	}}
@@ -106,6 +110,7 @@ func TestDialogGoesWhenTheSenderIsHeldNoMore(t *testing.T) {
 	u.want(t, "bob on acme")
 	f.Accept(t.Context(), "acme", "key-of-bob")
 	<-f.accepted
+	<-u.closed
 	f.change(func() { f.held = []protocol.HeldSender{held("cathy")} })
 	u.want(t, "cathy on acme")
 	u.answers <- typed(acceptWord)
