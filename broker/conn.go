@@ -39,6 +39,7 @@ type conn struct {
 
 	// owned by readLoop
 	nonce     *[32]byte // of the last challenge, until it is used
+	early     int       // frames before an accepted hello
 	lastHeard time.Time // when the read deadline was last moved
 
 	// owned by writeLoop

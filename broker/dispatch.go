@@ -7,9 +7,15 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/gorilla/websocket"
+
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
+
+// maxEarly frames may come before an accepted hello: a challenge and a hello, with room for a client that asks first what a
+// broker is.
+const maxEarly = 16
 
 // handle answers one frame. Only readLoop calls it.
 func (c *conn) handle(frame []byte) {
@@ -17,6 +23,13 @@ func (c *conn) handle(frame []byte) {
 	case <-c.quit: // what comes after our close is not read any more
 		return
 	default:
+	}
+	if c.mesh == nil {
+		if c.early++; c.early > maxEarly {
+			c.srv.metrics.refusals.WithLabelValues(string(protocol.CodeNoHello)).Inc()
+			c.end(ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeNoHello), reason: endHelloRefused})
+			return
+		}
 	}
 	typ, err := protocol.FrameType(frame)
 	switch {

@@ -76,6 +76,71 @@ func TestHalfOpenFlood(t *testing.T) {
 	})
 }
 
+// Sockets that say nothing at all, beyond what one address may have: they are closed at once, the others when their time is over.
+// Others are not concerned, nor is a proxy that speaks for many.
+func TestSilentSocketFlood(t *testing.T) {
+	story(t, Limits{ConnsPerAddress: 20}, func(w *world) {
+		alice, bob := w.alice.connect(), w.bob.connect()
+		open := func(from string) (n int) {
+			var pipes []*pipeConn
+			for range 50 {
+				pipe, err := w.listener.dial(from)
+				if err != nil {
+					t.Fatal(err)
+				}
+				pipes = append(pipes, pipe)
+			}
+			synctest.Wait()
+			for _, p := range pipes {
+				if p.in.mu.Lock(); !p.in.closed {
+					n++
+				}
+				p.in.mu.Unlock()
+			}
+			return n
+		}
+		if n := open("10.0.0.7:1"); n != 20 {
+			t.Errorf("%d silent sockets of one address are open", n)
+		}
+		if n := open("127.0.0.1:1"); n != 50 {
+			t.Errorf("%d silent sockets of a proxy here are open", n)
+		}
+		if got := w.srv.metrics.refused()[string(protocol.CodeCapacity)]; got != 30 {
+			t.Errorf("%d refusals counted", got)
+		}
+		alice.Send(w.bob, "still here")
+		bob.Want("still here")
+		time.Sleep(protocol.HelloTimeout + time.Second)
+		synctest.Wait()
+		w.srv.mu.Lock()
+		left := len(w.srv.sockets)
+		w.srv.mu.Unlock()
+		if left != 0 {
+			t.Errorf("sockets of %d addresses are counted at the end", left)
+		}
+		if n := open("10.0.0.7:1"); n != 20 {
+			t.Errorf("%d silent sockets are open the second time", n)
+		}
+	})
+}
+
+// Nonsense before hello: each frame is refused, and after a few the connection is over.
+func TestMalformedFloodBeforeHello(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		for range 20 {
+			c := w.stranger("mallory").dial()
+			for range maxEarly + 1 {
+				c.writeRaw([]byte(`{"type":`))
+			}
+			c.wantClose(websocket.ClosePolicyViolation)
+		}
+		refused := w.srv.metrics.refused()
+		if refused[string(protocol.CodeBadFrame)] != 20*maxEarly || refused[string(protocol.CodeNoHello)] != 20 {
+			t.Errorf("refused %v", refused)
+		}
+	})
+}
+
 // A raw socket that sends half of its headers is closed too.
 func TestHalfOpenHeaders(t *testing.T) {
 	story(t, Limits{}, func(w *world) {

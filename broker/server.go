@@ -66,7 +66,8 @@ type Server struct {
 	meshes     map[protocol.MeshID]*mesh
 	conns      map[*conn]struct{}
 	bearers    map[[32]byte]*apiKey // by the hash of the bearer
-	perAddress map[string]int
+	perAddress map[string]int       // WebSocket connections
+	sockets    map[string]int       // by address, that have not become one
 	closing    bool
 
 	legacyBearers map[[32]byte]*legacyKey // of original members, by the hash of the bearer
@@ -81,7 +82,7 @@ func New(cfg Config) (*Server, error) {
 		visits: newVisits(cfg.Limits.HTTPPerAddress), refusedKeys: newVisits(refusedKeysPerMinute),
 		hellos: newHelloMemory(cfg.Now()),
 		meshes: make(map[protocol.MeshID]*mesh), conns: make(map[*conn]struct{}), bearers: make(map[[32]byte]*apiKey), legacyBearers: make(map[[32]byte]*legacyKey),
-		perAddress: make(map[string]int),
+		perAddress: make(map[string]int), sockets: make(map[string]int),
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
@@ -122,6 +123,7 @@ func (s *Server) open() error {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    int(s.limits.PreHello),
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ConnState:         s.countSocket,
 	}
 	var ctx context.Context
 	ctx, s.stop = context.WithCancel(context.Background())

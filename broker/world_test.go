@@ -31,6 +31,7 @@ type world struct {
 	mesh     protocol.MeshID
 	people   map[string]*person
 	remote   string // address that post comes from, when set
+	link     *sharedLink
 
 	alice, bob, cathy *person
 }

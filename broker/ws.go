@@ -66,6 +66,32 @@ func (s *Server) clientAddr(r *http.Request) string {
 	return host
 }
 
+// countSocket closes sockets that are opened beyond the limit of an address and have said nothing yet. Those that become
+// WebSockets are claim's. A proxy's are everybody's.
+func (s *Server) countSocket(conn net.Conn, state http.ConnState) {
+	host, _, err := net.SplitHostPort(conn.RemoteAddr().String())
+	if err != nil || isLoopback(host) || s.cfg.trusts(host) {
+		return
+	}
+	switch state {
+	case http.StateNew:
+		s.mu.Lock()
+		s.sockets[host]++
+		over := s.sockets[host] > s.limits.ConnsPerAddress
+		s.mu.Unlock()
+		if over {
+			conn.Close() // its end is told here again
+			s.metrics.refusals.WithLabelValues(string(protocol.CodeCapacity)).Inc()
+		}
+	case http.StateHijacked, http.StateClosed:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.sockets[host]--; s.sockets[host] == 0 {
+			delete(s.sockets, host)
+		}
+	}
+}
+
 func isLoopback(host string) bool {
 	a, err := netip.ParseAddr(host)
 	return err == nil && a.Unmap().IsLoopback()

@@ -1,0 +1,303 @@
+package broker
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// Every limit is met exactly, which nobody notices, and then exceeded by one, which is refused or ends a connection and is counted
+// once. What else it does has tests of its own.
+func TestEveryLimitAtItsEdge(t *testing.T) {
+	refused := func(code protocol.Code) string { return fmt.Sprintf(`refusals_total{reason="%s"}`, code) }
+	closed := func(reason string) string { return fmt.Sprintf(`closes_total{reason="%s"}`, reason) }
+	dropped := func(reason string) string { return fmt.Sprintf(`drops_total{reason="%s"}`, reason) }
+	var alice, bob *client
+	edges := map[string]struct {
+		limits  Limits
+		counter string
+		upTo    func(w *world)
+		beyond  func(w *world)
+	}{
+		"burst": {
+			Limits{Burst: 5, Rate: 1}, refused(protocol.CodeRateLimit),
+			func(w *world) {
+				alice = w.alice.connect()
+				for range 5 {
+					alice.Send(w.bob, "hi")
+				}
+			},
+			func(w *world) {
+				alice.wantNotQueued(alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi"), protocol.CodeRateLimit)
+			},
+		},
+		"rate": {
+			Limits{Burst: 5, Rate: 2}, refused(protocol.CodeRateLimit),
+			func(w *world) {
+				alice = w.alice.connect()
+				for range 5 {
+					alice.Send(w.bob, "hi")
+				}
+				time.Sleep(time.Second)
+				alice.Send(w.bob, "hi")
+				alice.Send(w.bob, "hi")
+			},
+			func(w *world) {
+				alice.wantNotQueued(alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi"), protocol.CodeRateLimit)
+			},
+		},
+		"queue-messages": {
+			Limits{QueueMessages: 3}, refused(protocol.CodeQueueFull),
+			func(w *world) {
+				alice = w.alice.connect()
+				for range 3 {
+					alice.Send(w.bob, "hi")
+				}
+			},
+			func(w *world) {
+				alice.wantNotQueued(alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi"), protocol.CodeQueueFull)
+			},
+		},
+		"queue-bytes": {
+			Limits{QueueBytes: 10_000}, refused(protocol.CodeQueueFull),
+			func(w *world) { // as long as it takes, but for one byte
+				alice = w.alice.connect()
+				alice.Send(w.bob, "hi")
+				_, there := w.srv.queue.Depth(w.srv.mesh(w.mesh).addresses[w.bob.key.Public()].mail)
+				s := alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi")
+				w.srv.limits.QueueBytes = there + int64(len(s.Ciphertext))
+				alice.wantQueued(s)
+			},
+			func(w *world) {
+				_, there := w.srv.queue.Depth(w.srv.mesh(w.mesh).addresses[w.bob.key.Public()].mail)
+				s := alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi")
+				w.srv.limits.QueueBytes = there + int64(len(s.Ciphertext)) - 1
+				alice.wantNotQueued(s, protocol.CodeQueueFull)
+			},
+		},
+		"pre-hello": {
+			Limits{}, closed(endTooLarge),
+			func(w *world) {
+				bob = w.bob.dial()
+				bob.writeRaw([]byte(`{"type":"` + strings.Repeat("x", protocol.MaxPreHello-len(`{"type":""}`)) + `"}`))
+				bob.hello(bob.helloFor(bob.key, "control"))
+			},
+			func(w *world) { w.cathy.dial().writeRaw(make([]byte, protocol.MaxPreHello+1)) },
+		},
+		"frames before hello": {
+			Limits{}, refused(protocol.CodeNoHello),
+			func(w *world) {
+				bob = w.bob.dial()
+				for range maxEarly - 2 {
+					bob.challenge()
+				}
+				bob.hello(bob.helloFor(bob.key, "control")) // asks for one more challenge
+				bob = w.cathy.dial()
+				for range maxEarly {
+					bob.challenge()
+				}
+			},
+			func(w *world) {
+				bob.write(protocol.HelloChallenge{Tag: protocol.Tag{Type: protocol.TypeHelloChallenge}})
+				bob.wantClose(websocket.ClosePolicyViolation)
+			},
+		},
+		"frame": {
+			Limits{}, closed(endTooLarge),
+			func(w *world) {
+				bob = w.bob.connect()
+				bob.writeRaw([]byte(`{"type":"` + strings.Repeat("x", protocol.MaxFrame-len(`{"type":""}`)) + `"}`))
+				bob.peers()
+			},
+			func(w *world) { w.cathy.connect().writeRaw(make([]byte, protocol.MaxFrame+1)) },
+		},
+		"hello-timeout": {
+			Limits{}, closed(endHelloTimeout),
+			func(w *world) {
+				bob = w.bob.dial()
+				time.Sleep(protocol.HelloTimeout - time.Millisecond)
+				bob.hello(bob.helloFor(bob.key, "control"))
+				w.cathy.dial()
+				time.Sleep(protocol.HelloTimeout - time.Millisecond)
+			},
+			func(w *world) { time.Sleep(2 * time.Millisecond) },
+		},
+		"conns-per-address": {
+			Limits{ConnsPerAddress: 2}, refused(protocol.CodeCapacity),
+			func(w *world) { w.alice.connect(); w.bob.connect() },
+			func(w *world) { (&client{person: w.cathy, changed: make(chan struct{})}).wantNoUpgrade() },
+		},
+		"conns-per-mesh": {
+			Limits{ConnsPerMesh: 2}, refused(protocol.CodeCapacity),
+			func(w *world) { w.alice.connect(); w.bob.connect() },
+			func(w *world) {
+				c := w.cathy.dial()
+				c.wantHelloRefused(c.helloFor(c.key, "control"), protocol.CodeCapacity)
+			},
+		},
+		"max-sessions": {
+			Limits{MaxSessions: 3}, dropped(dropForgotten),
+			func(w *world) {
+				alice = w.alice.connect()
+				for i := range 3 {
+					time.Sleep(time.Second)
+					w.bob.session(fmt.Sprint(i)).leave()
+				}
+				alice.wantQueued(alice.seal(w.bob.sessionKey("0").Public(), protocol.PriorityNext, "hi"))
+			},
+			func(w *world) { time.Sleep(time.Second); w.bob.session("3") },
+		},
+		"http-per-address": {
+			Limits{HTTPPerAddress: 3}, refused(protocol.CodeRateLimit),
+			func(w *world) {
+				for range 3 {
+					w.post("/join", "", protocol.JoinRequest{})
+				}
+			},
+			func(w *world) { w.post("/join", "", protocol.JoinRequest{}) },
+		},
+		"http-body": {
+			Limits{HTTPBody: 2000}, refused(protocol.CodePayloadTooLarge),
+			func(w *world) {
+				w.post("/join", "", map[string]string{"invite": strings.Repeat("x", 2000-len(`{"invite":""}`))})
+			},
+			func(w *world) {
+				w.post("/join", "", map[string]string{"invite": strings.Repeat("x", 2001-len(`{"invite":""}`))})
+			},
+		},
+		"enrol-slack": {
+			Limits{EnrolSlack: 1, HTTPPerAddress: 100}, refused(protocol.CodeUsedUp),
+			func(w *world) {
+				for i := range 2 { // one that the issuer allows, and the slack
+					w.joinsBy(w.sharedLink(), fmt.Sprint("dora", i), http.StatusOK)
+				}
+			},
+			func(w *world) { w.joinsBy(w.sharedLink(), "dora2", http.StatusGone) },
+		},
+		"card-every": {
+			Limits{}, refused(protocol.CodeRateLimit),
+			func(w *world) {
+				bob = w.bob.connect()
+				bob.request(bob.emptyCard(), protocol.TypeOK, new(protocol.OK))
+				time.Sleep(defaultCardEvery)
+				bob.request(bob.emptyCard(), protocol.TypeOK, new(protocol.OK))
+				time.Sleep(defaultCardEvery - time.Millisecond)
+			},
+			func(w *world) { bob.wantRefused(bob.emptyCard(), protocol.CodeRateLimit) },
+		},
+		"silence": {
+			Limits{}, closed(endSilent),
+			func(w *world) {
+				w.bob.connect().freeze()
+				time.Sleep(protocol.SilenceLimit - time.Millisecond)
+			},
+			func(w *world) { time.Sleep(2 * time.Millisecond) },
+		},
+		"write-timeout": {
+			Limits{}, closed(endSlow),
+			func(w *world) {
+				alice, bob = w.alice.connect(), w.bob.connect()
+				bob.freeze()
+				for range 12 {
+					alice.Send(w.bob, strings.Repeat("x", 32<<10))
+				}
+				time.Sleep(defaultWriteTimeout - time.Millisecond)
+			},
+			func(w *world) { time.Sleep(2 * time.Millisecond) },
+		},
+		"retention": {
+			Limits{Retention: 2 * time.Hour}, dropped(dropExpired),
+			func(w *world) {
+				w.alice.connect().Send(w.bob, "hi")
+				time.Sleep(2*time.Hour - time.Second)
+				synctest.Wait()
+			},
+			func(w *world) { time.Sleep(2 * sweepEvery) },
+		},
+		"ciphertext": {
+			Limits{}, refused(protocol.CodePayloadTooLarge),
+			func(w *world) {
+				alice = w.alice.connect()
+				s := alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi")
+				s.Ciphertext = strings.Repeat("A", maxCiphertext)
+				alice.wantQueued(s)
+			},
+			func(w *world) {
+				s := alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi")
+				s.Ciphertext = strings.Repeat("A", maxCiphertext+4)
+				alice.wantNotQueued(s, protocol.CodePayloadTooLarge)
+			},
+		},
+	}
+	for name, e := range edges {
+		t.Run(name, func(t *testing.T) {
+			story(t, e.limits, func(w *world) {
+				counter := e.counter
+				value := func() (n int) {
+					synctest.Wait()
+					fmt.Sscanf(strings.TrimPrefix(grep(w.scrape(), counter), "claudemesh_broker_"+counter+" "), "%d", &n)
+					return n
+				}
+				e.upTo(w)
+				if n := value(); n != 0 {
+					t.Fatalf("at the limit: %s is %d", counter, n)
+				}
+				e.beyond(w)
+				if n := value(); n != 1 {
+					t.Errorf("one past the limit: %s is %d", counter, n)
+				}
+			})
+		})
+	}
+	// Of the others most bound what is in flight, and refuse nobody.
+	elsewhere := map[string]string{
+		"streams": "TestEventStreamsAreCapped", "streams-per-key": "TestEventStreamsAreCapped",
+		"window": "TestWindow", "window-bytes": "TestWindow", "reply-bytes": "TestRepliesWaitForASlowReader", "list-bytes": "TestListsThatDoNotFitOneFrame",
+		"dedupe": "TestDedupeForgetsTheOldest", "lease": "TestFrozenLaptopLeavesAfterTheLease", "ping-every": "TestSilence", "drain": "TestDrain",
+		"join-wait": "TestJoinWaitsForTheCertificate",
+	}
+	for _, f := range new(Limits).fields() {
+		if _, there := edges[f.name]; !there && elsewhere[f.name] == "" {
+			t.Errorf("the limit %s has no test at its edge", f.name)
+		}
+	}
+}
+
+// sharedLink is one link of alice's for one person.
+func (w *world) sharedLink() *sharedLink {
+	if w.link == nil {
+		link := crypto.GenerateKey()
+		w.link = &sharedLink{key: link, invite: w.sign(&protocol.Invite{
+			Mesh: w.mesh, Issuer: w.alice.key.Public(), Link: link.Public(), Role: protocol.RoleMember, Uses: 1,
+			Expires: time.Now().Add(time.Hour).Unix(), URL: "wss://" + testHost + "/ws", Owner: w.owner.Public(),
+		}, w.alice.key)}
+	}
+	return w.link
+}
+
+type sharedLink struct {
+	key    *crypto.PrivateKey
+	invite *protocol.Statement
+}
+
+func (w *world) joinsBy(l *sharedLink, name string, want int) {
+	w.Helper()
+	p := w.stranger(name)
+	if status, body := w.post("/join", "", protocol.JoinRequest{Invite: l.invite.Text(), Enrol: w.enrol(p, l.key).Text()}); status != want {
+		w.Errorf("%s: %d %s, want %d", name, status, body, want)
+	}
+}
+
+// emptyCard is a card for nobody.
+func (c *client) emptyCard() protocol.SetCard {
+	s := c.seal(c.w.alice.key.Public(), protocol.PriorityLow, "hi")
+	return protocol.SetCard{Tag: protocol.Tag{Type: protocol.TypeSetCard}, ID: protocol.NewClientID(), Nonce: s.Nonce, Ciphertext: s.Ciphertext}
+}
