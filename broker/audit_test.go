@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
 )
 
 // auditLog asks for the whole log, as the admin.
@@ -81,6 +83,39 @@ func TestDeleteLeavesNothing(t *testing.T) {
 		w.cathy.connect().wantNone(protocol.TypePush)
 		if page := w.alice.connect().auditLog(); page.Entries[0].N != 1 {
 			t.Errorf("the log begins with %d", page.Entries[0].N)
+		}
+	})
+}
+
+// The audit log of a mesh that is years old: the newest entries push out the oldest, one for one.
+func TestAuditIsBounded(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		have := w.rows(bucketAudit)
+		err := w.srv.db.Update(func(tx *store.Tx) error {
+			for n := uint64(have) + 1; n <= auditKept-1; n++ {
+				line, err := json.Marshal(protocol.AuditEntry{N: n, Event: auditJoined})
+				if err == nil {
+					err = tx.Put(bucketAudit, numberKey(w.mesh, n), line)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.restart()
+		w.alice.connect()
+		synctest.Wait()
+		if n, first := w.rows(bucketAudit), w.srv.mesh(w.mesh).audit.first; n != auditKept || first != 1 {
+			t.Errorf("at the limit: %d entries, the first is %d", n, first)
+		}
+		w.bob.connect()
+		synctest.Wait()
+		if n, first := w.rows(bucketAudit), w.srv.mesh(w.mesh).audit.first; n != auditKept || first != 2 {
+			t.Errorf("one past it: %d entries, the first is %d", n, first)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
 )
 
 // wantTold wants the refusal of s, with a reason, and nothing left in the queues.
@@ -28,6 +29,21 @@ func (w *world) wantDropped(why string, n float64) {
 	if got := valueOf(w.srv.metrics.drops.WithLabelValues(why)); got != n {
 		w.Errorf("%v messages dropped as %s, want %v", got, why, n)
 	}
+}
+
+// rows counts what a bucket has of the mesh.
+func (w *world) rows(bucket string) (n int) {
+	w.Helper()
+	err := w.srv.db.View(func(tx *store.Tx) error {
+		for range tx.Scan(bucket, []byte(w.mesh), nil) {
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return n
 }
 
 // valueOf is the value of a counter or a gauge.
@@ -117,5 +133,8 @@ func TestMailOfAForgottenSession(t *testing.T) {
 		}
 		alice.wantTold(s, "the session ended, and newer ones took its place")
 		w.wantDropped(dropForgotten, 1)
+		if n := w.rows(bucketSessions); n != 3+1 { // bob's, and alice's own
+			t.Errorf("%d session statements on the disk", n)
+		}
 	})
 }
