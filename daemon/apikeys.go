@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -108,7 +109,9 @@ func (m *mesh) apiKeys() ([]protocol.APIKeyInfo, error) {
 func (m *mesh) revokeAPIKey(ctx context.Context, id, reason string) (protocol.RevokeAPIKeyReply, error) {
 	var reply protocol.RevokeAPIKeyReply
 	if len(id) < protocol.MinKeyPrefix {
-		return reply, protocol.Refuse(protocol.CodeInvalid, "%q is too short: a key is named by its id, or by %d or more characters of it", id, protocol.MinKeyPrefix)
+		e := protocol.Refuse(protocol.CodeInvalid, "%q is too short: a key is named by its id, or by %d or more characters of it", id, protocol.MinKeyPrefix)
+		e.Names = m.keysThatBegin(id)
+		return reply, e
 	}
 	c, err := m.control.open()
 	if err != nil {
@@ -146,6 +149,21 @@ func (m *mesh) revokeAPIKey(ctx context.Context, id, reason string) (protocol.Re
 		reply.Published, reply.Reason = false, err.Error()
 	}
 	return reply, nil
+}
+
+// keysThatBegin lists what a head that is too short may mean: the newest keys that are not over. Without a broker that is none.
+func (m *mesh) keysThatBegin(head string) (ids []string) {
+	const most = 10
+	all, err := m.apiKeys()
+	if err != nil {
+		return nil
+	}
+	for _, k := range all {
+		if len(ids) < most && k.RevokedAt == nil && strings.HasPrefix(k.ID, head) {
+			ids = append(ids, k.ID)
+		}
+	}
+	return ids
 }
 
 // bearerID reports whether the id is of a bearer that an original client had the broker make: no statement names it, and nobody
