@@ -255,7 +255,7 @@ func (m *mesh) adminLocked(key crypto.PublicKey) bool {
 	return key == m.view.Owner() || ok && v.Role == protocol.RoleAdmin
 }
 
-func (c *conn) handleKeyList(tag protocol.Tag) error {
+func (c *conn) handleKeyList(tag protocol.Tag, _ []byte) error {
 	c.reply(protocol.APIKeys{Tag: protocol.Tag{Type: protocol.TypeAPIKeys, ReqID: tag.ReqID}, Keys: c.mesh.keyItems(c.member)})
 	return nil
 }

@@ -75,39 +75,41 @@ func (c *conn) handleRequest(typ string, frame []byte) {
 	}
 }
 
+// requests are the frames that a client of ours may send after hello, send and client_ack aside.
+var requests = map[string]func(c *conn, tag protocol.Tag, frame []byte) error{
+	protocol.TypeHelloChallenge: (*conn).handleOpChallenge,
+	protocol.TypeHello:          (*conn).handleSecondHello,
+	protocol.TypeSessionHello:   (*conn).handleSecondHello,
+	protocol.TypePublish:        (*conn).handlePublish,
+	protocol.TypeLog:            (*conn).handleLog,
+	protocol.TypeListMembers:    (*conn).handleListMembers,
+	protocol.TypeListPeers:      (*conn).handleListPeers,
+	protocol.TypeReceipt:        (*conn).handleReceipt,
+	protocol.TypeSetStatus:      (*conn).handleSetStatus,
+	protocol.TypeSetCard:        (*conn).handleSetCard,
+	protocol.TypeMessageStatus:  (*conn).handleMessageStatus,
+	protocol.TypeAPIKeyCreate:   (*conn).handleKeyCreate,
+	protocol.TypeAPIKeyList:     (*conn).handleKeyList,
+	protocol.TypeAPIKeyRevoke:   (*conn).handleKeyRevoke,
+	protocol.TypeOp:             (*conn).handleOp,
+}
+
 func (c *conn) request(tag protocol.Tag, frame []byte) error {
-	switch tag.Type {
-	case protocol.TypeHelloChallenge:
-		c.handleChallenge(tag)
-		return nil
-	case protocol.TypeHello, protocol.TypeSessionHello:
-		return protocol.Refuse(protocol.CodeInvalid, "this connection said hello already")
-	case protocol.TypePublish:
-		return c.handlePublish(tag, frame)
-	case protocol.TypeLog:
-		return c.handleLog(tag, frame)
-	case protocol.TypeListMembers:
-		return c.handleListMembers(tag)
-	case protocol.TypeListPeers:
-		return c.handleListPeers(tag)
-	case protocol.TypeReceipt:
-		return c.handleReceipt(tag, frame)
-	case protocol.TypeSetStatus:
-		return c.handleSetStatus(tag, frame)
-	case protocol.TypeSetCard:
-		return c.handleSetCard(tag, frame)
-	case protocol.TypeMessageStatus:
-		return c.handleMessageStatus(tag, frame)
-	case protocol.TypeAPIKeyCreate:
-		return c.handleKeyCreate(tag, frame)
-	case protocol.TypeAPIKeyList:
-		return c.handleKeyList(tag)
-	case protocol.TypeAPIKeyRevoke:
-		return c.handleKeyRevoke(tag, frame)
-	case protocol.TypeOp:
-		return c.handleOp(tag, frame)
+	handle := requests[tag.Type]
+	if handle == nil {
+		return protocol.Refuse(protocol.CodeUnknownType, "this broker does not know requests of type %s", tag.Type)
 	}
-	return protocol.Refuse(protocol.CodeUnknownType, "this broker does not know requests of type %s", tag.Type)
+	return handle(c, tag, frame)
+}
+
+// handleOpChallenge gives the nonce for an op.
+func (c *conn) handleOpChallenge(tag protocol.Tag, _ []byte) error {
+	c.handleChallenge(tag)
+	return nil
+}
+
+func (c *conn) handleSecondHello(protocol.Tag, []byte) error {
+	return protocol.Refuse(protocol.CodeInvalid, "this connection said hello already")
 }
 
 // tagOf reads the request id of a frame whose type is known; one without a readable id gets an answer without one.

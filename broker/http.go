@@ -30,19 +30,29 @@ const readyTimeout = 5 * time.Second
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /ws", s.handleWebSocket)
-	mux.HandleFunc("GET /health", s.handleHealth)
-	mux.HandleFunc("GET /health/ready", s.handleReady)
-	mux.HandleFunc("POST /join", s.limited(s.handleJoin))
-	mux.HandleFunc("POST /hook/set-status", s.limited(s.handleLegacyHook))
-	mux.HandleFunc("POST /api/v1/v1links", s.limited(s.handleV1Links))
-	mux.HandleFunc("POST /api/v1/meshes", s.limited(s.handleCreate))
-	mux.HandleFunc("POST /api/v1/statements", s.limited(s.handleOffer))
+	for pattern, handle := range s.openRoutes() {
+		mux.HandleFunc(pattern, handle)
+	}
 	s.keyRoutes(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeError(w, s.refusal(protocol.Refuse(protocol.CodeNotFound, "there is no %s", r.URL.Path)))
 	})
 	return mux
+}
+
+// openRoutes are the routes that ask for no API key. What they do is decided by statements in the request, by the admin token, or
+// for hooks by where it comes from.
+func (s *Server) openRoutes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET /ws":                 s.handleWebSocket,
+		"GET /health":             s.handleHealth,
+		"GET /health/ready":       s.handleReady,
+		"POST /join":              s.limited(s.handleJoin),
+		"POST /hook/set-status":   s.limited(s.handleLegacyHook),
+		"POST /api/v1/v1links":    s.limited(s.handleV1Links),
+		"POST /api/v1/meshes":     s.limited(s.handleCreate),
+		"POST /api/v1/statements": s.limited(s.handleOffer),
+	}
 }
 
 // loadAdminToken reads the token, or makes it. The file is 0600 from its first byte and complete or not there.

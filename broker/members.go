@@ -81,7 +81,7 @@ func (m *mesh) onlineLocked(p *member) bool {
 
 // handleListMembers answers with everybody who is or was admitted or invited. Those who do not fit the answer are pushed as
 // membership to a control connection.
-func (c *conn) handleListMembers(tag protocol.Tag) error {
+func (c *conn) handleListMembers(tag protocol.Tag, _ []byte) error {
 	m := c.mesh
 	answer := protocol.MembersList{Tag: protocol.Tag{Type: protocol.TypeMembersList, ReqID: tag.ReqID}, Members: []protocol.MemberItem{}}
 	var rest []crypto.PublicKey

@@ -221,7 +221,7 @@ func (p *presence) itemFor(reader crypto.PublicKey) protocol.PeerItem {
 
 // handleListPeers answers with all presences, leases included. Those that do not fit the answer are pushed as presence to a
 // control connection.
-func (c *conn) handleListPeers(tag protocol.Tag) error {
+func (c *conn) handleListPeers(tag protocol.Tag, _ []byte) error {
 	m := c.mesh
 	var rest []crypto.PublicKey
 	size := 0

@@ -37,8 +37,10 @@ func (w *world) rest(bearer, method, path string, body any) (int, []byte) {
 	if bearer != "" {
 		r.Header.Set("Authorization", "Bearer "+bearer)
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second) // ends a stream
+	defer cancel()
 	rec := httptest.NewRecorder()
-	w.srv.Handler().ServeHTTP(rec, r)
+	w.srv.Handler().ServeHTTP(rec, r.WithContext(ctx))
 	return rec.Code, rec.Body.Bytes()
 }
 
