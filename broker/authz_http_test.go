@@ -230,7 +230,6 @@ func TestAuthorityOfOriginalClients(t *testing.T) {
 	legacyStory(t, func(w *world) {
 		dave := w.original("dave")
 		member := actor{dave.command(), crypto.GenerateKey(), dave.key.Public()}
-		before := actor{dave.dial(), crypto.GenerateKey(), crypto.PublicKey{}}
 		for verb, scene := range legacyScenes {
 			frame := fields{"type": verb}
 			maps.Copy(frame, scene.frame)
@@ -240,6 +239,7 @@ func TestAuthorityOfOriginalClients(t *testing.T) {
 			if verb == "hello" || verb == "session_hello" {
 				continue
 			}
+			before := actor{dave.dial(), crypto.GenerateKey(), crypto.PublicKey{}}
 			if got := before.asks(frame); got != "no_hello" {
 				t.Errorf("%s before hello: %s", verb, got)
 			}
