@@ -2,7 +2,9 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -73,6 +75,34 @@ func TestHalfOpenFlood(t *testing.T) {
 		}
 		alice.Send(w.bob, "afterwards")
 		bob.Want("afterwards")
+	})
+}
+
+// A TLS handshake that never ends is closed like a request that never ends.
+func TestHalfOpenTLS(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		l, served := newPipeListener(), make(chan error, 1)
+		go func() {
+			served <- w.srv.Serve(tls.NewListener(l, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+				return nil, errors.New("nobody gets so far")
+			}}))
+		}()
+		for _, said := range [][]byte{nil, {0x16, 3, 1, 2, 0, 1}} { // the beginning of a ClientHello
+			pipe, err := l.dial("10.0.0.7:1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			pipe.Write(said)
+			start := time.Now()
+			if _, err := pipe.Read(make([]byte, 1)); err == nil {
+				t.Error("an answer to half a handshake")
+			}
+			if d := time.Since(start); d > protocol.HelloTimeout+time.Second {
+				t.Errorf("closed after %s", d)
+			}
+		}
+		l.Close()
+		<-served
 	})
 }
 
