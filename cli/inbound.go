@@ -13,8 +13,9 @@ import (
 func meshInboundVerb() *verb {
 	return &verb{
 		name: "inbound", usage: "what becomes of messages from a mesh: accept, hold until you accept the sender, or refuse", args: "<slug> <accept|hold|refuse>", min: 2, max: 2,
-		flags:    []urfave.Flag{jsonFlag()},
-		about:    "Verified members are let in by default. What is held lies in the inbox and does not come in front of a session; what is refused is told to its sender.",
+		flags: []urfave.Flag{jsonFlag()},
+		about: "Verified members are let in by default. What is held lies in the inbox and does not come in front of a session; what is refused is told to its sender.\n" +
+			"It goes for what comes from now on: what was held before waits until you accept the sender.",
 		examples: []string{"claudemesh mesh inbound acme hold"},
 		run: func(ctx context.Context, c *call) error {
 			how := c.arg(1)

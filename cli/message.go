@@ -8,6 +8,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -37,11 +38,19 @@ func runMessageStatus(ctx context.Context, c *call) error {
 		return nil
 	}
 	now := time.Now()
-	c.say("%s · to %s in %s · accepted %s", c.paint(bold, shortID(res.ID)), clean(res.To), res.Mesh, ago(res.AcceptedAt, now))
+	c.say("%s · to %s in %s · accepted %s", c.paint(bold, shortID(res.ID)), whom(res), res.Mesh, ago(res.AcceptedAt, now))
 	for _, r := range res.Recipients {
 		c.say("    %s", recipientWords(r, res.KeptDays, now))
 	}
 	return nil
+}
+
+// whom is the one recipient by name, or what several were called together.
+func whom(res protocol.SendResult) string {
+	if _, err := crypto.ParsePublicKey(res.To); err == nil && len(res.Recipients) == 1 {
+		return who(res.Recipients[0].Name, res.Recipients[0].Session)
+	}
+	return clean(res.To)
 }
 
 // recipientWords says one recipient's state, since when, and who vouches for it.

@@ -117,7 +117,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	}
 	d.mail = newMailbox(db, cfg.Now)
 	d.hub = newHub(db, d.mail, cfg.Now, log)
-	d.give = newGiver(d)
+	d.give = newGiver(d, db)
 	d.env = &env{db: db, log: log, now: cfg.Now, dial: cfg.Dial, events: d.hub, mail: d.mail, ownerKey: d.ownerKey}
 	return d
 }

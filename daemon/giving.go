@@ -56,7 +56,9 @@ type giver struct {
 	guard *guard
 }
 
-func newGiver(d *Daemon) *giver { return &giver{d: d, rungs: newRungTable(), guard: newGuard()} }
+func newGiver(d *Daemon, db *store.DB) *giver {
+	return &giver{d: d, rungs: newRungTable(), guard: newGuard(db)}
+}
 
 // waitFor makes the row that stands for a message, in the transaction of its inbox row. Control messages and alarms have none.
 func waitFor(tx *store.Tx, seq uint64, row *inRow, msg *protocol.Message) error {
@@ -260,7 +262,9 @@ func (g *giver) takeFor(v *giveView, req protocol.TakeRequest) (protocol.TakeRep
 	if err != nil {
 		return reply, storeRefusal("take mail", err)
 	}
-	g.guard.gave(v.key, v.gave, v.now)
+	if err := g.guard.gave(v.key, v.gave, v.now); err != nil {
+		g.d.log.Warn("exchanges not counted on disk", "reason", err) // the mail is out already
+	}
 	for i := range reply.Messages {
 		reply.Messages[i].Question = g.questionOf(&reply.Messages[i])
 	}
@@ -442,7 +446,7 @@ func (g *giver) accept(mesh protocol.MeshID, member crypto.PublicKey) error {
 	if err != nil {
 		return storeRefusal("accept a sender", err)
 	}
-	g.guard.accept(member)
+	err = g.guard.accept(member)
 	g.d.hub.wake()
-	return nil
+	return err
 }

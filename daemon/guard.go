@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"sync"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
 )
 
 // Two sessions that answer each other without end cost money and help nobody; a peer that writes faster than anybody reads buries the rest.
@@ -25,8 +27,10 @@ type gift struct {
 	name         string
 }
 
-// guard bounds what comes by itself. It is in memory only: a restart of the daemon begins anew.
+// guard bounds what comes by itself. What it knows is on disk, too, so that a restart of the daemon neither forgets a loop nor the user's word about it.
 type guard struct {
+	db *store.DB
+
 	mu    sync.Mutex
 	pairs map[guardPair]*guardRow
 }
@@ -34,26 +38,78 @@ type guard struct {
 type guardPair struct{ session, member crypto.PublicKey }
 
 type guardRow struct {
-	name      string
-	given     []time.Time // within floodTime
-	exchanges []time.Time // within loopTime
-	answered  bool        // the session wrote to the peer since it was last given something
-	held      time.Time   // when the loop was noticed
+	Name      string      `json:"name"`
+	Given     []time.Time `json:"given"`              // within floodTime
+	Exchanges []time.Time `json:"exchanges"`          // within loopTime
+	Answered  bool        `json:"answered,omitempty"` // the session wrote to the peer since it was last given something; stored with the next change
+	Held      time.Time   `json:"held,omitzero"`      // when the loop was noticed
 }
 
-func newGuard() *guard { return &guard{pairs: make(map[guardPair]*guardRow)} }
+func newGuard(db *store.DB) *guard { return &guard{db: db, pairs: make(map[guardPair]*guardRow)} }
+
+// load takes up what an earlier daemon knew.
+func (g *guard) load() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.db.View(func(tx *store.Tx) error {
+		for k, b := range tx.Scan(bucketGuard, nil, nil) {
+			r := new(guardRow)
+			if err := json.Unmarshal(b, r); err != nil || len(k) != 2*len(crypto.PublicKey{}) {
+				return fmt.Errorf("decode a row of %s: %w", bucketGuard, err)
+			}
+			g.pairs[guardPair{crypto.PublicKey(k[:len(k)/2]), crypto.PublicKey(k[len(k)/2:])}] = r
+		}
+		return nil
+	})
+}
+
+// save stores what is known of pairs when the transaction runs, which may be more than the caller knew. Call it without g.mu.
+func (g *guard) save(pairs []guardPair) error {
+	if len(pairs) == 0 {
+		return nil
+	}
+	err := g.db.Commit(func(tx *store.Tx) error {
+		for _, pair := range pairs {
+			key := slices.Concat(pair.session[:], pair.member[:])
+			g.mu.Lock()
+			r, ok := g.pairs[pair]
+			b, err := json.Marshal(r)
+			g.mu.Unlock()
+			if !ok {
+				err = tx.Delete(bucketGuard, key)
+			} else if err == nil {
+				err = tx.Put(bucketGuard, key, b)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return storeRefusal("keep the count of exchanges", err)
+	}
+	return nil
+}
 
 // sent notes that a session wrote to somebody: what comes back from there is part of an exchange.
 func (g *guard) sent(session, member crypto.PublicKey) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if r := g.pairs[guardPair{session, member}]; r != nil {
-		r.answered = true
+		r.Answered = true
 	}
 }
 
 // gave notes what a rung was given for a session.
-func (g *guard) gave(session crypto.PublicKey, gifts []gift, now time.Time) {
+func (g *guard) gave(session crypto.PublicKey, gifts []gift, now time.Time) error {
+	if len(gifts) == 0 {
+		return nil
+	}
+	return g.save(g.count(session, gifts, now))
+}
+
+func (g *guard) count(session crypto.PublicKey, gifts []gift, now time.Time) (changed []guardPair) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, gift := range gifts {
@@ -63,21 +119,24 @@ func (g *guard) gave(session crypto.PublicKey, gifts []gift, now time.Time) {
 			r = new(guardRow)
 			g.pairs[pair] = r
 		}
-		r.name = gift.name
-		r.given = append(within(r.given, now, floodTime), now)
-		if r.answered {
-			r.answered = false
-			r.exchanges = append(within(r.exchanges, now, loopTime), now)
+		r.Name = gift.name
+		r.Given = append(within(r.Given, now, floodTime), now)
+		if r.Answered {
+			r.Answered = false
+			r.Exchanges = append(within(r.Exchanges, now, loopTime), now)
 		}
-		if len(r.exchanges) >= loopMost && !r.loops(now) {
-			r.held = now
+		if len(r.Exchanges) >= loopMost && !r.loops(now) {
+			r.Held = now
 		}
+		changed = append(changed, pair)
 	}
 	for pair, r := range g.pairs { // bounded by who wrote within the longest of the times
-		if now.Sub(r.given[len(r.given)-1]) >= loopHolds {
+		if now.Sub(r.Given[len(r.Given)-1]) >= loopHolds {
 			delete(g.pairs, pair)
+			changed = append(changed, pair)
 		}
 	}
+	return changed
 }
 
 func within(times []time.Time, now time.Time, d time.Duration) []time.Time {
@@ -85,12 +144,12 @@ func within(times []time.Time, now time.Time, d time.Duration) []time.Time {
 }
 
 func (r *guardRow) loops(now time.Time) bool {
-	return !r.held.IsZero() && now.Sub(r.held) < loopHolds
+	return !r.Held.IsZero() && now.Sub(r.Held) < loopHolds
 }
 
 func (r *guardRow) floods(now time.Time) bool {
 	n := 0
-	for _, at := range r.given {
+	for _, at := range r.Given {
 		if now.Sub(at) < floodTime {
 			n++
 		}
@@ -107,27 +166,35 @@ func (g *guard) stops(session crypto.PublicKey, row *waitRow, now time.Time) boo
 }
 
 // human notes that the user wrote to his session himself: its exchanges are not automatic any more.
-func (g *guard) human(session crypto.PublicKey) (released bool) {
+func (g *guard) human(session crypto.PublicKey) (released bool, err error) {
+	var changed []guardPair
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	for pair, r := range g.pairs {
-		if pair.session == session {
-			released = released || !r.held.IsZero()
-			r.exchanges, r.held, r.answered = nil, time.Time{}, false
+		if pair.session != session {
+			continue
 		}
+		released = released || !r.Held.IsZero()
+		if len(r.Exchanges) > 0 || !r.Held.IsZero() {
+			changed = append(changed, pair)
+		}
+		r.Exchanges, r.Held, r.Answered = nil, time.Time{}, false
 	}
-	return released
+	g.mu.Unlock()
+	return released, g.save(changed)
 }
 
 // accept lets a sender go on.
-func (g *guard) accept(member crypto.PublicKey) {
+func (g *guard) accept(member crypto.PublicKey) error {
+	var changed []guardPair
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	for pair := range g.pairs {
 		if pair.member == member {
 			delete(g.pairs, pair)
+			changed = append(changed, pair)
 		}
 	}
+	g.mu.Unlock()
+	return g.save(changed)
 }
 
 // state says in words what is being stopped for a session.
@@ -135,11 +202,11 @@ func (g *guard) state(session crypto.PublicKey, now time.Time) (words []string) 
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for pair, r := range g.pairs {
-		name := protocol.NeutralizeName(r.name)
+		name := protocol.NeutralizeName(r.Name)
 		switch {
 		case pair.session != session:
 		case r.loops(now):
-			words = append(words, fmt.Sprintf("a loop with %s: %d exchanges without a word of yours; it goes on when you write to the session, or with: claudemesh accept %s", name, len(r.exchanges), name))
+			words = append(words, fmt.Sprintf("a loop with %s: %d exchanges without a word of yours; it goes on when you write to the session, or with: claudemesh accept %s", name, len(r.Exchanges), name))
 		case r.floods(now):
 			words = append(words, fmt.Sprintf("a flood from %s: more than %d messages a minute; the rest comes slower", name, floodMost))
 		}

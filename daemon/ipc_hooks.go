@@ -41,8 +41,14 @@ func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	if req.Human && d.give.guard.human(local.public()) {
-		d.hub.wake()
+	if req.Human {
+		released, err := d.give.guard.human(local.public())
+		if err != nil {
+			return err
+		}
+		if released {
+			d.hub.wake()
+		}
 	}
 	mail, err := d.hookMail(s, local, &req)
 	if err != nil {

@@ -13,8 +13,11 @@ import (
 
 const stateSessions = "sessions" // in bucketState: the table of live sessions, for the next daemon
 
-// openRegistry takes up the sessions that still live from an earlier daemon, and from then on puts each on every mesh.
+// openRegistry takes up the sessions that still live from an earlier daemon, with what is known of their exchanges, and from then on puts each on every mesh.
 func (d *Daemon) openRegistry() error {
+	if err := d.give.guard.load(); err != nil {
+		return fmt.Errorf("read the exchanges of sessions: %w", err)
+	}
 	var saved []byte
 	err := d.env.db.View(func(tx *store.Tx) error {
 		saved = tx.Get(bucketState, []byte(stateSessions))

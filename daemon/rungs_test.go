@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
 )
 
 func TestLadder(t *testing.T) {
@@ -114,6 +116,17 @@ func TestInterruptedTurnCountsAsIdle(t *testing.T) {
 	}
 }
 
+// tables is an empty store of the daemon's.
+func tables(t *testing.T) *store.DB {
+	t.Helper()
+	db, err := openStore(filepath.Join(t.TempDir(), "daemon.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
 func TestGuard(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	session, bob, cathy := crypto.PublicKey{1}, crypto.PublicKey{2}, crypto.PublicKey{3}
@@ -121,7 +134,7 @@ func TestGuard(t *testing.T) {
 	stopped := func(g *guard, k crypto.PublicKey) bool { return g.stops(session, &waitRow{Sender: k}, now) }
 
 	t.Run("a loop", func(t *testing.T) {
-		g := newGuard()
+		g := newGuard(tables(t))
 		g.gave(session, from(bob, "bob"), now)
 		for i := range loopMost {
 			if stopped(g, bob) {
@@ -140,12 +153,12 @@ func TestGuard(t *testing.T) {
 		if !stopped(g, bob) {
 			t.Error("goes on by itself")
 		}
-		if !g.human(session) || stopped(g, bob) || len(g.state(session, now)) != 0 {
+		if released, err := g.human(session); !released || err != nil || stopped(g, bob) || len(g.state(session, now)) != 0 {
 			t.Error("does not go on after a word of the user")
 		}
 	})
 	t.Run("accepting lets it go on", func(t *testing.T) {
-		g := newGuard()
+		g := newGuard(tables(t))
 		g.gave(session, from(bob, "bob"), now)
 		for range loopMost {
 			g.sent(session, bob)
@@ -157,7 +170,7 @@ func TestGuard(t *testing.T) {
 		}
 	})
 	t.Run("messages without answers are no loop", func(t *testing.T) {
-		g := newGuard()
+		g := newGuard(tables(t))
 		for range loopMost + 1 {
 			g.gave(session, from(bob, "bob"), now)
 		}
@@ -166,7 +179,7 @@ func TestGuard(t *testing.T) {
 		}
 	})
 	t.Run("slow exchanges are no loop", func(t *testing.T) {
-		g := newGuard()
+		g := newGuard(tables(t))
 		for range 3 * loopMost {
 			g.sent(session, bob)
 			g.gave(session, from(bob, "bob"), now)
@@ -176,8 +189,44 @@ func TestGuard(t *testing.T) {
 			t.Error("stopped")
 		}
 	})
+	t.Run("after a restart", func(t *testing.T) {
+		db := tables(t)
+		again := func() *guard {
+			g := newGuard(db)
+			if err := g.load(); err != nil {
+				t.Fatal(err)
+			}
+			return g
+		}
+		again().gave(session, from(bob, "bob"), now)
+		for i := range loopMost { // every exchange is another daemon's
+			g := again()
+			if stopped(g, bob) {
+				t.Fatalf("stopped after %d exchanges", i)
+			}
+			g.sent(session, bob)
+			g.gave(session, from(bob, "bob"), now)
+		}
+		for range floodMost {
+			again().gave(session, from(cathy, "cathy"), now)
+		}
+		if g := again(); !stopped(g, bob) || !stopped(g, cathy) || len(g.state(session, now)) != 2 {
+			t.Errorf("forgotten: %q", g.state(session, now))
+		}
+		if released, err := again().human(session); !released || err != nil || stopped(again(), bob) || !stopped(again(), cathy) {
+			t.Errorf("the user's word is forgotten: %v", err)
+		}
+		if err := again().accept(cathy); err != nil || stopped(again(), cathy) {
+			t.Errorf("an accepted sender is stopped again: %v", err)
+		}
+		now = now.Add(loopHolds)
+		again().gave(session, from(cathy, "cathy"), now)
+		if n := len(again().pairs); n != 1 {
+			t.Errorf("%d rows are kept", n)
+		}
+	})
 	t.Run("a flood", func(t *testing.T) {
-		g := newGuard()
+		g := newGuard(tables(t))
 		for i := range floodMost {
 			if stopped(g, bob) {
 				t.Fatalf("stopped after %d", i)

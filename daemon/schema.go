@@ -35,6 +35,7 @@ const (
 	bucketInvites  = "invites"  // mesh ‖ invite id → inviteRow
 	bucketEvents   = "events"   // event sequence → protocol.Event
 	bucketWaiting  = "waiting"  // received sequence → waitRow, until the message was shown
+	bucketGuard    = "guard"    // session key ‖ member key → guardRow, within the hour
 	bucketAccepted = "accepted" // mesh ‖ member key → when the user accepted its messages, Unix ms
 )
 
@@ -42,7 +43,7 @@ const (
 var buckets = []string{
 	bucketState, bucketTrust, bucketPins, bucketKnown, bucketSessions, bucketEnded, bucketOutbox, bucketSealed, bucketOutIDs,
 	bucketNumbers, bucketInbox, bucketInIDs, bucketReplay, bucketHeld, bucketReceipts, bucketInvites, bucketEvents,
-	bucketWaiting, bucketAccepted,
+	bucketWaiting, bucketGuard, bucketAccepted,
 }
 
 // migrations[i] brings daemon.db from schema i to i+1.

@@ -136,7 +136,7 @@ func (m *mesh) address(d *draft, t target) error {
 		if t.key == from || t.key == m.self {
 			return protocol.Refuse(protocol.CodeInvalid, "%s is yourself", t.name)
 		}
-		d.people = []outRecipient{{Key: t.key, Member: t.member, Name: t.name, Session: t.session}}
+		d.people = []outRecipient{{Key: t.key, Member: t.member, Name: strings.TrimSuffix(t.name, "/"+t.session), Session: t.session}}
 		return nil
 	}
 	if !m.trust.current().Verified(m.self) {

@@ -199,7 +199,7 @@ func (s *server) sendMessage(ctx context.Context, _ *sdk.CallToolRequest, in sen
 		s.mu.Unlock()
 	}
 	for _, r := range sent.Recipients {
-		out.Recipients = append(out.Recipients, recipient{Name: name(r.Name), State: string(r.State), Online: r.Online, Reason: text(r.Reason)})
+		out.Recipients = append(out.Recipients, recipient{Name: sender(protocol.From{Name: r.Name, Session: r.Session}), State: string(r.State), Online: r.Online, Reason: text(r.Reason)})
 	}
 	out.Unread = s.unread(ctx)
 	return nil, out, nil
