@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+
+	"github.com/claudemesh/claudemesh/crypto"
 )
 
 func TestBlock(t *testing.T) {
@@ -88,20 +90,44 @@ func FuzzDecodeBlock(f *testing.F) {
 	})
 }
 
+// flip changes one byte of b, as an attacker does who has something genuine: what is nearly signed is where a verifier errs.
+func flip(b []byte, at uint16, by byte) []byte {
+	if len(b) == 0 || by == 0 {
+		return b
+	}
+	b = bytes.Clone(b)
+	b[int(at)%len(b)] ^= by
+	return b
+}
+
+// Nothing is a statement of somebody's but what he signed.
 func FuzzParse(f *testing.F) {
+	signed, people := make(map[ID]bool), make(map[crypto.PublicKey]bool)
 	for _, c := range samples() {
 		s := mustSign(f, c.body, c.keys...)
-		f.Add(s.Raw())
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		s, err := Parse(b)
-		if err != nil {
-			if code := CodeOf(err); code != CodeBadStatement && code != CodeBadSignature {
-				t.Errorf("%v has the code %s", err, code)
-			}
-			return
+		signed[s.ID] = true
+		for _, k := range c.keys {
+			people[k.Public()] = true
 		}
-		wantSameBytes(t, s, b)
+		f.Add(s.Raw(), uint16(0), byte(0))
+		f.Add(s.Raw(), uint16(len(s.Raw())-1), byte(0x80))
+	}
+	f.Fuzz(func(t *testing.T, b []byte, at uint16, by byte) {
+		for _, b := range [][]byte{b, flip(b, at, by)} {
+			s, err := Parse(b)
+			if err != nil {
+				if code := CodeOf(err); code != CodeBadStatement && code != CodeBadSignature {
+					t.Errorf("%v has the code %s", err, code)
+				}
+				continue
+			}
+			wantSameBytes(t, s, b)
+			for _, k := range s.Body.signers() {
+				if people[k] && !signed[s.ID] {
+					t.Fatalf("%+v is believed, and %s never signed it", s.Body, k.Short())
+				}
+			}
+		}
 	})
 }
 

@@ -3,6 +3,8 @@ package protocol
 import (
 	"bytes"
 	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -139,6 +141,37 @@ func TestClientIDs(t *testing.T) {
 	}
 }
 
+// wantPlainReading has encoding/json read the header, too: who is stricter must not read something else.
+func wantPlainReading(t *testing.T, h *Header, b []byte) {
+	t.Helper()
+	var plain map[string]json.RawMessage
+	if err := json.Unmarshal(b, &plain); err != nil {
+		t.Fatalf("decoded, but it is not JSON: %v", err)
+	}
+	for name, want := range map[string]any{
+		"id": h.ID, "mesh": string(h.Mesh), "from": h.From.String(), "member": h.Member.String(), "to": h.To, "prio": h.Prio, "ep": h.Ep,
+		"log": hex.EncodeToString(h.Log[:]), "att": h.Att, "kind": h.Kind, "reply_to": h.ReplyTo, "topic": h.Topic, "ts": uint64(h.TS), "seq": h.Seq,
+	} {
+		var text string
+		var n uint64
+		if raw := plain[name]; len(raw) > 0 {
+			if err := errors.Join(json.Unmarshal(raw, map[bool]any{true: &text, false: &n}[raw[0] == '"'])); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		if want != text && want != n {
+			t.Fatalf("%s is %v, and encoding/json reads %s", name, want, plain[name])
+		}
+		delete(plain, name)
+	}
+	if !bytes.Equal(h.Meta, plain["meta"]) {
+		t.Fatalf("meta is %s, and encoding/json reads %s", h.Meta, plain["meta"])
+	}
+	if delete(plain, "meta"); len(plain) != 0 {
+		t.Fatalf("names that nobody knows: %v", plain)
+	}
+}
+
 func FuzzDecodeHeader(f *testing.F) {
 	l := newLetters(f)
 	h := l.header(l.alice, to(l.bob))
@@ -148,11 +181,13 @@ func FuzzDecodeHeader(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(b)
+	f.Add([]byte(strings.Replace(string(b), `"id"`, `"\u0069d"`, 1)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := DecodeHeader(b)
 		if err != nil {
 			return
 		}
+		wantPlainReading(t, h, b)
 		if (h.Att == "") != (h.From == h.Member) {
 			return // for Open to refuse
 		}

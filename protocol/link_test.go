@@ -121,13 +121,15 @@ func TestMakeLinkOfSomethingElse(t *testing.T) {
 	}
 }
 
+// Nothing is a link of alice's but what she signed, with its own seed.
 func FuzzParseLink(f *testing.F) {
-	s, invite := sampleLink(f)
-	f.Add(s)
-	f.Add(s[:100])
-	f.Add(LinkPrefix + "eyJ")
-	f.Add(linkOf("link", invite.Raw()))
-	f.Fuzz(func(t *testing.T, s string) {
+	genuine, invite := sampleLink(f)
+	for _, s := range []string{genuine, genuine[:100], LinkPrefix + "eyJ", linkOf("link", invite.Raw())} {
+		f.Add(s, uint16(0), byte(0))
+	}
+	f.Add(genuine, uint16(300), byte(1))
+	f.Fuzz(func(t *testing.T, s string, at uint16, by byte) {
+		s = string(flip([]byte(s), at, by))
 		link, err := ParseLink(s)
 		if err != nil {
 			if e, ok := errors.AsType[*Error](err); !ok || e.Hint == "" {
@@ -138,6 +140,9 @@ func FuzzParseLink(f *testing.F) {
 		again, err := ParseLink(MakeLink(link.Invite, link.Key.Seed()))
 		if err != nil || again.Invite.ID != link.Invite.ID {
 			t.Errorf("made again: %v", err)
+		}
+		if link.Inv.Issuer == invite.Signer() && link.Invite.ID != invite.ID || link.Key.Public() != link.Inv.Link {
+			t.Fatalf("a link that alice never made: %+v", link.Inv)
 		}
 	})
 }

@@ -3,7 +3,9 @@ package protocol
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -250,28 +252,84 @@ func FuzzUnmarshalMessage(f *testing.F) {
 	})
 }
 
-// Whatever alice signs and seals, and whatever the broker writes beside it, Open says something.
+// Whatever alice signs and seals, and whatever the broker writes beside it, Open says something; and it is hers only if she
+// signed it. The key of a box can make boxes of either side, so plain is as somebody makes it who has that key and not alice's.
 func FuzzOpen(f *testing.F) {
 	l := newLetters(f)
 	hdr, err := EncodeHeader(l.header(l.alice, to(l.bob)))
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(forged(l.alice, string(hdr), "hello"), string(hdr), "", "", "")
-	f.Add([]byte("\x00cm2"), "{}", "now", "AAAA", to(l.bob))
+	genuine := forged(l.alice, string(hdr), "hello")
+	f.Add(genuine, uint16(0), byte(0), string(hdr), "", "", "")
+	f.Add(genuine, uint16(len(genuine)-1), byte(1), string(hdr), "next", "", to(l.bob))
+	f.Add([]byte("\x00cm2"), uint16(0), byte(0), "{}", "now", "AAAA", to(l.bob))
 	bob := l.reader(l.bob, []*crypto.PrivateKey{l.bobWeb})
-	f.Fuzz(func(t *testing.T, plain []byte, hdr, priority, key, target string) {
+	f.Fuzz(func(t *testing.T, plain []byte, at uint16, by byte, signed, priority, key, target string) {
 		l := *l
 		l.tb = t
-		for _, plain := range [][]byte{plain, forged(l.alice, hdr, "hello")} {
+		for _, plain := range [][]byte{flip(plain, at, by), forged(l.alice, signed, "hello")} {
 			p := l.boxed(l.alice, l.bob, l.header(l.alice, to(l.bob)), plain)
 			p.Priority, p.Key, p.TargetSpec = priority, key, target
 			m, err := bob.Open(p.Incoming())
 			if (m == nil) == (err == nil) {
 				t.Fatalf("got %v and %v", m, err)
 			}
-			if err == nil && m.header.From != l.alice.Public() {
-				t.Fatalf("opened as from %s", m.header.From)
+			if err != nil {
+				continue
+			}
+			if h := string(m.rawHeader); string(m.body) != "hello" || h != signed && h != string(hdr) {
+				t.Fatalf("opened what alice did not sign: %s, %q", m.rawHeader, m.body)
+			}
+			h := m.Header()
+			if h.From != l.alice.Public() || h.To != to(l.bob) || priority != "" && priority != h.Prio || target != "" && target != h.To || key != "" {
+				t.Fatalf("opened as %+v, beside %q, %q, %q", h, priority, key, target)
+			}
+		}
+	})
+}
+
+// One byte of anything in an honest frame is changed, and one text is put in the place of another: what opens says what was
+// said, to whom it was said.
+func FuzzOpenEdited(f *testing.F) {
+	l := newLetters(f)
+	bob, mail := bobsMail(l)
+	kinds := slices.Sorted(maps.Keys(mail))
+	for i := range kinds {
+		for field := range byte(9) {
+			f.Add(byte(i), field, uint16(5), byte(0), "")
+			f.Add(byte(i), field, uint16(40), byte(1), "now")
+		}
+	}
+	honest := make(map[string]*Message)
+	for kind, in := range mail {
+		m, err := bob.Open(in)
+		if err != nil {
+			f.Fatal(err)
+		}
+		honest[kind] = m
+	}
+	f.Fuzz(func(t *testing.T, kind, field byte, at uint16, by byte, text string) {
+		name := kinds[int(kind)%len(kinds)]
+		in, want := mail[name], honest[name]
+		stated := []*string{&in.Sender, &in.SenderMember, &in.Target, &in.Priority, &in.Nonce, &in.Ciphertext, &in.Key, &in.ClientID, &in.Topic}
+		edited := stated[int(field)%len(stated)]
+		if by == 0 {
+			*edited = text
+		}
+		*edited = string(flip([]byte(*edited), at, by))
+		m, err := bob.Open(in)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(m.rawHeader, want.rawHeader) || !bytes.Equal(m.body, want.body) || m.Seq() != want.Seq() || m.Name() != want.Name() ||
+			m.Label() != want.Label() || m.Trust() != want.Trust() || m.Opened() != want.Opened() || m.Group() != want.Group() {
+			t.Fatalf("%s: opened as %+v", name, m)
+		}
+		for _, s := range [][2]string{{in.Target, m.header.To}, {in.Priority, m.header.Prio}, {in.ClientID, m.header.ID}, {in.Topic, m.header.Topic},
+			{in.SenderMember, m.header.Member.String()}, {in.Sender, m.header.From.String()}} {
+			if s[0] != "" && s[0] != s[1] {
+				t.Fatalf("%s: opened beside %q, signed is %q", name, s[0], s[1])
 			}
 		}
 	})

@@ -59,10 +59,19 @@ func TestSealingLimits(t *testing.T) {
 	}
 }
 
+// Nothing opens but what was sealed under that very passphrase.
 func FuzzOpenSealed(f *testing.F) {
-	f.Add(cheap("horse").Seal([]byte("all my keys")), []byte("horse"))
-	f.Add([]byte("CMB2"), []byte(""))
-	f.Fuzz(func(t *testing.T, file, pass []byte) {
+	genuine := cheap("horse").Seal([]byte("all my keys"))
+	f.Add(genuine, []byte("horse"), uint16(0), byte(0))
+	f.Add(genuine, []byte("horse"), uint16(30), byte(1))
+	f.Add([]byte("CMB2"), []byte(""), uint16(0), byte(0))
+	f.Fuzz(func(t *testing.T, file, pass []byte, at uint16, by byte) {
+		edited := bytes.Clone(genuine)
+		if edited[int(at)%len(edited)] ^= by; by != 0 {
+			if _, err := openSealed(edited, []byte("horse"), 2, 16); err == nil {
+				t.Fatalf("byte %d may be changed", int(at)%len(edited))
+			}
+		}
 		plain, err := openSealed(file, pass, 2, 16)
 		if err != nil {
 			return
