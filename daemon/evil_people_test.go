@@ -68,6 +68,35 @@ func TestEvilCallsHimselfBob(t *testing.T) {
 	})
 }
 
+// Somebody who only holds a link calls himself bob, while nobody is there who could admit him: he is not shown as bob, not even
+// beside his mail, and what is meant for bob is not sealed to him.
+func TestEvilInvitedCallsHimselfBob(t *testing.T) {
+	story(t, func(w *world) {
+		link := w.alice.link(1).Link
+		w.alice.stop()
+		mallory := w.joined("bob", link)
+		mallory.start()
+		pass(time.Second)
+		mallory.send("cathy", "hi, bob here")
+		synctest.Wait()
+		name := "bob~" + mallory.m.self.String()[:4]
+		got := w.cathy.messages(nil)
+		if len(got) != 1 || got[0].From.Name != name || got[0].From.Trust != protocol.TrustInvited || got[0].Held == "" {
+			t.Fatalf("cathy got %+v", got)
+		}
+		for _, m := range w.cathy.m.members() {
+			if (m.Name == "bob") != (m.Pubkey == w.bob.m.self.String()) || (m.Name == name) != (m.Pubkey == mallory.m.self.String()) {
+				t.Errorf("listed: %+v", m)
+			}
+		}
+		for to, want := range map[string]crypto.PublicKey{"bob": w.bob.m.self, name: mallory.m.self} {
+			if target, err := w.cathy.m.resolve(to); err != nil || target.key != want {
+				t.Errorf("%s is %v, %v", to, target, err)
+			}
+		}
+	})
+}
+
 // The broker gives out another key for alice wherever it names hers: what bob seals goes to the certified one.
 func TestEvilKeySubstituted(t *testing.T) {
 	besieged(t, func(w *world, e *evil) {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -35,7 +36,7 @@ func pinNames(pins map[string]crypto.PublicKey, view *protocol.View) (moved []st
 }
 
 // nameOf is what a member is called here: the certified name, with the head of the key where another key has the name
-// by right; the name that an invited one gave himself; nothing for strangers.
+// by right; the name that an invited one gave himself, likewise; nothing for strangers.
 func (t *trustState) nameOf(key crypto.PublicKey) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -50,7 +51,11 @@ func (t *trustState) nameOfLocked(key crypto.PublicKey) string {
 		return m.Name + "~" + key.String()[:4]
 	}
 	if e, ok := t.invited[key]; ok {
-		return e.Enrol.Body.(*protocol.Enrol).Name
+		name := e.Enrol.Body.(*protocol.Enrol).Name
+		if takenIn(t.view, name, key) {
+			name += "~" + key.String()[:4]
+		}
+		return name
 	}
 	if t.view.Legacy() {
 		return t.legacyNameLocked(key)
@@ -60,10 +65,9 @@ func (t *trustState) nameOfLocked(key crypto.PublicKey) string {
 
 // nameTaken reports whether a living member other than key has the name, or it is pinned to one.
 func (t *trustState) nameTaken(name string, key crypto.PublicKey) bool {
-	for _, m := range t.current().Members() {
-		if m.Name == name && m.Key != key {
-			return true
-		}
-	}
-	return false
+	return takenIn(t.current(), name, key)
+}
+
+func takenIn(view *protocol.View, name string, key crypto.PublicKey) bool {
+	return slices.ContainsFunc(view.Members(), func(m protocol.Member) bool { return m.Name == name && m.Key != key })
 }

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"cmp"
-	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -165,11 +164,7 @@ func (m *mesh) addressable() []target {
 	for key := range m.trust.enrolments() {
 		_, known := members[key]
 		if !known && m.trust.isInvited(key) {
-			name := m.trust.nameOf(key)
-			if m.trust.nameTaken(name, key) {
-				name += "~" + hex.EncodeToString(key[:2])
-			}
-			add(key, name)
+			add(key, m.trust.nameOf(key))
 		}
 	}
 	for _, key := range m.originals() {
