@@ -25,6 +25,7 @@ func (s *Server) sweep(ctx context.Context) {
 		}
 		s.visits.sweep()
 		s.refusedKeys.sweep()
+		s.hooks.sweep()
 		if err := s.sweepV1Links(); err != nil {
 			s.log.Error("sweep v1 links", "err", err)
 		}

@@ -165,14 +165,31 @@ func (s *Server) handleLegacyHook(r *http.Request) (int, any, error) {
 	case statusOr(h.Status) != h.Status:
 		return 0, nil, protocol.Refuse(protocol.CodeInvalid, "status is idle, working or dnd")
 	}
-	if id, ok := s.hookStatus(&h); ok {
-		return http.StatusOK, map[string]any{"ok": true, "presence_id": id}, nil
+	m, slot := s.hookSlot(&h)
+	id := ""
+	if slot != nil {
+		id = slot.id
 	}
-	return http.StatusOK, map[string]any{"ok": true, "pending": true}, nil
+	switch {
+	case !s.hooks.allow(id): // those that fit no session are counted together
+		return http.StatusTooManyRequests, map[string]any{"ok": false, "error": "rate limited"}, nil
+	case slot == nil:
+		return http.StatusOK, map[string]any{"ok": true, "pending": true}, nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if slot.item.Status != protocol.StatusDND { // set by hand
+		slot.setStatus(h.Status)
+		m.legacyShownLocked(slot.member, slot.key)
+	}
+	return http.StatusOK, map[string]any{"ok": true, "presence_id": id}, nil
 }
 
-// hookStatus finds the one slot of that directory and process, else the one of that directory, and sets its status.
-func (s *Server) hookStatus(h *legacyHook) (presence string, ok bool) {
+// hooksPerMinute is how many hooks of one session are answered, as the original has it.
+const hooksPerMinute = 30
+
+// hookSlot finds the one slot of that directory and process, else the one of that directory; nil when there is none, or several.
+func (s *Server) hookSlot(h *legacyHook) (*mesh, *slot) {
 	type match struct {
 		m *mesh
 		s *slot
@@ -196,17 +213,9 @@ func (s *Server) hookStatus(h *legacyHook) (presence string, ok bool) {
 			}
 			m.mu.Unlock()
 		}
-		if len(found) != 1 {
-			continue
+		if len(found) == 1 {
+			return found[0].m, found[0].s
 		}
-		f := found[0]
-		f.m.mu.Lock()
-		defer f.m.mu.Unlock()
-		if f.s.item.Status != protocol.StatusDND { // set by hand
-			f.s.setStatus(h.Status)
-			f.m.legacyShownLocked(f.s.member, f.s.key)
-		}
-		return f.s.id, true
 	}
-	return "", false
+	return nil, nil
 }

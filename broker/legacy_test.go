@@ -718,6 +718,16 @@ func TestLegacyHook(t *testing.T) {
 				t.Errorf("%v: %d %s", c.f, status, body)
 			}
 		}
+		hook := fields{"cwd": "/home/dave", "pid": 1, "status": "working"}
+		for range hooksPerMinute - 1 {
+			if status, body := w.post("/hook/set-status", "", hook); status != http.StatusOK {
+				t.Fatalf("hook: %d %s", status, body)
+			}
+		}
+		hook["status"] = "idle"
+		if status, body := w.post("/hook/set-status", "", hook); status != http.StatusTooManyRequests || !strings.Contains(body, `{"error":"rate limited","ok":false}`) {
+			t.Errorf("one hook more than a minute has: %d %s", status, body)
+		}
 		var list legacyPeers
 		d.request(fields{"type": "list_peers"}, "peers_list", &list)
 		for _, p := range list.Peers {

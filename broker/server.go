@@ -49,6 +49,7 @@ type Server struct {
 	started     time.Time
 	visits      *visits // of unauthenticated HTTP requests
 	refusedKeys *visits // requests with a wrong API key
+	hooks       *visits // of original sessions, by presence
 	ready       readiness
 	closed      closedLog
 	hellos      *helloMemory // of original clients
@@ -79,7 +80,7 @@ func New(cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, now: cfg.Now, metrics: newMetrics(), started: time.Now(),
-		visits: newVisits(cfg.Limits.HTTPPerAddress), refusedKeys: newVisits(refusedKeysPerMinute),
+		visits: newVisits(cfg.Limits.HTTPPerAddress), refusedKeys: newVisits(refusedKeysPerMinute), hooks: newVisits(hooksPerMinute),
 		hellos: newHelloMemory(cfg.Now()),
 		meshes: make(map[protocol.MeshID]*mesh), conns: make(map[*conn]struct{}), bearers: make(map[[32]byte]*apiKey), legacyBearers: make(map[[32]byte]*legacyKey),
 		perAddress: make(map[string]int), sockets: make(map[string]int),
