@@ -30,7 +30,11 @@ func (d *Daemon) handleLeave(w http.ResponseWriter, r *http.Request) error {
 		}
 		out.Reason = err.Error()
 	}
-	if key, err := d.home.OwnerKey(j.member.MeshID); err == nil {
+	key, err := d.home.OwnerKey(j.member.MeshID)
+	if j.mesh != nil { // a hand-over leaves the key that it replaced
+		key, err = d.ownerKey(j.member.MeshID, j.mesh.trust.current().Owner())
+	}
+	if err == nil {
 		out.OwnerKey = key.Path
 	}
 	err = d.home.Update(func(c *config.Config) error {
