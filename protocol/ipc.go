@@ -14,7 +14,7 @@ type Health struct {
 	Uptime   float64               `json:"uptime"` // seconds
 	Meshes   map[string]MeshHealth `json:"meshes"` // by slug
 	Sessions int                   `json:"sessions"`
-	Streams  int                   `json:"event_streams"` // open
+	Streams  int                   `json:"event_streams"`   // open
 	Error    string                `json:"error,omitempty"` // why it is not ok: config.json cannot be read, the disk is full
 }
 
