@@ -218,8 +218,8 @@ func (p *member) inGroup(name string) bool {
 	return false
 }
 
-// legacyRefused answers a send that was not taken: with an error, which 0.1.4 and the SDK read, then with an ack, which the
-// others do. 1.37 tries again unless it finds one of its words in the text; those words stand in refusals that are final, and
+// legacyRefused answers a send that was not taken: with an error, of which 0.1.4 and the SDK show code and text, then with an
+// ack, whose text the others read. 1.37 tries again unless it finds one of its words in the text; those words stand in refusals that are final, and
 // in no other.
 func (c *conn) legacyRefused(id string, err error) {
 	e := c.srv.refusal(err)
@@ -234,7 +234,7 @@ func (c *conn) legacyRefused(id string, err error) {
 		text = "target_not_found: " + e.Message
 	}
 	c.reply(protocol.ErrorFrame{
-		Tag: protocol.Tag{Type: protocol.TypeError}, ID: id, Code: e.Code, Message: text, Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(),
+		Tag: protocol.Tag{Type: protocol.TypeError}, ID: id, Code: e.Code, Message: e.Message, Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(),
 	})
 	c.reply(legacyAck{Tag: protocol.Tag{Type: protocol.TypeAck}, ID: id, Error: text})
 }

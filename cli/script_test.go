@@ -69,7 +69,7 @@ func TestScripts(t *testing.T) {
 			"broker": cmdBroker, "alice": person("alice"), "bob": person("bob"), "cathy": person("cathy"),
 			"exits": cmdExits, "parallel": cmdParallel, "set": cmdSet, "want": cmdWant, "count": cmdCount,
 			"keys": cmdKeys, "follow": cmdFollow, "next": cmdNext, "unfollow": cmdUnfollow,
-			"fetch": cmdFetch, "cert": cmdCert, "forge": cmdForge, "twins": cmdTwins, "keysend": cmdKeySend,
+			"fetch": cmdFetch, "cert": cmdCert, "forge": cmdForge, "twins": cmdTwins, "keysend": cmdKeySend, "original": cmdOriginal,
 			"curl": cmdCurl, "port": cmdPort, "mode": cmdMode, "doc": cmdDoc, "answered": cmdAnswered,
 		},
 	})
