@@ -3,9 +3,15 @@
 package e2e
 
 import (
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
 )
 
 // How long a person waits, as medians of 20. Figures for the log: a shared machine cannot promise times.
@@ -28,3 +34,64 @@ func TestVerbLatencyFigures(t *testing.T) {
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// A turn begins and ends on bob's machine: how long until alice's machine shows it? Asserted is that it does, and in that order; the times go to the log.
+func TestStatusReachesAPeerFigures(t *testing.T) {
+	b := newBroker(t)
+	alice, bob := newHome(t, "alice"), newHome(t, "bob")
+	mesh(t, b, "ws://"+b.addr+"/ws", alice, bob)
+	home, err := config.OpenHome(filepath.Join(alice.dir, ".claudemesh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	alices := client.Dial(home)
+	seen := func() string {
+		peers, _ := alices.Peers(t.Context(), "")
+		for _, p := range peers {
+			if p.Name == "bob" && p.Session == "api" {
+				return p.Status
+			}
+		}
+		return ""
+	}
+	hook := func(event, name string) {
+		r := bob.tryIn(`{"session_id":"s1","cwd":"/src/api","hook_event_name":"`+name+`","prompt":"go on"}`, "hook", event)
+		if r.code != 0 {
+			t.Fatalf("hook %s: exit %d %s", event, r.code, r.err)
+		}
+	}
+	hook("session-start", "SessionStart")
+	eventually(t, "alice sees bob's session", func() bool { return seen() == protocol.StatusIdle })
+	var fromStart, fromEnd []time.Duration
+	for i := range 20 {
+		event, name, want := "user-prompt-submit", "UserPromptSubmit", protocol.StatusWorking
+		if i%2 == 1 {
+			event, name, want = "stop", "Stop", protocol.StatusIdle
+		}
+		shown := make(chan time.Time, 1)
+		go func() { // looks while the hook runs: the status may be there before it ends
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
+			for seen() != want && t.Context().Err() == nil {
+				<-tick.C
+			}
+			shown <- time.Now()
+		}()
+		began := time.Now()
+		hook(event, name)
+		ended := time.Now()
+		select {
+		case at := <-shown:
+			fromStart, fromEnd = append(fromStart, at.Sub(began)), append(fromEnd, max(0, at.Sub(ended)))
+		case <-time.After(20 * time.Second):
+			t.Fatalf("alice does not see that bob's session is %s", want)
+		}
+	}
+	slices.Sort(fromStart)
+	slices.Sort(fromEnd)
+	t.Logf("from the start of the hook's process to alice's daemon: median %.1f ms, worst %.1f ms", ms(fromStart[10]), ms(fromStart[19]))
+	t.Logf("from the end of the hook's process to alice's daemon: median %.1f ms, worst %.1f ms", ms(fromEnd[10]), ms(fromEnd[19]))
+	if out := alice.must("peers"); !strings.Contains(out, "idle") {
+		t.Errorf("alice's peers: %s", out)
+	}
+}
