@@ -45,6 +45,7 @@ func TestClaudeCode(t *testing.T) {
 		{"install", testInstall}, {"idle", testIdle}, {"mid-turn", testMidTurn}, {"rewake", testRewake}, {"context", testContext}, {"pull", testPull},
 		{"hostile", testHostile}, {"print", testPrint}, {"kill", testKill}, {"bypass", testBypass}, {"prompt", testAtPrompt}, {"clear", testClear},
 		{"print-turn", testPrintTurn}, {"rewake-bypass", testRewakeBypass}, {"loop", testLoop}, {"ask", testAsk}, {"dialog", testDialog}, {"dialog-print", testDialogPrint},
+		{"context-bypass", testContextBypass}, {"pull-bypass", testPullBypass}, {"print-context", testPrintContext}, {"print-pull", testPrintPull},
 	} {
 		t.Run(c.name, c.run)
 	}
@@ -181,15 +182,29 @@ func testRewake(t *testing.T) {
 		a.At.Sub(began).Round(time.Millisecond), strings.Contains(a.fresh(), "slept"), alice.shown(id))
 }
 
+// withoutWaiter takes the background hook away; the others stay.
+func (p *person) withoutWaiter() {
+	p.t.Helper()
+	settings := strings.ReplaceAll(read(p.t, p.path(".claude", "settings.json")), "hook wait", "hook none")
+	if err := os.WriteFile(p.path(".claude", "settings.json"), []byte(settings), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
 // Without the socket and the background hook the other hooks bring mail with the events of a turn.
-func testContext(t *testing.T) {
+func testContext(t *testing.T) { contextHooks(t) }
+
+// The same in bypass mode, once the sender is accepted.
+func testContextBypass(t *testing.T) { contextHooks(t, "--dangerously-skip-permissions") }
+
+func contextHooks(t *testing.T, flags ...string) {
 	alice, bob := world(t, quiet, working)
 	bob.withoutSocket()
-	settings := strings.ReplaceAll(read(t, bob.path(".claude", "settings.json")), "hook wait", "hook none")
-	if err := os.WriteFile(bob.path(".claude", "settings.json"), []byte(settings), 0o600); err != nil {
-		t.Fatal(err)
+	bob.withoutWaiter()
+	if len(flags) > 0 {
+		bob.must("accept", "alice")
 	}
-	api := bob.open()
+	api := bob.open(flags...)
 	_, waiting := alice.send("bob/proj", "before the prompt", "--wait", "20s", "--require", "delivered")
 	api.say("please work")
 	a := bob.model.want(t, "the prompt", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "please work") })
@@ -197,11 +212,12 @@ func testContext(t *testing.T) {
 		t.Errorf("the prompt came without the mail: %s", a.fresh())
 	}
 	bob.until("working", api, func() bool { return bob.status() == "working" })
-	_, now := alice.send("bob/proj", "for right now", "--priority", "now")
+	began, now := alice.send("bob/proj", "for right now", "--priority", "now")
 	_, next := alice.send("bob/proj", "for the end of the turn")
-	bob.model.want(t, "now, with the tool's result", time.Minute, func(a asked) bool {
+	a = bob.model.want(t, "now, with the tool's result", time.Minute, func(a asked) bool {
 		return strings.Contains(a.fresh(), "for right now") && strings.Contains(a.fresh(), "slept")
 	})
+	t.Logf("LATENCY hook, mid-turn, now (the tool takes 4 s) %v: %v", flags, a.At.Sub(began).Round(time.Millisecond))
 	bob.model.want(t, "next, by the stop hook", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "for the end of the turn") })
 	for _, id := range []string{waiting, now, next} {
 		if rung := alice.shown(id); rung != "hook" {
@@ -211,7 +227,12 @@ func testContext(t *testing.T) {
 }
 
 // (d) Without socket and hooks the model asks for its mail.
-func testPull(t *testing.T) {
+func testPull(t *testing.T) { pull(t) }
+
+// The same in bypass mode: first the sender is held, then he is accepted.
+func testPullBypass(t *testing.T) { pull(t, "--dangerously-skip-permissions") }
+
+func pull(t *testing.T, flags ...string) {
 	alice, bob := world(t, quiet, func(a asked) reply {
 		if strings.Contains(a.fresh(), "any mail?") {
 			return reply{Tool: checkTool, Input: map[string]any{}}
@@ -219,10 +240,21 @@ func testPull(t *testing.T) {
 		return says("fine")
 	}, "--no-hooks")
 	bob.withoutSocket()
-	api := bob.open()
-	_, id := alice.send("bob/proj", "hello in the box", "--wait", "20s", "--require", "delivered")
+	api := bob.open(flags...)
+	began, id := alice.send("bob/proj", "hello in the box", "--priority", "low", "--wait", "20s", "--require", "delivered")
+	if len(flags) > 0 {
+		api.say("any mail?")
+		bob.model.want(t, "nothing, and that one is held", time.Minute, func(a asked) bool { return strings.Contains(plain(a.fresh()), `"held":1`) })
+		bob.until("the turn is over", api, func() bool { return strings.Contains(api.screen(), "fine") })
+		if bob.model.heard("hello in the box") {
+			t.Error("a pull brought what is held")
+		}
+		bob.must("accept", "alice")
+		began = time.Now()
+	}
 	api.say("any mail?")
-	bob.model.want(t, "the tool's result", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "hello in the box") })
+	a := bob.model.want(t, "the tool's result", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "hello in the box") })
+	t.Logf("LATENCY pull, with the typing of a prompt before it %v: %v", flags, a.At.Sub(began).Round(time.Millisecond))
 	if rung := alice.shown(id); rung != "pull" {
 		t.Errorf("shown by %q", rung)
 	}
@@ -431,6 +463,47 @@ func testPrintTurn(t *testing.T) {
 	<-done
 	t.Logf("LATENCY claude -p, mid-turn, now (the tool takes 4 s): %v, with the tool's result: %v, by %s",
 		a.At.Sub(began).Round(time.Millisecond), strings.Contains(a.fresh(), "slept"), alice.shown(id))
+}
+
+// In the middle of a turn of claude -p that has neither socket nor background hook; the prompt brings what waited before.
+func testPrintContext(t *testing.T) {
+	alice, bob := world(t, quiet, working)
+	bob.withoutSocket()
+	bob.withoutWaiter()
+	_, waiting := alice.send("bob", "before the prompt", "--wait", "20s", "--require", "delivered")
+	done := make(chan string, 1)
+	go func() { done <- bob.print("please work") }()
+	a := bob.model.want(t, "the turn begins", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "please work") })
+	t.Logf("what waited came with the prompt: %v", strings.Contains(a.all(), "before the prompt"))
+	bob.until("working", nil, func() bool { return bob.status() == "working" })
+	began, now := alice.send("bob/proj", "for right now", "--priority", "now")
+	a = bob.model.want(t, "now, in this turn", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "for right now") })
+	<-done
+	t.Logf("LATENCY hook, claude -p, mid-turn, now (the tool takes 4 s): %v, with the tool's result: %v", a.At.Sub(began).Round(time.Millisecond), strings.Contains(a.fresh(), "slept"))
+	for _, id := range []string{waiting, now} {
+		if rung := alice.shown(id); rung != "hook" {
+			t.Errorf("shown by %q", rung)
+		}
+	}
+}
+
+// claude -p asks for its mail with the tool.
+func testPrintPull(t *testing.T) {
+	alice, bob := world(t, quiet, func(a asked) reply {
+		if strings.Contains(a.fresh(), "any mail?") {
+			return reply{Tool: checkTool, Input: map[string]any{}}
+		}
+		return says("fine")
+	}, "--no-hooks")
+	bob.withoutSocket()
+	_, id := alice.send("bob", "hello in the box", "--wait", "20s", "--require", "delivered")
+	bob.print("any mail?")
+	if !bob.model.heard("hello in the box") {
+		t.Error("not in front of the model")
+	}
+	if rung := alice.shown(id); rung != "pull" {
+		t.Errorf("shown by %q", rung)
+	}
 }
 
 // The background hook in bypass mode, once the sender is accepted.
