@@ -45,7 +45,7 @@ func TestClaudeCode(t *testing.T) {
 		{"install", testInstall}, {"idle", testIdle}, {"mid-turn", testMidTurn}, {"rewake", testRewake}, {"context", testContext}, {"pull", testPull},
 		{"hostile", testHostile}, {"print", testPrint}, {"kill", testKill}, {"bypass", testBypass}, {"prompt", testAtPrompt}, {"clear", testClear},
 		{"print-turn", testPrintTurn}, {"rewake-bypass", testRewakeBypass}, {"loop", testLoop}, {"ask", testAsk}, {"dialog", testDialog}, {"dialog-print", testDialogPrint},
-		{"context-bypass", testContextBypass}, {"pull-bypass", testPullBypass}, {"print-context", testPrintContext}, {"print-pull", testPrintPull},
+		{"context-bypass", testContextBypass}, {"pull-bypass", testPullBypass}, {"print-context", testPrintContext}, {"print-pull", testPrintPull}, {"channel", testChannel},
 	} {
 		t.Run(c.name, c.run)
 	}
@@ -632,6 +632,28 @@ func testDialogPrint(t *testing.T) {
 	bob.json(&rows, "inbox")
 	if len(rows) != 1 || rows[0].Body != "do something for me" || rows[0].Shown_By != "" {
 		t.Errorf("bob's inbox: %+v", rows)
+	}
+}
+
+// A session that was launched with the channel, in a client that does not offer it: what was pushed there showed nothing, and the next way brings it, marked.
+// The second message does not go that way any more.
+func testChannel(t *testing.T) {
+	alice, bob := world(t, quiet, quiet)
+	bob.withoutSocket()
+	api := bob.openWith("claudemesh", "launch", "--channel", "--name", "api", "--groups", "backend")
+	bob.until("the client says what it does with channels", api, func() bool { // a question about development channels may come first
+		api.tmux("send-keys", "Enter").Run()
+		return strings.Contains(api.screen(), "hannels") && strings.Contains(api.screen(), "available")
+	})
+	for i, again := range []bool{true, false} {
+		text := fmt.Sprintf("number %d, past the channel", i)
+		began, id := alice.send("@backend", text)
+		a := bob.model.want(t, text, time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), text) })
+		t.Logf("LATENCY past a channel that is not there: %v, by %s", a.At.Sub(began).Round(time.Millisecond), alice.shown(id))
+		if got := strings.Contains(a.fresh(), "(again)"); got != again {
+			t.Errorf("marked as given before: %v, want %v: %s", got, again, a.fresh())
+		}
+		bob.until("idle", api, func() bool { return bob.status() == "idle" })
 	}
 }
 

@@ -93,8 +93,13 @@ type terminal struct {
 // open starts a session and returns when it is on the mesh.
 func (p *person) open(args ...string) *terminal {
 	p.t.Helper()
+	return p.openWith(append([]string{"claude"}, args...)...)
+}
+
+func (p *person) openWith(command ...string) *terminal {
+	p.t.Helper()
 	s := &terminal{p: p, name: fmt.Sprintf("cm%d", rand.Uint32())}
-	line := append([]string{"new-session", "-d", "-x", "160", "-y", "50", "-c", p.dir, "claude"}, args...)
+	line := append([]string{"new-session", "-d", "-x", "160", "-y", "50", "-c", p.dir}, command...)
 	if out, err := s.tmux(line...).CombinedOutput(); err != nil {
 		p.t.Fatalf("tmux: %v %s", err, out)
 	}

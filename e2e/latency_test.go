@@ -33,6 +33,35 @@ func TestVerbLatencyFigures(t *testing.T) {
 	}
 }
 
+// What Claude Code waits for at each event of a session, and for its status line: process, daemon and all. 30 runs each.
+func TestHookFigures(t *testing.T) {
+	b := newBroker(t)
+	alice, bob := newHome(t, "alice"), newHome(t, "bob")
+	mesh(t, b, "ws://"+b.addr+"/ws", alice, bob)
+	event := func(name string) string {
+		return `{"session_id":"s1","cwd":"/src/api","hook_event_name":"` + name + `","prompt":"go on","tool_name":"Bash","tool_response":"` + strings.Repeat("x", 10_000) + `"}`
+	}
+	for _, c := range []struct {
+		stdin string
+		verb  []string
+	}{
+		{"", []string{"--version"}}, // what the process alone takes
+		{event("SessionStart"), []string{"hook", "session-start"}}, {event("UserPromptSubmit"), []string{"hook", "user-prompt-submit"}},
+		{event("PostToolUse"), []string{"hook", "post-tool-use"}}, {event("Stop"), []string{"hook", "stop"}}, {`{"session_id":"s1"}`, []string{"statusline"}},
+	} {
+		var took []time.Duration
+		for range 30 {
+			r := bob.tryIn(c.stdin, c.verb...)
+			if r.code != 0 {
+				t.Fatalf("%v: exit %d %s", c.verb, r.code, r.err)
+			}
+			took = append(took, r.took)
+		}
+		slices.Sort(took)
+		t.Logf("%-28v median %5.1f ms, p90 %5.1f ms, worst %5.1f ms", c.verb, ms(took[15]), ms(took[27]), ms(took[29]))
+	}
+}
+
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
 // A turn begins and ends on bob's machine: how long until alice's machine shows it? Asserted is that it does, and in that order; the times go to the log.
