@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -14,8 +15,8 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// conn is one WebSocket connection. Two goroutines serve it: readLoop reads frames and answers them, writeLoop writes the
-// answers and whatever the queues hold for it.
+// conn is one WebSocket connection. readLoop reads frames and answers them; a writer, which is there while there is something
+// to write, writes the answers and whatever the queues hold for it.
 type conn struct {
 	// fixed at construction
 	srv    *Server
@@ -42,13 +43,18 @@ type conn struct {
 	early     int       // frames before an accepted hello
 	lastHeard time.Time // when the read deadline was last moved
 
-	// owned by writeLoop
+	// owned by the writer
 	sending outbox // swapped with out
 
+	writing writing // whether there is a writer
+	pingDue atomic.Bool
+	ping    *time.Timer   // sets pingDue; guarded by mu
+	written chan struct{} // closed when the last writer has ended
+
+	ended    atomic.Bool // set under mu
 	mu       sync.Mutex
-	out      outbox // replies that wait
-	room     bool   // readLoop waits for out to empty
-	ended    bool
+	out      outbox        // replies that wait
+	room     chan struct{} // readLoop waits for out to empty, until it is closed; nil: it does not wait
 	ending   ending
 	pushes   pushState
 	pongs    []string // pings of the peer that wait for their pong, the last few
@@ -56,11 +62,6 @@ type conn struct {
 	people   map[crypto.PublicKey]struct{} // members whose item changed
 	logSent  uint64                        // newest statement that the peer was told of
 	cardNext time.Time                     // when the next card is allowed
-
-	wake    chan struct{} // one slot: something for writeLoop
-	drained chan struct{} // one slot: out is empty again, for readLoop
-	quit    chan struct{} // closed by end
-	written chan struct{} // closed when writeLoop has ended
 }
 
 // ending is how a connection ends: what the peer hears, and the reason in the log.
@@ -75,22 +76,19 @@ func newConn(s *Server, ws *websocket.Conn, nc *coalescer, addr string, hosts []
 	return &conn{
 		srv: s, ws: ws, net: nc, addr: addr, hosts: hosts, opened: time.Now(),
 		log:     s.log.With("addr", addr),
-		wake:    make(chan struct{}, 1),
-		drained: make(chan struct{}, 1),
-		quit:    make(chan struct{}),
 		written: make(chan struct{}),
 	}
 }
 
-// serve runs the connection and calls done when both loops have ended and it is out of every table. A hello takes a deep
+// serve runs the connection and calls done when nobody reads and writes any more and it is out of every table. A hello takes a deep
 // stack, which a goroutine keeps: once it is accepted another one goes on, so that an idle connection is small.
 func (c *conn) serve(done func()) {
 	c.ws.SetPingHandler(c.handlePing)
 	c.ws.SetPongHandler(c.handlePong)
-	c.ws.SetCloseHandler(func(int, string) error { return nil }) // writeLoop answers it
+	c.ws.SetCloseHandler(func(int, string) error { return nil }) // the writer answers it
 	c.ws.SetReadLimit(c.srv.limits.PreHello)
 	c.ws.SetReadDeadline(c.opened.Add(c.srv.limits.HelloTimeout))
-	go c.writeLoop()
+	c.startPings()
 	for c.mesh == nil {
 		if err := c.readFrame(); err != nil {
 			c.finish(err)
@@ -108,28 +106,22 @@ func (c *conn) serve(done func()) {
 func (c *conn) finish(err error) {
 	c.end(c.endOf(err))
 	<-c.written
+	c.stopPings()
 	c.net.Close()
 	c.leave()
 }
 
-// end begins the end of the connection. The first caller decides how; writeLoop does it.
+// end begins the end of the connection. The first caller decides how; the writer does it.
 func (c *conn) end(e ending) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
+	if c.ended.Load() {
 		return
 	}
-	c.ended, c.ending = true, e
-	close(c.quit)
+	c.ending = e
+	c.ended.Store(true)
+	c.giveRoomLocked()
 	c.nudge()
-}
-
-// nudge wakes writeLoop.
-func (c *conn) nudge() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
 }
 
 var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
@@ -219,7 +211,7 @@ func (c *conn) heard() {
 	c.lastHeard = now
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.ended { // the end has set a deadline of its own
+	if !c.ended.Load() { // the end has set a deadline of its own
 		c.ws.SetReadDeadline(now.Add(c.srv.limits.Silence))
 	}
 }
@@ -269,16 +261,22 @@ func (c *conn) handlePing(data string) error {
 func (c *conn) waitForRoom() {
 	for {
 		c.mu.Lock()
-		full := c.out.size() > c.srv.limits.ReplyBytes && !c.ended
-		c.room = full
-		c.mu.Unlock()
-		if !full {
+		if c.out.size() <= c.srv.limits.ReplyBytes || c.ended.Load() {
+			c.mu.Unlock()
 			return
 		}
-		select {
-		case <-c.drained:
-		case <-c.quit:
-		}
+		room := make(chan struct{})
+		c.room = room
+		c.mu.Unlock()
+		<-room
+	}
+}
+
+// giveRoomLocked lets a reader go on that waits for room.
+func (c *conn) giveRoomLocked() {
+	if c.room != nil {
+		close(c.room)
+		c.room = nil
 	}
 }
 

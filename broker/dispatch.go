@@ -19,10 +19,8 @@ const maxEarly = 16
 
 // handle answers one frame. Only readLoop calls it.
 func (c *conn) handle(frame []byte) {
-	select {
-	case <-c.quit: // what comes after our close is not read any more
+	if c.ended.Load() { // what comes after our close is not read any more
 		return
-	default:
 	}
 	if c.mesh == nil {
 		if c.early++; c.early > maxEarly {

@@ -3,8 +3,8 @@
 //
 //	send ─▶ split ─▶ repeat? ─▶ may he? ─▶ limits ─▶ queue: commit ─▶ ack ─▶ wake ─▶ push ─▶ client_ack ─▶ receipt
 //
-// Each connection has two goroutines: readLoop answers requests, writeLoop writes answers, news of the mesh and what it pulls
-// from the queues, all that waits with one flush.
+// Each connection has a goroutine that reads and answers requests, and while there is something to write another that writes
+// answers, news of the mesh and what it pulls from the queues, all that waits with one flush.
 //
 // Locks, in this order: mesh.publishing, mesh.mu, conn.mu; Server.mu is taken alone. Only publishing is held across I/O: it
 // makes the changes of one mesh's log serial. What the queue calls (done, wake) takes mesh.mu and conn.mu and never Puts.

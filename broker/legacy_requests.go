@@ -202,7 +202,7 @@ func (s *slot) setStatus(status string) {
 	}
 }
 
-// repush has writeLoop look at all queues again: more may go out now.
+// repush has the writer look at all queues again: more may go out now.
 func (c *conn) repush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

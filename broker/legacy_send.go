@@ -240,7 +240,7 @@ func (c *conn) legacyRefused(id string, err error) {
 }
 
 // confirmAfter asks, by a ping behind the push, whether the client has read it: those who do not acknowledge would get it
-// twice otherwise. Only writeLoop calls it.
+// twice otherwise. Only the writer calls it.
 func (c *conn) confirmAfter(id string) {
 	c.mu.Lock()
 	c.legacy.waiting = append(c.legacy.waiting, id)

@@ -24,9 +24,9 @@ type feed struct {
 	to    queue.Recipient
 	owner crypto.PublicKey // the key that the queue is for
 	stop  func()           // ends the subscription
-	ready atomic.Bool      // set by a commit, taken by writeLoop
+	ready atomic.Bool      // set by a commit, taken by the writer
 
-	// owned by writeLoop
+	// owned by the writer
 	more  bool      // there may be rows behind the cursors
 	after [3]uint64 // cursor of each class: what was pushed on this connection
 }
@@ -37,10 +37,10 @@ type pushState struct {
 	stale   bool    // feeds must be made anew
 	feeds   []*feed // replaced, never changed
 	out     window
-	full    bool // writeLoop waits for an acknowledgement
+	full    bool // the writer waits for an acknowledgement
 }
 
-// startPushes lets writeLoop push, from now on.
+// startPushes lets the writer push, from now on.
 func (c *conn) startPushes() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -48,7 +48,7 @@ func (c *conn) startPushes() {
 	c.nudge()
 }
 
-// restale has writeLoop look again at which queues it drains.
+// restale has the writer look again at which queues it drains.
 func (c *conn) restale() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -236,7 +236,7 @@ func (m *mesh) frameOf(b []byte, r *queue.Row, now time.Time) (id, frame []byte,
 	return row.messageID, protocol.AppendPush(b, &v), nil
 }
 
-// takePushed forgets a push that was acknowledged, and lets writeLoop go on if it waited for that.
+// takePushed forgets a push that was acknowledged, and lets the writer go on if it waited for that.
 func (c *conn) takePushed(id []byte) (pushed, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
