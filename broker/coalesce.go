@@ -23,6 +23,9 @@ var flushBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); retu
 // wants it.
 const readAhead = 16 << 10
 
+// frameBuffer is the WebSocket's own buffer, the smallest that the upgrader takes from us.
+const frameBuffer = 257
+
 var readAheads = sync.Pool{New: func() any { return new([readAhead]byte) }}
 
 // coalescer is a net.Conn that gathers what is written until Flush, and reads ahead: one system call for all frames that wait.
@@ -33,7 +36,8 @@ type coalescer struct {
 	raw     syscall.RawConn // nil where the connection is no socket of the system's, as with TLS
 
 	// owned by the reader
-	ahead    []byte // read and not yet asked for
+	frames   *bufio.Reader // of the WebSocket, which reads from here
+	ahead    []byte        // read and not yet asked for
 	aheadBuf *[readAhead]byte
 
 	mu     sync.Mutex
@@ -50,6 +54,18 @@ func newCoalescer(conn net.Conn, timeout time.Duration) *coalescer {
 	}
 	return c
 }
+
+// await returns when there is something to read, and at once where that cannot be known. It takes so little stack that a
+// goroutine which does nothing else keeps the smallest one. Errors are those of Read.
+func (c *coalescer) await() error {
+	if c.raw == nil || c.pending() {
+		return nil
+	}
+	return c.fillAhead()
+}
+
+// pending reports whether something was read that nobody has asked for.
+func (c *coalescer) pending() bool { return len(c.ahead) > 0 || c.frames.Buffered() > 0 }
 
 // Read reads what was read ahead first. Only one goroutine may call it.
 func (c *coalescer) Read(p []byte) (int, error) {
@@ -181,5 +197,9 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	h.conn = newCoalescer(conn, h.timeout)
+	if rw.Reader.Buffered() == 0 { // else the upgrader refuses
+		rw.Reader = bufio.NewReaderSize(h.conn, frameBuffer)
+		h.conn.frames = rw.Reader
+	}
 	return h.conn, rw, nil
 }

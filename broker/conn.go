@@ -81,7 +81,7 @@ func newConn(s *Server, ws *websocket.Conn, nc *coalescer, addr string, hosts []
 }
 
 // serve runs the connection and calls done when nobody reads and writes any more and it is out of every table. A hello takes a deep
-// stack, which a goroutine keeps: once it is accepted another one goes on, so that an idle connection is small.
+// stack, which a goroutine keeps: once it is accepted another one goes on.
 func (c *conn) serve(done func()) {
 	c.ws.SetPingHandler(c.handlePing)
 	c.ws.SetPongHandler(c.handlePong)
@@ -96,10 +96,7 @@ func (c *conn) serve(done func()) {
 			return
 		}
 	}
-	go func() {
-		defer done()
-		c.finish(c.readLoop())
-	}()
+	go c.readLoop(done)
 }
 
 // finish ends the connection for the reader's reason and waits for the writer.
@@ -126,13 +123,18 @@ func (c *conn) end(e ending) {
 
 var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
 
-// readLoop handles frames one after the other until the connection ends, and returns why.
-func (c *conn) readLoop() error {
-	for {
-		if err := c.readFrame(); err != nil {
-			return err
+// readLoop waits for frames and handles those that are there one after the other. It ends with the connection, or when another
+// goroutine goes on waiting: what a frame takes of the stack is given back so.
+func (c *conn) readLoop(done func()) {
+	err := c.net.await()
+	for err == nil {
+		if err = c.readFrame(); err == nil && c.net.raw != nil && !c.net.pending() {
+			go c.readLoop(done)
+			return
 		}
 	}
+	c.finish(err)
+	done()
 }
 
 // readFrame reads one frame and handles it.

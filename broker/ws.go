@@ -12,11 +12,11 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// upgrader makes connections that cost little when idle: small buffers, since the connection below reads ahead, and those for
+// upgrader makes connections that cost little when idle: the buffer for reading is the hijacker's, small, and those for
 // writing borrowed. Compression gains nothing
 // on ciphertext. The origin does not matter: a hello is signed, there are no cookies.
 var upgrader = websocket.Upgrader{
-	ReadBufferSize: 256, WriteBufferSize: 1 << 10, WriteBufferPool: new(sync.Pool),
+	WriteBufferSize: 1 << 10, WriteBufferPool: new(sync.Pool),
 	CheckOrigin: func(*http.Request) bool { return true },
 }
 
