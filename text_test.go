@@ -84,6 +84,9 @@ func receiver(f *ast.FuncDecl) string {
 	if star, ok := x.(*ast.StarExpr); ok {
 		x = star.X
 	}
+	if generic, ok := x.(*ast.IndexExpr); ok {
+		x = generic.X
+	}
 	return "(" + x.(*ast.Ident).Name + ")."
 }
 

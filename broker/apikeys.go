@@ -125,6 +125,9 @@ func (m *mesh) loadKeys(tx *store.Tx) error {
 // addKeyLocked makes the key an address of its member.
 func (m *mesh) addKeyLocked(k *apiKey) {
 	k.member = m.memberLocked(k.body.Member)
+	if k.member.keys == nil {
+		k.member.keys = make(map[crypto.PublicKey]*apiKey)
+	}
 	m.keys[k.body.Key], k.member.keys[k.body.Key] = k, k
 	a := newAddress(m.id, k.member, k.body.Key)
 	a.api = k
@@ -184,7 +187,7 @@ func (c *conn) handleKeyCreate(tag protocol.Tag, frame []byte) error {
 	m.mu.Unlock()
 	if err == nil && have == nil {
 		if have, err = k, m.saveKey(k); err == nil {
-			c.log.Info("API key created", "id", k.body.Key.Short(), "label", k.body.Label)
+			c.log().Info("API key created", "id", k.body.Key.Short(), "label", k.body.Label)
 			m.note(auditKeyCreated, c.member.key, auditDetail{Key: k.body.Key.String(), Label: k.body.Label})
 		}
 	}

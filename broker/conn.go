@@ -22,8 +22,8 @@ type conn struct {
 	srv    *Server
 	ws     *websocket.Conn
 	net    *coalescer
-	addr   string   // of the peer, for the log and the limit
-	hosts  []string // what a hello may name as the broker
+	addr   string // of the peer, for the log and the limit
+	host   string // that the peer dialled
 	opened time.Time
 
 	// set by an accepted hello under mu, before anything is pushed; fixed from then on
@@ -33,10 +33,9 @@ type conn struct {
 	control  bool
 	receipts bool // the peer named CapReceipts: it hears what becomes of what it sends
 	instance [8]byte
-	host     bool        // its user said that these keys are at home there
+	atHome   bool        // its user said that these keys are at home there
 	presence string      // id told in hello_ack
 	legacy   *legacyConn // of an original client; nil: one of ours
-	log      *slog.Logger
 
 	// owned by readLoop
 	nonce     *[32]byte // of the last challenge, until it is used
@@ -72,10 +71,9 @@ type ending struct {
 	clean  bool // the peer said that it will not be back soon
 }
 
-func newConn(s *Server, ws *websocket.Conn, nc *coalescer, addr string, hosts []string) *conn {
+func newConn(s *Server, ws *websocket.Conn, nc *coalescer, addr, host string) *conn {
 	return &conn{
-		srv: s, ws: ws, net: nc, addr: addr, hosts: hosts, opened: time.Now(),
-		log:     s.log.With("addr", addr),
+		srv: s, ws: ws, net: nc, addr: addr, host: host, opened: time.Now(),
 		written: make(chan struct{}),
 	}
 }
@@ -297,19 +295,34 @@ func (c *conn) leave() {
 	c.srv.forget(c)
 	c.srv.metrics.closes.WithLabelValues(e.reason).Inc()
 	c.srv.closed.add(c.closedStatus(e, pending))
-	c.log.Info("connection ended", "reason", e.reason, "text", e.text, "lasted", time.Since(c.opened).Round(time.Millisecond))
+	c.log().Info("connection ended", "reason", e.reason, "text", e.text, "lasted", time.Since(c.opened).Round(time.Millisecond))
 }
 
 func (c *conn) closedStatus(e ending, pending int) ClosedStatus {
-	st := ClosedStatus{At: c.srv.now().UTC(), Addr: c.addr, Kind: kindHello, Reason: e.reason, Lasted: time.Since(c.opened).Seconds(), Pending: pending}
+	st := ClosedStatus{At: c.srv.now().UTC(), Addr: c.addr, Kind: c.kind(), Reason: e.reason, Lasted: time.Since(c.opened).Seconds(), Pending: pending}
 	if c.mesh != nil {
-		st.Mesh, st.Member, st.Kind = string(c.mesh.id), c.member.key.Short(), kindSession
-		if c.control {
-			st.Kind = kindControl
-		}
-		if c.legacy != nil {
-			st.Kind = kindLegacy
-		}
+		st.Mesh, st.Member = string(c.mesh.id), c.member.key.Short()
 	}
 	return st
+}
+
+// kind is what the connection counts as.
+func (c *conn) kind() string {
+	switch {
+	case c.mesh == nil:
+		return kindHello
+	case c.legacy != nil:
+		return kindLegacy
+	case c.control:
+		return kindControl
+	}
+	return kindSession
+}
+
+// log names the connection in all that it logs. Most connections log so little that they keep no logger.
+func (c *conn) log() *slog.Logger {
+	if c.mesh == nil {
+		return c.srv.log.With("addr", c.addr)
+	}
+	return c.srv.log.With("addr", c.addr, "mesh", c.mesh.id, "member", c.member.key.Short(), "key", c.key.Short(), "kind", c.kind())
 }

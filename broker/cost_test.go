@@ -19,7 +19,7 @@ func TestSendAllocations(t *testing.T) {
 	}
 	story(t, Limits{Burst: 1 << 20, QueueMessages: 1 << 20, QueueBytes: 1 << 40}, func(w *world) {
 		alice := w.alice.connect()
-		c := w.srv.mesh(w.mesh).members[w.alice.key.Public()].conns[w.alice.key.Public()]
+		c := w.srv.mesh(w.mesh).members[w.alice.key.Public()].conns.get(w.alice.key.Public())
 		s := alice.seal(w.bob.key.Public(), protocol.PriorityLow, "hi")
 		frame := fmt.Appendf(nil, `{"type":"send","id":"%022d","targetSpec":"%s","priority":"low","nonce":"%s","ciphertext":"%s"}`,
 			0, s.TargetSpec, s.Nonce, s.Ciphertext)

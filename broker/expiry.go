@@ -15,6 +15,7 @@ const sweepEvery = time.Minute
 
 // sweep does what time asks for, until the context ends.
 func (s *Server) sweep(ctx context.Context) {
+	var memory tidier
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -37,6 +38,7 @@ func (s *Server) sweep(ctx context.Context) {
 				s.log.Error("sweep mesh", "mesh", m.id, "err", err)
 			}
 		}
+		memory.sweep(s.activity())
 	}
 }
 
@@ -87,7 +89,7 @@ func (m *mesh) sweep() error {
 	m.mu.Lock()
 	var gone []*address
 	for _, p := range over {
-		for k := range p.sessions {
+		for k := range p.sessions.all() {
 			gone = append(gone, m.addresses[k])
 			delete(m.addresses, k)
 		}
@@ -141,7 +143,7 @@ func (m *mesh) sweepLog(now time.Time) error {
 
 // deletePerson removes the rows of somebody whose link expired before he was admitted.
 func (m *mesh) deletePerson(tx *store.Tx, p *member) error {
-	for k := range p.sessions {
+	for k := range p.sessions.all() {
 		if err := tx.Delete(bucketSessions, memberKey(m.id, k)); err != nil {
 			return err
 		}

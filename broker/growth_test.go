@@ -113,7 +113,7 @@ func BenchmarkSend(b *testing.B) {
 	w := newWorld(b, Limits{Burst: 1 << 30, QueueMessages: 1 << 30, QueueBytes: 1 << 50})
 	defer w.close()
 	alice := w.alice.connect()
-	c := w.srv.mesh(w.mesh).members[w.alice.key.Public()].conns[w.alice.key.Public()]
+	c := w.srv.mesh(w.mesh).members[w.alice.key.Public()].conns.get(w.alice.key.Public())
 	s := alice.seal(w.bob.key.Public(), protocol.PriorityLow, "hi")
 	b.ReportAllocs()
 	n := 0

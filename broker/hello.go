@@ -45,7 +45,7 @@ func (c *conn) handleHello(tag protocol.Tag, frame []byte) {
 		return
 	}
 	e := c.srv.refusal(err)
-	c.log.Info("hello refused", "reason", e.Code, "text", e.Message)
+	c.log().Info("hello refused", "reason", e.Code, "text", e.Message)
 	c.reply(protocol.ErrorFrame{
 		Tag: protocol.Tag{Type: protocol.TypeError, ReqID: tag.ReqID}, Code: e.Code, Message: e.Message,
 		Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(),
@@ -105,13 +105,10 @@ func (c *conn) checkAuth(m *mesh, h protocol.Hello, control bool) (*protocol.Hel
 	return auth, nil
 }
 
+// ownHost tells whether a hello may name the broker so.
 func (c *conn) ownHost(host string) bool {
-	for _, h := range c.hosts {
-		if h == host {
-			return true
-		}
-	}
-	return false
+	public := c.srv.cfg.publicHost()
+	return host == c.host || public != "" && host == public
 }
 
 // checkSession verifies the session statement that comes with a hello: by the same member, for the connecting key.
@@ -176,13 +173,13 @@ func (m *mesh) mayEnterLocked(auth *protocol.HelloAuth, session *protocol.Statem
 	if !m.ownsLocked(p, key) {
 		return protocol.Refuse(protocol.CodeForbidden, "the session key belongs to another member")
 	}
-	for _, other := range p.conns {
+	for _, other := range p.conns.all() {
 		if other.instance != auth.Instance && !other.givesWay(auth) {
 			return protocol.Refuse(protocol.CodeCloned, "the same member is connected from another machine or a copy of this one").
 				WithHint("claudemesh daemon accept-host, if the other is gone for good")
 		}
 	}
-	if p.conns[key] == nil && len(m.conns) >= m.srv.limits.ConnsPerMesh {
+	if p.conns.get(key) == nil && len(m.conns) >= m.srv.limits.ConnsPerMesh {
 		return protocol.Refuse(protocol.CodeCapacity, "the mesh has %d connections, the most that this broker allows",
 			m.srv.limits.ConnsPerMesh).RetryAfter(time.Minute)
 	}
@@ -192,7 +189,7 @@ func (m *mesh) mayEnterLocked(auth *protocol.HelloAuth, session *protocol.Statem
 // enterLocked puts the connection into the tables. One of the same key gives way to it.
 func (m *mesh) enterLocked(c *conn, p *member, key crypto.PublicKey, auth *protocol.HelloAuth, h protocol.Hello, session *protocol.Statement) {
 	m.displaceLocked(p, auth)
-	old := p.conns[key]
+	old := p.conns.get(key)
 	if old != nil {
 		delete(m.conns, old)
 		old.end(ending{code: websocket.CloseNormalClosure, text: "session_replaced", reason: endReplaced})
@@ -202,25 +199,24 @@ func (m *mesh) enterLocked(c *conn, p *member, key crypto.PublicKey, auth *proto
 		kind = kindControl
 	}
 	c.mu.Lock()
-	c.mesh, c.member, c.key, c.control, c.instance, c.host = m, p, key, kind == kindControl, auth.Instance, atHome(auth)
+	c.mesh, c.member, c.key, c.control, c.instance, c.atHome = m, p, key, kind == kindControl, auth.Instance, atHome(auth)
 	c.receipts = slices.Contains(h.Capabilities, protocol.CapReceipts)
 	c.presence = crypto.PublicKey(crypto.RandomBytes(32)).Short()
 	c.logSent = uint64(len(m.log))
-	c.log = m.srv.log.With("addr", c.addr, "mesh", m.id, "member", p.key.Short(), "key", key.Short(), "kind", kind)
 	c.mu.Unlock()
-	p.conns[key] = c
+	p.conns.set(key, c)
 	m.conns[c] = struct{}{}
 	p.lastSeen = m.srv.now().UnixMilli()
 	m.srv.metrics.conns.WithLabelValues(kindHello).Dec()
 	m.srv.metrics.conns.WithLabelValues(kind).Inc()
-	c.log.Info("connected")
+	c.log().Info("connected")
 	m.appearLocked(c, h, session)
 	m.feedsChangedLocked(p)
 }
 
 // feedsChangedLocked has the control connection of p look again at which sessions it drains.
 func (m *mesh) feedsChangedLocked(p *member) {
-	if c := p.conns[p.key]; c != nil {
+	if c := p.conns.get(p.key); c != nil {
 		c.restale()
 	}
 }
@@ -257,9 +253,9 @@ func (m *mesh) left(c *conn, e ending) {
 	now := m.srv.now().UnixMilli()
 	m.mu.Lock()
 	delete(m.conns, c)
-	last := c.member.conns[c.key] == c
+	last := c.member.conns.get(c.key) == c
 	if last {
-		delete(c.member.conns, c.key)
+		c.member.conns.remove(c.key)
 		c.member.lastSeen = now
 		m.disappearLocked(c, e)
 		m.feedsChangedLocked(c.member)
@@ -274,6 +270,6 @@ func (m *mesh) left(c *conn, e ending) {
 	}
 	err := m.srv.db.Commit(func(tx *store.Tx) error { return putSeen(tx, m.id, c.member.key, now) })
 	if err != nil {
-		c.log.Warn("last seen was not saved", "err", err)
+		c.log().Warn("last seen was not saved", "err", err)
 	}
 }

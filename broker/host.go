@@ -10,7 +10,7 @@ import (
 
 // givesWay reports whether the connection makes room for one of the same member from another machine or home: that one's
 // user said that the keys are at home there, and this one's did not.
-func (c *conn) givesWay(auth *protocol.HelloAuth) bool { return !c.host && atHome(auth) }
+func (c *conn) givesWay(auth *protocol.HelloAuth) bool { return !c.atHome && atHome(auth) }
 
 func atHome(auth *protocol.HelloAuth) bool {
 	return slices.Contains(auth.Features, protocol.FeatureHost)
@@ -18,7 +18,7 @@ func atHome(auth *protocol.HelloAuth) bool {
 
 // displaceLocked ends the connections of p that are of another instance. They leave the tables when they have ended.
 func (m *mesh) displaceLocked(p *member, auth *protocol.HelloAuth) {
-	for _, other := range p.conns {
+	for _, other := range p.conns.all() {
 		if other.instance == auth.Instance {
 			continue
 		}

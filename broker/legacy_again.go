@@ -110,7 +110,7 @@ func (c *conn) pushAgain(u unconfirmed) (wrote bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	c.log.Debug("pushed again", "msg", u.id, "times", u.times+1)
+	c.log().Debug("pushed again", "msg", u.id, "times", u.times+1)
 	u.times++
 	c.expectAck(u)
 	return true, c.net.flushFrom(flushAt)

@@ -170,7 +170,7 @@ func (m *mesh) legacyPeersLocked(asker *slot) []legacyPeer {
 		}
 		item := p.item
 		item.Session, item.Card, item.Summary, item.PeerRole = "", nil, nil, protocol.RoleSession
-		if st := a.member.sessions[key]; st != nil && key != a.member.key {
+		if st := a.member.sessions.get(key); st != nil && key != a.member.key {
 			item.DisplayName += "/" + st.Body.(*protocol.Session).Label
 		}
 		peers = append(peers, legacyPeer{PeerItem: item})

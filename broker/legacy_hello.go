@@ -313,14 +313,13 @@ func (m *mesh) enterLegacyLocked(c *conn, p *member, s *slot) {
 	c.mu.Lock()
 	c.mesh, c.member, c.key, c.presence = m, p, s.key, s.id
 	c.legacy = &legacyConn{slot: s, kind: s.kind}
-	c.log = m.srv.log.With("addr", c.addr, "mesh", m.id, "member", p.key.Short(), "key", s.key.Short(), "kind", kindLegacy)
 	c.mu.Unlock()
 	p.original.slots[s.id] = s
 	m.conns[c] = struct{}{}
 	p.lastSeen = m.srv.now().UnixMilli()
 	m.srv.metrics.conns.WithLabelValues(kindHello).Dec()
 	m.srv.metrics.conns.WithLabelValues(kindLegacy).Inc()
-	c.log.Info("connected", "channel", s.item.Channel)
+	c.log().Info("connected", "channel", s.item.Channel)
 	m.legacyFeedsChangedLocked(p)
 	m.legacyShownLocked(p, s.key)
 	if !back && s.kind != legacyCommand {

@@ -160,7 +160,7 @@ func (c *conn) legacyCreateKey(f *legacyFields) error {
 	if err := m.addLegacyKey(k, now); err != nil {
 		return err
 	}
-	c.log.Info("API key created", "id", k.ID, "label", k.Label)
+	c.log().Info("API key created", "id", k.ID, "label", k.Label)
 	m.note(auditKeyCreated, p.key, auditDetail{Key: k.ID, Label: k.Label})
 	m.mu.Lock()
 	item := k.itemLocked()

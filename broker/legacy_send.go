@@ -210,7 +210,7 @@ func hasGroup(groups []protocol.Group, name string) bool {
 
 // inGroup reports whether a session of p says that it is in the group.
 func (p *member) inGroup(name string) bool {
-	for _, st := range p.sessions {
+	for _, st := range p.sessions.all() {
 		if slices.Contains(st.Body.(*protocol.Session).Groups, name) {
 			return true
 		}
@@ -223,7 +223,7 @@ func (p *member) inGroup(name string) bool {
 // in no other.
 func (c *conn) legacyRefused(id string, err error) {
 	e := c.srv.refusal(err)
-	c.log.Debug("not queued", "id", id, "reason", e.Code, "text", e.Message)
+	c.log().Debug("not queued", "id", id, "reason", e.Code, "text", e.Message)
 	text := fmt.Sprintf("%s: %s", e.Code, e.Message)
 	switch e.Code {
 	case protocol.CodeRateLimit, protocol.CodeQueueFull, protocol.CodeDraining, protocol.CodeStoreFull, protocol.CodeStoreFailed:
@@ -257,7 +257,7 @@ func (c *conn) confirmed(id string) {
 	c.mu.Unlock()
 	for _, read := range ids {
 		if err := c.clientAck(&protocol.ClientAckView{BrokerMessageID: []byte(read)}); err != nil {
-			c.log.Warn("a push was not acknowledged", "msg", read, "err", err)
+			c.log().Warn("a push was not acknowledged", "msg", read, "err", err)
 		}
 	}
 }

@@ -85,7 +85,7 @@ func TestSilence(t *testing.T) {
 func (m *mesh) isConnected(key crypto.PublicKey) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.members[key].conns[key] != nil
+	return m.members[key].conns.get(key) != nil
 }
 
 func TestClientPingsAreAnswered(t *testing.T) {
@@ -292,7 +292,7 @@ func TestRepliesWaitForASlowReader(t *testing.T) {
 	story(t, Limits{ReplyBytes: 8 << 10, WriteTimeout: time.Hour, Silence: time.Hour}, func(w *world) {
 		bob := w.bob.connect()
 		bob.freeze()
-		c := w.srv.mesh(w.mesh).members[bob.key.Public()].conns[bob.key.Public()]
+		c := w.srv.mesh(w.mesh).members[bob.key.Public()].conns.get(bob.key.Public())
 		done := make(chan struct{})
 		go func() { // far more answers than the pipe and the limit hold
 			defer close(done)

@@ -50,7 +50,7 @@ func (m *mesh) memberItemLocked(p *member) protocol.MemberItem {
 // newestSessions returns the statements of the sessions that were attested last, the newest first.
 func (p *member) newestSessions() []*protocol.Statement {
 	all := make([]*protocol.Statement, 0, len(p.sessions))
-	for _, st := range p.sessions {
+	for _, st := range p.sessions.all() {
 		all = append(all, st)
 	}
 	slices.SortFunc(all, func(a, b *protocol.Statement) int {
@@ -64,7 +64,7 @@ func (m *mesh) onlineLocked(p *member) bool {
 	if m.presences[p.key] != nil {
 		return true
 	}
-	for k := range p.sessions {
+	for k := range p.sessions.all() {
 		if m.presences[k] != nil {
 			return true
 		}

@@ -48,10 +48,10 @@ type member struct {
 	invite   *protocol.Statement
 	enrol    *protocol.Statement // with invite: how he came
 	certs    []*protocol.Statement
-	sessions map[crypto.PublicKey]*protocol.Statement // newest session statement per key, the member key's own included
-	lastSeen int64                                    // Unix ms
-	keys     map[crypto.PublicKey]*apiKey             // API keys of this member, those that are over included
-	conns    map[crypto.PublicKey]*conn               // live, by the key they connected with
+	sessions few[*protocol.Statement]     // newest session statement per key, the member key's own included
+	lastSeen int64                        // Unix ms
+	keys     map[crypto.PublicKey]*apiKey // API keys of this member, those that are over included
+	conns    few[*conn]                   // live, by the key they connected with
 	requests *rate.Limiter
 	recent   *recent
 	original *original // of an original client; nil: one of ours
@@ -116,9 +116,6 @@ func (m *mesh) memberLocked(key crypto.PublicKey) *member {
 	}
 	p := &member{
 		key: key, id: protocol.MemberID(m.id, key),
-		sessions: make(map[crypto.PublicKey]*protocol.Statement),
-		keys:     make(map[crypto.PublicKey]*apiKey),
-		conns:    make(map[crypto.PublicKey]*conn),
 		requests: rate.NewLimiter(rate.Limit(m.srv.limits.Rate), m.srv.limits.Burst),
 		recent:   newRecent(m.srv.limits.Dedupe),
 	}
@@ -190,10 +187,10 @@ func (m *mesh) nameLocked(p *member) string {
 func (m *mesh) noteSessionLocked(st *protocol.Statement) bool {
 	s := st.Body.(*protocol.Session)
 	p := m.memberLocked(s.Member)
-	if old, ok := p.sessions[s.Session]; ok && old.Body.(*protocol.Session).Issued >= s.Issued {
+	if old := p.sessions.get(s.Session); old != nil && old.Body.(*protocol.Session).Issued >= s.Issued {
 		return false
 	}
-	p.sessions[s.Session] = st
+	p.sessions.set(s.Session, st)
 	if m.addresses[s.Session] == nil {
 		m.addresses[s.Session] = newAddress(m.id, p, s.Session)
 	}
@@ -212,8 +209,8 @@ func (m *mesh) forgetSessionsLocked(p *member) []*address {
 	for len(p.sessions) > m.srv.limits.MaxSessions {
 		var oldest crypto.PublicKey
 		at := int64(-1)
-		for k, st := range p.sessions {
-			if issued := st.Body.(*protocol.Session).Issued; p.conns[k] == nil && k != p.key && (at < 0 || issued < at) {
+		for k, st := range p.sessions.all() {
+			if issued := st.Body.(*protocol.Session).Issued; p.conns.get(k) == nil && k != p.key && (at < 0 || issued < at) {
 				oldest, at = k, issued
 			}
 		}
@@ -221,7 +218,7 @@ func (m *mesh) forgetSessionsLocked(p *member) []*address {
 			break
 		}
 		gone = append(gone, m.addresses[oldest])
-		delete(p.sessions, oldest)
+		p.sessions.remove(oldest)
 		delete(m.addresses, oldest)
 	}
 	return gone
@@ -237,8 +234,8 @@ func (m *mesh) feedsLocked(c *conn) []*address {
 	if !c.control {
 		return feeds
 	}
-	for k := range c.member.sessions {
-		if k != c.key && c.member.conns[k] == nil {
+	for k := range c.member.sessions.all() {
+		if k != c.key && c.member.conns.get(k) == nil {
 			feeds = append(feeds, m.addresses[k])
 		}
 	}

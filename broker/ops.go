@@ -49,7 +49,7 @@ func (c *conn) handleOp(tag protocol.Tag, frame []byte) error {
 	if err != nil {
 		return err
 	}
-	c.log.Info("op", "verb", op.Verb, "by", op.By.Short())
+	c.log().Info("op", "verb", op.Verb, "by", op.By.Short())
 	raw, err := json.Marshal(result)
 	if err != nil {
 		return err

@@ -14,12 +14,13 @@ import (
 // presence is one connection as others see it. It outlives the connection by the lease, so that a blip is invisible; it is
 // guarded by the mesh's mutex.
 type presence struct {
-	item   protocol.PeerItem // without card
-	card   *protocol.SetCard
-	cardBy crypto.PublicKey // key that sealed it
-	conn   *conn            // nil while the lease runs
-	slot   *slot            // of an original client, which has conn and lease; nil: one of ours
-	until  *time.Timer      // ends the lease
+	item    protocol.PeerItem // without card and session
+	session *protocol.Statement
+	card    *protocol.SetCard
+	cardBy  crypto.PublicKey // key that sealed it
+	conn    *conn            // nil while the lease runs
+	slot    *slot            // of an original client, which has conn and lease; nil: one of ours
+	until   *time.Timer      // ends the lease
 }
 
 // appearLocked makes or renews the presence of a connection that was just admitted. Others hear of it only if it is new or
@@ -39,7 +40,7 @@ func (m *mesh) appearLocked(c *conn, h protocol.Hello, session *protocol.Stateme
 		item.ConnectedAt = p.item.ConnectedAt
 	}
 	changed := !back || !sameItem(p.item, item)
-	p.item, p.conn = item, c
+	p.item, p.session, p.conn = item, session, c
 	if changed {
 		m.presenceChangedLocked(c.key)
 	}
@@ -55,7 +56,7 @@ func (m *mesh) itemLocked(c *conn, h protocol.Hello, session *protocol.Statement
 		Pubkey: c.key.String(), MemberPubkey: c.member.key.String(), DisplayName: m.nameLocked(c.member),
 		Status: statusOr(h.Status), SessionID: h.SessionID, PeerRole: protocol.RoleSession,
 		ConnectedAt: m.srv.now().UTC().Format("2006-01-02T15:04:05.000Z"),
-		PeerType:    h.PeerType, Channel: h.Channel, Visible: true, Session: session.Text(), Groups: []protocol.Group{},
+		PeerType:    h.PeerType, Channel: h.Channel, Visible: true, Groups: []protocol.Group{},
 	}
 	if c.control {
 		item.PeerRole = protocol.RoleControl
@@ -207,9 +208,12 @@ func (m *mesh) presenceOf(c *conn, keys []crypto.PublicKey) protocol.Presence {
 	return f
 }
 
-// itemFor is the item as reader sees it: with the card if it was wrapped for him.
+// itemFor is the item as reader sees it: with the session statement, and with the card if it was wrapped for him.
 func (p *presence) itemFor(reader crypto.PublicKey) protocol.PeerItem {
 	item := p.item
+	if p.session != nil {
+		item.Session = p.session.Text()
+	}
 	if p.card == nil {
 		return item
 	}

@@ -71,7 +71,7 @@ func (c *conn) refusedStatement(st *protocol.Statement, err error) protocol.Refu
 	if st != nil {
 		r.ID = st.ID.String()
 	}
-	c.log.Info("statement refused", "id", r.ID, "reason", e.Code, "text", e.Message)
+	c.log().Info("statement refused", "id", r.ID, "reason", e.Code, "text", e.Message)
 	return r
 }
 
@@ -132,7 +132,7 @@ func (m *mesh) newSessionsLocked(offered []*protocol.Statement, refused map[prot
 			refused[st.ID] = protocol.Refuse(protocol.CodeForbidden, "the session key belongs to another member")
 			continue
 		}
-		if old, ok := p.sessions[s.Session]; !ok || old.Body.(*protocol.Session).Issued < s.Issued {
+		if old := p.sessions.get(s.Session); old == nil || old.Body.(*protocol.Session).Issued < s.Issued {
 			fresh = append(fresh, st)
 		}
 	}

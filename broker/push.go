@@ -189,7 +189,7 @@ func (c *conn) pushRows(f *feed, rows []queue.Row) error {
 			return dst, err
 		})
 		if err != nil { // it stays until it expires, and holds up nobody
-			c.log.Error("a queued row cannot be read", "lsn", rows[i].LSN, "err", err)
+			c.log().Error("a queued row cannot be read", "lsn", rows[i].LSN, "err", err)
 			continue
 		}
 		p.feed, p.row, p.lsn, p.class, p.size = f, rows[i].Header, rows[i].LSN, rows[i].Class, rows[i].Size

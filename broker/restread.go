@@ -43,7 +43,7 @@ func (c *restCall) members() (any, error) {
 		for _, st := range p.certs {
 			out.JoinedAt = timeText(st.Body.(*protocol.Cert).Issued * 1000)
 		}
-		for k := range p.conns {
+		for k := range p.conns.all() {
 			if pr := m.presences[k]; pr != nil {
 				out.Status = pr.item.Status
 			}
@@ -85,7 +85,7 @@ func (c *restCall) peers() (any, error) {
 	for _, p := range m.presences {
 		item := p.item
 		out := protocol.RESTPeer{Pubkey: item.Pubkey, DisplayName: item.DisplayName, Status: item.Status, Groups: []string{}, Via: "ws",
-			MemberPubkey: item.MemberPubkey, SessionID: item.SessionID, Statement: item.Session}
+			MemberPubkey: item.MemberPubkey, SessionID: item.SessionID, Statement: p.session.Text()}
 		for _, g := range item.Groups {
 			out.Groups = append(out.Groups, g.Name)
 		}

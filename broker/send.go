@@ -191,7 +191,7 @@ func (c *conn) senderLocked(v *protocol.SendView) (crypto.PublicKey, error) {
 	if key == c.key {
 		return key, nil
 	}
-	if !c.control || c.member.sessions[key] == nil {
+	if !c.control || c.member.sessions.get(key) == nil {
 		return key, protocol.Refuse(protocol.CodeForbidden, "sender is no session of this member")
 	}
 	if _, gone := c.mesh.view.RevokedOf(c.member.key, key); gone {
@@ -364,7 +364,7 @@ func (c *conn) ack(reqID, id, messageID []byte) {
 // ackRefused answers a send that was not taken.
 func (c *conn) ackRefused(reqID, id string, err error) {
 	e := c.srv.refusal(err)
-	c.log.Debug("not queued", "id", id, "reason", e.Code, "text", e.Message)
+	c.log().Debug("not queued", "id", id, "reason", e.Code, "text", e.Message)
 	c.reply(protocol.Ack{
 		Tag: protocol.Tag{Type: protocol.TypeAck, ReqID: reqID}, ID: id, Error: fmt.Sprintf("%s: %s", e.Code, e.Message), Code: e.Code,
 		Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(),

@@ -69,7 +69,7 @@ func (c *conn) reply(v any) {
 // refuse answers a request with an error frame and counts it.
 func (c *conn) refuse(tag protocol.Tag, err error) {
 	e := c.srv.refusal(err)
-	c.log.Debug("refused", "request", tag.Type, "reason", e.Code, "text", e.Message)
+	c.log().Debug("refused", "request", tag.Type, "reason", e.Code, "text", e.Message)
 	c.reply(protocol.ErrorFrame{
 		Tag: protocol.Tag{Type: protocol.TypeError, ReqID: tag.ReqID}, Code: e.Code, Message: e.Message,
 		Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(),

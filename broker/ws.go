@@ -34,11 +34,7 @@ func (s *Server) handleWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	h.conn.gatherWrites()
-	hosts := []string{strings.ToLower(r.Host)}
-	if h := s.cfg.publicHost(); h != "" {
-		hosts = append(hosts, h)
-	}
-	c := newConn(s, ws, h.conn, addr, hosts)
+	c := newConn(s, ws, h.conn, addr, strings.Clone(strings.ToLower(r.Host))) // else it keeps the whole request
 	if !s.register(c) {
 		ws.Close()
 		s.release(addr)
@@ -129,6 +125,7 @@ func (s *Server) register(c *conn) bool {
 	}
 	s.conns[c] = struct{}{}
 	s.running.Add(1)
+	s.arrivals.Add(1)
 	s.metrics.conns.WithLabelValues(kindHello).Inc()
 	return true
 }
