@@ -117,7 +117,6 @@ type Report struct {
 	CPUEach   float64 `json:"cpu_us_per_message,omitempty"`
 	BrokerRSS float64 `json:"broker_rss_mb,omitempty"` // the most until the end of the run
 	IdleRSS   float64 `json:"idle_rss_mb,omitempty"`   // with all connections open, before the first message
-	RestRSS   float64 `json:"rest_rss_mb,omitempty"`   // some minutes later, when many of them are idle
 
 	Load     float64   `json:"load"` // the machine's load average when the run began
 	Receipts bool      `json:"receipts,omitempty"`
@@ -226,10 +225,6 @@ func run(ctx context.Context, o Options, w *world, t *process) (*Report, error) 
 		return nil, err
 	}
 	report := &Report{Load: loadAverage(), Receipts: o.Receipts, IdleRSS: t.usage().rss}
-	if o.Idle >= manyIdle {
-		o.Log("waiting for the broker to come to rest")
-		report.RestRSS = t.rest(ctx)
-	}
 	before, own := t.usage(), ownUsage()
 	o.Log("sending")
 	if err := g.send(ctx); err != nil {

@@ -147,29 +147,6 @@ func (p *process) usage() (u usage) {
 	return usageOf(strconv.Itoa(p.cmd.Process.Pid))
 }
 
-// A broker gives memory back at its second sweep, each a minute apart, after the last connection came.
-const (
-	manyIdle = 1000
-	restMost = 150 * time.Second
-)
-
-// rest waits until the process has given memory back, or restMost, and returns its resident memory in MiB.
-func (p *process) rest(ctx context.Context) float64 {
-	first, tick := p.usage().rss, time.NewTicker(time.Second)
-	defer tick.Stop()
-	for end := time.Now().Add(restMost); time.Now().Before(end); {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return 0
-		}
-		if now := p.usage().rss; now < first*0.9 {
-			return now
-		}
-	}
-	return p.usage().rss
-}
-
 // ownUsage is what this process has used.
 func ownUsage() usage { return usageOf("self") }
 

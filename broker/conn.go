@@ -126,6 +126,12 @@ var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); retur
 func (c *conn) readLoop(done func()) {
 	err := c.net.await()
 	for err == nil {
+		if pong, ok := c.net.takePong(); ok {
+			if err = c.handlePong(string(pong)); err == nil {
+				err = c.net.await()
+			}
+			continue
+		}
 		if err = c.readFrame(); err == nil && c.net.raw != nil && !c.net.pending() {
 			go c.readLoop(done)
 			return

@@ -15,7 +15,6 @@ const sweepEvery = time.Minute
 
 // sweep does what time asks for, until the context ends.
 func (s *Server) sweep(ctx context.Context) {
-	var memory tidier
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
@@ -38,7 +37,6 @@ func (s *Server) sweep(ctx context.Context) {
 				s.log.Error("sweep mesh", "mesh", m.id, "err", err)
 			}
 		}
-		memory.sweep(s.activity())
 	}
 }
 

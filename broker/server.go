@@ -57,7 +57,6 @@ type Server struct {
 	draining    atomic.Bool
 	storeLogged atomic.Int64   // Unix s of the last line about the disk
 	running     sync.WaitGroup // connections and the sweeper
-	arrivals    atomic.Uint64  // connections so far
 	stop        context.CancelFunc
 	stopping    <-chan struct{} // closed by stop
 	streams     streams

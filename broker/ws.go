@@ -125,7 +125,6 @@ func (s *Server) register(c *conn) bool {
 	}
 	s.conns[c] = struct{}{}
 	s.running.Add(1)
-	s.arrivals.Add(1)
 	s.metrics.conns.WithLabelValues(kindHello).Inc()
 	return true
 }

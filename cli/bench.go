@@ -132,9 +132,6 @@ func (c *call) printBench(r *bench.Report, o bench.Options) {
 		rows = append(rows, []string{"broker", fmt.Sprintf("%.2f s CPU, %.1f µs each; %.0f MiB with all connected, %.0f MiB at most",
 			r.BrokerCPU, r.CPUEach, r.IdleRSS, r.BrokerRSS)})
 	}
-	if r.RestRSS > 0 {
-		rows = append(rows, []string{"broker at rest", fmt.Sprintf("%.0f MiB", r.RestRSS)})
-	}
 	if d := r.Drain; d != nil {
 		rows = append(rows, []string{"drain", fmt.Sprintf("%.2f s, %.0f messages/s, %.0f MiB at most", d.Seconds, d.Throughput, d.RSS)})
 	}
