@@ -29,7 +29,7 @@ type unconfirmed struct {
 }
 
 // awaitReading sees to it that pushes are known to be read: those who acknowledge get them again when they do not, the others
-// are asked by a ping. Only writeLoop calls it.
+// are asked by a ping. Only the writer calls it.
 func (c *conn) awaitReading(rows []pushed) {
 	for i := range rows {
 		p := &rows[i]
@@ -60,7 +60,7 @@ func (l *legacyConn) armRedelivery(c *conn) {
 	l.again.Reset(wait)
 }
 
-// redeliver writes again what was not acknowledged in time, and returns how much. Only writeLoop calls it.
+// redeliver writes again what was not acknowledged in time, and returns how much. Only the writer calls it.
 func (c *conn) redeliver() (n int, err error) {
 	l, now := c.legacy, time.Now()
 	if l == nil || len(l.unacked) == 0 || now.Before(l.unacked[0].due) {

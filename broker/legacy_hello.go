@@ -33,9 +33,9 @@ type legacyConn struct {
 	busy    atomic.Bool // working or dnd: only what is urgent is pushed to those who do not acknowledge
 	waiting []string    // ids of pushes whose ping was not answered, guarded by conn.mu
 
-	// owned by writeLoop
+	// owned by the writer
 	unacked []unconfirmed // pushes to a client that acknowledges, by when they are due again
-	again   *time.Timer   // wakes writeLoop for the first of them
+	again   *time.Timer   // wakes the writer for the first of them
 }
 
 // helloMemory remembers signatures of accepted hellos while their timestamp is good, so that none works twice. What was signed

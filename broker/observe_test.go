@@ -201,7 +201,7 @@ func (w *world) onlyConn(p *person) *conn {
 	m := w.srv.mesh(w.mesh)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.members[p.key.Public()].conns[p.key.Public()]
+	return m.members[p.key.Public()].conns.get(p.key.Public())
 }
 
 // Ready turns red when a write does not reach the disk, for whatever reason, and green again where the reason can pass. What was

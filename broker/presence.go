@@ -208,12 +208,18 @@ func (m *mesh) presenceOf(c *conn, keys []crypto.PublicKey) protocol.Presence {
 	return f
 }
 
+// statement is the text of the session statement; original clients have none.
+func (p *presence) statement() string {
+	if p.session == nil {
+		return ""
+	}
+	return p.session.Text()
+}
+
 // itemFor is the item as reader sees it: with the session statement, and with the card if it was wrapped for him.
 func (p *presence) itemFor(reader crypto.PublicKey) protocol.PeerItem {
 	item := p.item
-	if p.session != nil {
-		item.Session = p.session.Text()
-	}
+	item.Session = p.statement()
 	if p.card == nil {
 		return item
 	}

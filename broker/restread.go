@@ -85,7 +85,7 @@ func (c *restCall) peers() (any, error) {
 	for _, p := range m.presences {
 		item := p.item
 		out := protocol.RESTPeer{Pubkey: item.Pubkey, DisplayName: item.DisplayName, Status: item.Status, Groups: []string{}, Via: "ws",
-			MemberPubkey: item.MemberPubkey, SessionID: item.SessionID, Statement: p.session.Text()}
+			MemberPubkey: item.MemberPubkey, SessionID: item.SessionID, Statement: p.statement()}
 		for _, g := range item.Groups {
 			out.Groups = append(out.Groups, g.Name)
 		}

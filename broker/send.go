@@ -218,7 +218,7 @@ func (o *outgoing) directLocked(m *mesh, v *protocol.SendView, now time.Time) er
 	if a == nil || !m.reachableLocked(a, now) {
 		return protocol.Refuse(protocol.CodeUnknownRecipient, "nobody of the key %s is in this mesh", key.Short())
 	}
-	if o.ping && a.member.conns[key] == nil && a.member.conns[a.member.key] == nil {
+	if o.ping && a.member.conns.get(key) == nil && a.member.conns.get(a.member.key) == nil {
 		return protocol.Refuse(protocol.CodeUnavailable, "nobody of the key %s is connected", key.Short())
 	}
 	o.to = append(o.to, a)
