@@ -645,6 +645,7 @@ func testChannel(t *testing.T) {
 		api.tmux("send-keys", "Enter").Run()
 		return strings.Contains(api.screen(), "hannels") && strings.Contains(api.screen(), "available")
 	})
+	alice.until("alice sees the group", nil, func() bool { return strings.Contains(alice.must("peers", "--json"), `"backend"`) })
 	for i, again := range []bool{true, false} {
 		text := fmt.Sprintf("number %d, past the channel", i)
 		began, id := alice.send("@backend", text)
