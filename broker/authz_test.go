@@ -179,6 +179,7 @@ var scenes = []struct {
 	{"apikey_revoke of bob's", (*cast).revokesKey, "         no_hello   revoked      revoked      not_found         -      not_found    revoked      not_found    revoked       revoked"},
 	{"client_ack of another's mail", (*cast).acks, "         no_hello   ok           ok           ok                -      ok           ok           ok           ok            ok"},
 	{"set_card", (*cast).setsCard, "                         no_hello   ok           ok           ok                -      ok           ok           ok           ok            ok"},
+	{"set_grants", (*cast).setsGrants, "                     no_hello   ok           forbidden    ok                -      ok           ok           ok           ok            ok"},
 	{"hello_challenge", (*cast).challenges, "                ok         ok           ok           ok                -      ok           ok           ok           ok            ok"},
 	{"hello once more", (*cast).hellosAgain, "               legacy_off invalid      invalid      invalid           -      invalid      invalid      invalid      invalid       invalid"},
 	{"session_hello once more", (*cast).sessionHellosAgain, "legacy_off invalid      invalid      invalid           -      invalid      invalid      invalid      invalid       invalid"},
@@ -220,6 +221,10 @@ func (c *cast) acks(a actor) string {
 
 func (c *cast) setsCard(a actor) string {
 	return a.ask(protocol.SetCard{Tag: protocol.Tag{Type: protocol.TypeSetCard}, Nonce: strings.Repeat("A", nonceSize), Ciphertext: "AAAA"})
+}
+
+func (c *cast) setsGrants(a actor) string {
+	return a.ask(protocol.SetGrants{Tag: protocol.Tag{Type: protocol.TypeSetGrants}})
 }
 
 func (c *cast) challenges(a actor) string {

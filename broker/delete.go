@@ -22,7 +22,7 @@ func opDelete(c *conn, by crypto.PublicKey, _ []byte) (any, error) {
 	m.audit.mu.Lock() // an entry on its way is in now, and goes with the others
 	m.audit.mu.Unlock()
 	err := m.srv.db.Commit(func(tx *store.Tx) error {
-		for _, bucket := range []string{bucketStatements, bucketEnrols, bucketSessions, bucketSeen, bucketKeys, bucketAudit, bucketOriginals} {
+		for _, bucket := range []string{bucketStatements, bucketEnrols, bucketSessions, bucketSeen, bucketKeys, bucketAudit, bucketOriginals, bucketGrants} {
 			var rows [][]byte
 			for k := range tx.Scan(bucket, []byte(m.id), nil) {
 				rows = append(rows, append([]byte(nil), k...))

@@ -30,7 +30,7 @@ const (
 	meshIDSize = 32
 )
 
-var buckets = []string{bucketStatements, bucketEnrols, bucketSessions, bucketSeen, bucketKeys, bucketAudit, bucketReady, bucketOriginals, bucketV1Links}
+var buckets = []string{bucketStatements, bucketEnrols, bucketSessions, bucketSeen, bucketKeys, bucketAudit, bucketReady, bucketOriginals, bucketV1Links, bucketGrants}
 
 func numberKey(id protocol.MeshID, n uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(id), n)
@@ -113,6 +113,9 @@ func (m *mesh) loadPeople(tx *store.Tx) error {
 	}
 	for k, v := range tx.Scan(bucketSeen, []byte(m.id), nil) {
 		m.memberLocked(crypto.PublicKey(k[meshIDSize:])).lastSeen = int64(binary.BigEndian.Uint64(v))
+	}
+	if err := m.loadGrants(tx); err != nil {
+		return fmt.Errorf("read grants: %w", err)
 	}
 	if err := m.loadOriginals(tx); err != nil {
 		return fmt.Errorf("read original members: %w", err)

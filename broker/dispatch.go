@@ -85,6 +85,7 @@ var requests = map[string]func(c *conn, tag protocol.Tag, frame []byte) error{
 	protocol.TypeReceipt:        (*conn).handleReceipt,
 	protocol.TypeSetStatus:      (*conn).handleSetStatus,
 	protocol.TypeSetCard:        (*conn).handleSetCard,
+	protocol.TypeSetGrants:      (*conn).handleSetGrants,
 	protocol.TypeMessageStatus:  (*conn).handleMessageStatus,
 	protocol.TypeAPIKeyCreate:   (*conn).handleKeyCreate,
 	protocol.TypeAPIKeyList:     (*conn).handleKeyList,

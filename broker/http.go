@@ -236,7 +236,7 @@ func httpStatus(code protocol.Code) int {
 	switch code {
 	case protocol.CodeUnauthorized:
 		return http.StatusUnauthorized
-	case protocol.CodeForbidden, protocol.CodeForeign, protocol.CodeRevoked:
+	case protocol.CodeForbidden, protocol.CodeForeign, protocol.CodeRevoked, protocol.CodeBlocked:
 		return http.StatusForbidden
 	case protocol.CodeNotFound, protocol.CodeUnknownRecipient:
 		return http.StatusNotFound

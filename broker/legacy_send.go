@@ -176,11 +176,15 @@ func (o *outgoing) legacyDirectLocked(c *conn, target string, now time.Time) err
 	if a == nil || a.api != nil || !m.reachableLocked(a, now) {
 		return protocol.Refuse(protocol.CodeNotFound, "unknown target: nobody of the key %s is in this mesh", key.Short())
 	}
+	if !a.member.takesLocked(c.key, c.member.key, protocol.GrantDirect) {
+		return protocol.Refuse(protocol.CodeForbidden, "blocked by recipient grants (sender lacks dm capability)")
+	}
 	o.to = append(o.to, a)
 	return nil
 }
 
-// legacyAudienceLocked finds who hears clear text: everybody else who is in, or is in the group, by member; hidden ones do not.
+// legacyAudienceLocked finds who hears clear text: everybody else who is in, or is in the group, by member; hidden ones do not, nor
+// those who take none from the sender.
 func (o *outgoing) legacyAudienceLocked(m *mesh, target string, now time.Time) error {
 	if !validGroupTarget(target) {
 		return protocol.Refuse(protocol.CodeInvalid, "invalid target: a group is named by lower-case letters, digits and . _ / -")
@@ -192,7 +196,7 @@ func (o *outgoing) legacyAudienceLocked(m *mesh, target string, now time.Time) e
 		}
 		switch m.standingLocked(p, now) {
 		case verified:
-			if target == "*" || p.inGroup(group) {
+			if (target == "*" || p.inGroup(group)) && p.takesLocked(o.member.key, o.member.key, protocol.GrantGroup) {
 				o.to = append(o.to, p.address)
 			}
 		case legacy:

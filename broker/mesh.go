@@ -54,7 +54,8 @@ type member struct {
 	conns    few[*conn]                   // live, by the key they connected with
 	requests *rate.Limiter
 	recent   *recent
-	original *original // of an original client; nil: one of ours
+	original *original                     // of an original client; nil: one of ours
+	grants   map[crypto.PublicKey][]string // what he lets single peers do; who is not in it may do everything
 }
 
 // address is a key that can be written to, and its two queues: mail, and beside it receipts and the other control messages,

@@ -53,7 +53,7 @@ func refusalCodes() []string {
 		protocol.CodeForeign, protocol.CodeInternal, protocol.CodeInvalid, protocol.CodeLegacyOff, protocol.CodeMeshFull, protocol.CodeNoHello,
 		protocol.CodeNotFound, protocol.CodeNotMember, protocol.CodeNotSupported, protocol.CodePayloadTooLarge, protocol.CodeQueueFull,
 		protocol.CodeRateLimit, protocol.CodeRevoked, protocol.CodeStoreFailed, protocol.CodeStoreFull,
-		protocol.CodeTimestamp, protocol.CodeUnauthorized, protocol.CodeUnavailable, protocol.CodeUnknownRecipient, protocol.CodeUnknownType,
+		protocol.CodeTimestamp, protocol.CodeUnauthorized, protocol.CodeUnavailable, protocol.CodeBlocked, protocol.CodeUnknownRecipient, protocol.CodeUnknownType,
 		protocol.CodeUsedUp,
 	}
 	codes = append(codes, codeMalformed, codeBadSession, codeBadParent, codeAttestMismatch, codeTTLTooLong, codeParentMismatch, codeBadArgument, codeBadArguments, codeBadPrefix)

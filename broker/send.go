@@ -138,6 +138,9 @@ func (m *mesh) acceptLocked(p *member, sender crypto.PublicKey, receipts bool, v
 		err = o.groupLocked(m, v, now)
 	} else {
 		err = o.directLocked(m, v, now)
+		if err == nil && !silent && !o.to[0].member.takesLocked(sender, p.key, protocol.GrantDirect) {
+			err = errBlocked()
+		}
 	}
 	if err == nil {
 		err = p.takeToken()

@@ -74,7 +74,7 @@ func pingWords(res protocol.PingResult, wait time.Duration, now time.Time) strin
 		}
 		return fmt.Sprintf("%s is offline, the broker says: %s", name, last)
 	case protocol.PingRefused:
-		return fmt.Sprintf("%s refused in %s: %s", name, millisText(res.RTTms), clean(cmp.Or(res.Reason, "no reason given")))
+		return fmt.Sprintf("%s refused: %s", name, clean(cmp.Or(res.Reason, "no reason given")))
 	}
 	return fmt.Sprintf("no answer from %s in %s: %s", name, wait, clean(res.Reason))
 }

@@ -27,6 +27,8 @@ type conn struct {
 	ended  sync.Once
 	finish sync.WaitGroup
 
+	grants bool // the broker takes grants; set by hello, before anybody else has the connection
+
 	mu      sync.Mutex
 	frames  [][]byte
 	size    int // bytes in frames

@@ -222,3 +222,46 @@ func TestEvilCapabilitiesStripped(t *testing.T) {
 		w.alice.want("bob: secret")
 	})
 }
+
+// Who is blocked is refused by the recipient's own daemon, whatever the broker passes on: here one that says it heard of the block,
+// and did not.
+func TestBlockedWithoutTheBroker(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		e.mu.Lock()
+		e.up = func(f frame) []frame {
+			if f.is(protocol.TypeSetGrants) {
+				f = f.with("grants", map[string]any{})
+			}
+			return []frame{f}
+		}
+		e.mu.Unlock()
+		info, err := w.bob.m.changeGrant(protocol.GrantRequest{Peer: "alice", Revoke: protocol.Grants()})
+		if err != nil || len(info.May) != 0 {
+			t.Fatalf("%+v, %v", info, err)
+		}
+		id := w.alice.send("bob", "hello")
+		pass(time.Second)
+		if res := w.alice.wantMessage(id); res.State != protocol.StateDead || res.Recipients[0].Proof != protocol.ProofPeer {
+			t.Errorf("%+v", res)
+		}
+		if got := w.bob.inbox(nil); len(got) != 0 {
+			t.Errorf("bob has %q", got)
+		}
+		// The honest broker refuses it before it is on its way.
+		e.mu.Lock()
+		e.up = nil
+		e.mu.Unlock()
+		if _, err := w.bob.m.changeGrant(protocol.GrantRequest{Peer: "alice", Revoke: protocol.Grants()}); err != nil {
+			t.Fatal(err)
+		}
+		before := len(e.pushed())
+		id = w.alice.send("bob", "hello?")
+		pass(time.Second)
+		if res := w.alice.wantMessage(id); res.State != protocol.StateDead || res.Recipients[0].Proof != protocol.ProofBroker || len(e.pushed()) != before {
+			t.Errorf("%+v, %d pushes", res, len(e.pushed())-before)
+		}
+		if res := w.alice.pings("bob", protocol.PingRefused); res.RTTms != 0 {
+			t.Errorf("ping %+v", res)
+		}
+	})
+}

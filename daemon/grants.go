@@ -16,6 +16,8 @@ import (
 // grants is what this user lets single peers do. Who is not in it may do everything; what is not allowed is refused here, before
 // it is stored, whatever the broker passes on.
 type grants struct {
+	telling sync.Mutex // held while the broker is told, so that it hears the latest last
+
 	db   *store.DB
 	mesh protocol.MeshID
 
@@ -120,6 +122,11 @@ func (m *mesh) changeGrant(req protocol.GrantRequest) (protocol.GrantInfo, error
 	if err := m.grants.set(t.key, may); err != nil {
 		return protocol.GrantInfo{}, err
 	}
+	if c, err := m.control.open(); err == nil { // else the next connection begins with it
+		if err := m.tellGrants(c); err != nil {
+			m.log.Warn("the broker was not told of a grant", "err", err)
+		}
+	}
 	return m.grantInfo(t.key), nil
 }
 
@@ -170,4 +177,24 @@ func (d *Daemon) handleGrant(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return reply(w, info)
+}
+
+// tellGrants lets the broker refuse what we would: that saves the way of it, and decides nothing. It returns when the broker goes by
+// it. A broker that has no room for all keeps what it had.
+func (m *mesh) tellGrants(c *conn) error {
+	if !c.grants {
+		return nil
+	}
+	m.grants.telling.Lock()
+	defer m.grants.telling.Unlock()
+	frame := protocol.SetGrants{Tag: protocol.Tag{Type: protocol.TypeSetGrants}, Grants: make(map[string][]string)}
+	for key, may := range m.grants.list() {
+		frame.Grants[key.String()] = may
+	}
+	err := c.call(&frame, &frame.Tag, protocol.TypeOK, new(protocol.OK))
+	if e, refused := err.(*protocol.Error); refused && e.Code != protocol.CodeTimeout {
+		m.log.Warn("the broker does not take our grants", "err", err)
+		return nil
+	}
+	return err
 }

@@ -26,6 +26,7 @@ func (w *worker) hello() error {
 	if err := checkCapabilities(nonce.Capabilities); err != nil {
 		return err
 	}
+	w.c.grants = slices.Contains(nonce.Capabilities, protocol.CapGrants)
 	frame, err := w.helloFrame(nonce.Nonce)
 	if err != nil {
 		return err

@@ -42,6 +42,9 @@ func (w *worker) syncAll() error {
 	if err := w.listPeers(); err != nil {
 		return err
 	}
+	if err := w.m.tellGrants(w.c); err != nil {
+		return err
+	}
 	return w.duties()
 }
 

@@ -92,6 +92,9 @@ func (m *mesh) ping(ctx context.Context, req protocol.PingRequest) (protocol.Pin
 	switch {
 	case ack.Code == protocol.CodeUnavailable:
 		return m.absent(res, t), nil
+	case ack.Code == protocol.CodeBlocked:
+		res.State, res.Reason = protocol.PingRefused, "the broker says that he takes no such messages from you"
+		return res, nil
 	case !ack.Queued:
 		return res, &protocol.Error{Code: ack.Code, Message: protocol.Neutralize(ack.Error), Retryable: ack.Retryable,
 			After: time.Duration(ack.RetryAfter) * time.Millisecond}

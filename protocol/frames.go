@@ -25,6 +25,7 @@ const (
 	TypeReceipt        = "receipt"
 	TypeSetStatus      = "set_status"
 	TypeSetCard        = "set_card"
+	TypeSetGrants      = "set_grants"
 	TypeMessageStatus  = "message_status"
 	TypeMessageState   = "message_status_result"
 	TypeOp             = "op"
@@ -38,10 +39,13 @@ const (
 	CapEnvelope2 = "envelope2" // keys in send, key in push
 	CapReceipts  = "receipts"  // receipt frames, proof in client_ack
 	CapPresence  = "presence"  // presence frames instead of system pushes
+	CapGrants    = "grants"    // set_grants
 )
 
 // Capabilities lists what this build speaks.
-func Capabilities() []string { return []string{CapTrust, CapEnvelope2, CapReceipts, CapPresence} }
+func Capabilities() []string {
+	return []string{CapTrust, CapEnvelope2, CapReceipts, CapPresence, CapGrants}
+}
 
 // Tag is the part of a frame that every handler looks at first.
 type Tag struct {
@@ -293,6 +297,13 @@ type Receipt struct {
 type SetStatus struct {
 	Tag
 	Status string `json:"status"`
+}
+
+// SetGrants tells the broker what this member lets single peers do (Grants), all of it: by their keys in hex. Who is not in it may
+// do everything. Only a control connection may say so.
+type SetGrants struct {
+	Tag
+	Grants map[string][]string `json:"grants"`
 }
 
 // SetCard replaces the card of this connection: a group envelope of kind "card".
