@@ -344,6 +344,17 @@ func TestBrokerUnderSystemd(t *testing.T) {
 	if r := broker("install-service", "--force", "--listen", "127.0.0.1:80"); r.code != 0 {
 		t.Errorf("low port: exit %d, %s\n%s", r.code, r.err, l.must(l.root("journalctl", "--no-pager", "-u", "claudemesh-broker")))
 	}
+	// With a file that only root reads, and what systemd is told.
+	l.must(l.root("sh", "-c", "umask 077 && printf 'limit = rate=51\\n' > /etc/relay.conf"))
+	if r := broker("install-service", "--force", "--config", "/etc/relay.conf"); r.code != 0 {
+		t.Errorf("with a file: exit %d, %s\n%s", r.code, r.err, l.must(l.root("journalctl", "--no-pager", "-u", "claudemesh-broker")))
+	}
+	if r := broker("limits", "--data", "/var/lib/claudemesh"); !strings.Contains(r.out, "51") {
+		t.Errorf("limits: %s%s", r.out, r.err)
+	}
+	if show := l.must(l.root("systemctl", "show", "--property", "WatchdogTimestampMonotonic,StatusText", "claudemesh-broker")); strings.Contains(show, "Monotonic=0\n") || !strings.Contains(show, "listens on") {
+		t.Errorf("systemd knows %s", show)
+	}
 	if r := broker("uninstall-service"); r.code != 0 || !strings.Contains(r.out+r.err, "/var/lib/claudemesh") {
 		t.Errorf("uninstall: exit %d, %s%s", r.code, r.out, r.err)
 	}
