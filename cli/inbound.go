@@ -24,44 +24,74 @@ func meshInboundVerb() *verb {
 			default:
 				return protocol.Refuse(protocol.CodeInvalid, "inbound is accept, hold or refuse, not %q", how)
 			}
-			home, err := config.DefaultHome()
+			err := setForMesh(ctx, c.arg(0), func(m *config.Membership) { m.Inbound = how }, func(m protocol.MeshInfo) bool { return m.Inbound == how })
 			if err != nil {
 				return err
 			}
-			err = home.Update(func(cfg *config.Config) error {
-				m := cfg.Mesh(c.arg(0))
-				if m == nil {
-					return noSuchMesh(c.arg(0), slugsOf(cfg))
-				}
-				m.Inbound = how
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			awaitInbound(ctx, home, c.arg(0), how)
 			return c.done("messages from %s: %s", c.arg(0), how)
 		},
 	}
 }
 
-// awaitInbound returns when the daemon has taken up the change, when none runs, or when patience ends: what comes after this verb goes by the new rule.
-func awaitInbound(ctx context.Context, home config.Home, slug, how string) {
+func meshReceiptsVerb() *verb {
+	return &verb{
+		name: "receipts", usage: "whether senders are told that you have seen a message", args: "<slug> <on|off>", min: 2, max: 2,
+		flags: []urfave.Flag{jsonFlag()},
+		about: "With off a sender reads delivered, and no more: neither shown, nor by which way, nor read. That a message reached this machine is told always,\n" +
+			"since it ends the sender's worry, and so is what you refuse.",
+		examples: []string{"claudemesh mesh receipts acme off"},
+		run: func(ctx context.Context, c *call) error {
+			how := c.arg(1)
+			if how != "on" && how != "off" {
+				return protocol.Refuse(protocol.CodeInvalid, "receipts are on or off, not %q", how)
+			}
+			err := setForMesh(ctx, c.arg(0), func(m *config.Membership) {
+				m.Receipts = ""
+				if how == "off" {
+					m.Receipts = how
+				}
+			}, func(m protocol.MeshInfo) bool { return m.Receipts == how })
+			if err != nil {
+				return err
+			}
+			return c.done("receipts to senders of %s: %s", c.arg(0), how)
+		},
+	}
+}
+
+// setForMesh changes a membership and returns when the daemon has taken up the change, when none runs, or when patience ends: what comes after the verb goes by
+// the new rule.
+func setForMesh(ctx context.Context, slug string, change func(*config.Membership), taken func(protocol.MeshInfo) bool) error {
+	home, err := config.DefaultHome()
+	if err != nil {
+		return err
+	}
+	err = home.Update(func(cfg *config.Config) error {
+		m := cfg.Mesh(slug)
+		if m == nil {
+			return noSuchMesh(slug, slugsOf(cfg))
+		}
+		change(m)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, 2*settleTimeout)
 	defer cancel()
 	cl := client.Dial(home)
 	for {
 		meshes, err := cl.Meshes(ctx)
 		if err != nil {
-			return
+			return nil
 		}
 		for _, m := range meshes {
-			if m.Mesh == slug && m.Inbound == how && m.State != protocol.ConnConnecting {
-				return
+			if m.Mesh == slug && taken(m) && m.State != protocol.ConnConnecting {
+				return nil
 			}
 		}
 		if !pauseFor(ctx, settleEvery) {
-			return
+			return nil
 		}
 	}
 }

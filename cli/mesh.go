@@ -22,7 +22,7 @@ func meshVerb() *verb {
 				examples: []string{"claudemesh mesh use acme"}, run: runMeshUse},
 			{name: "info", usage: "look at one mesh", args: "[slug]", min: 0, max: 1, flags: []urfave.Flag{jsonFlag()},
 				examples: []string{"claudemesh mesh info acme"}, run: runMeshInfo},
-			meshInboundVerb(), meshRenameVerb(), meshDeleteVerb(), promoteVerb(), demoteVerb(), ownerKeyVerb(),
+			meshInboundVerb(), meshReceiptsVerb(), meshRenameVerb(), meshDeleteVerb(), promoteVerb(), demoteVerb(), ownerKeyVerb(),
 		},
 	}
 }

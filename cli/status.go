@@ -81,7 +81,7 @@ func (c *call) statusWithoutDaemon(home config.Home, st daemonStatus, cause erro
 	meshes := []protocol.MeshInfo{}
 	for _, m := range cfg.Meshes {
 		meshes = append(meshes, protocol.MeshInfo{Mesh: m.Slug, MeshID: string(m.MeshID), Broker: m.BrokerURL, Name: m.Name,
-			Pubkey: m.Key.Public().String(), Default: m.Slug == cfg.DefaultMesh, Inbound: m.Inbound})
+			Pubkey: m.Key.Public().String(), Default: m.Slug == cfg.DefaultMesh, Inbound: m.Inbound, Receipts: m.Receipts})
 	}
 	e := classify(cause)
 	if c.json {

@@ -38,17 +38,24 @@ type mailbox struct {
 
 	mu    sync.Mutex
 	slugs map[protocol.MeshID]string
+	quiet map[protocol.MeshID]bool // senders are not told of shown and read
 }
 
 func newMailbox(db *store.DB, now func() time.Time) *mailbox {
-	return &mailbox{db: db, now: now, slugs: make(map[protocol.MeshID]string)}
+	return &mailbox{db: db, now: now, slugs: make(map[protocol.MeshID]string), quiet: make(map[protocol.MeshID]bool)}
 }
 
-// called says under which slug a mesh is shown.
-func (b *mailbox) called(mesh protocol.MeshID, slug string) {
+// called says under which slug a mesh is shown, and whether its senders are told of what was shown and read.
+func (b *mailbox) called(mesh protocol.MeshID, slug string, quiet bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.slugs[mesh] = slug
+	b.slugs[mesh], b.quiet[mesh] = slug, quiet
+}
+
+func (b *mailbox) silent(mesh protocol.MeshID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.quiet[mesh]
 }
 
 // slug is the label of a mesh; of one that was left, its id.

@@ -19,7 +19,7 @@ type receiptRow struct {
 	Reason  string `json:"reason,omitempty"`
 }
 
-// markRead marks messages as read and keeps a receipt for each sender. The meshes returned have receipts to send: wake them.
+// markRead marks messages as read and keeps a receipt for each sender, unless the user wants none sent. The meshes returned have receipts to send: wake them.
 func (b *mailbox) markRead(c protocol.InboxChange, acting *localSession) ([]protocol.MeshID, int, error) {
 	return b.change(c, acting, func(row *inRow, now int64) *receiptRow {
 		if row.Read != 0 {
@@ -72,6 +72,9 @@ func (b *mailbox) change(c protocol.InboxChange, acting *localSession, edit func
 			}
 			if err := passNumber(tx, row); err != nil {
 				return err
+			}
+			if b.silent(row.Mesh) {
+				continue
 			}
 			receipt.Message, receipt.ID = row.Message, row.MessageID
 			if err := addReceipt(tx, row.Mesh, receipt); err != nil {

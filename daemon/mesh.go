@@ -98,7 +98,7 @@ func newMesh(e *env, cfg config.Membership) (*mesh, error) {
 		return nil, fmt.Errorf("load mesh %s: %w", cfg.Slug, err)
 	}
 	m.control = newUplink(m, m.self)
-	e.mail.called(m.meshID, cfg.Slug)
+	e.mail.called(m.meshID, cfg.Slug, cfg.Receipts == "off")
 	return m, nil
 }
 

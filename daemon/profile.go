@@ -164,9 +164,13 @@ func (m *mesh) info() protocol.MeshInfo {
 	if inbound == "" {
 		inbound = "accept"
 	}
+	receipts := m.cfg.Receipts
+	if receipts == "" {
+		receipts = "on"
+	}
 	return protocol.MeshInfo{
 		Mesh: m.slug(), MeshID: string(m.meshID), Broker: m.cfg.BrokerURL, Role: m.role(), Name: m.label(), Pubkey: m.self.String(),
-		State: m.health().State, Trust: m.trust.trust(m.self), Policy: policy, Owner: view.Owner().String(), Inbound: inbound,
+		State: m.health().State, Trust: m.trust.trust(m.self), Policy: policy, Owner: view.Owner().String(), Inbound: inbound, Receipts: receipts,
 	}
 }
 

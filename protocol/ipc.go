@@ -50,6 +50,8 @@ type MeshInfo struct {
 	Policy  string `json:"policy"` // strict or legacy
 	Owner   string `json:"owner_pubkey"`
 	Inbound string `json:"inbound,omitempty"` // accept, hold or refuse
+
+	Receipts string `json:"receipts,omitempty"` // on or off: whether senders are told that a message was shown and read
 }
 
 // PeerInfo is one session on a mesh, in GET /v1/peers.

@@ -64,11 +64,11 @@ func TestRoundTrip(t *testing.T) {
 	}
 	mustUpdate(t, home, func(c *Config) {
 		m := c.Mesh("acme")
-		m.Cert, m.Log, m.Inbound, m.Insecure = "", nil, "", false
+		m.Cert, m.Log, m.Inbound, m.Receipts, m.Insecure = "", nil, "", "", false
 		c.DefaultMesh = ""
 	})
 	b, _ := os.ReadFile(home.ConfigFile())
-	for _, gone := range []string{"cert", "log", "inbound", "insecure", "defaultMesh"} {
+	for _, gone := range []string{"cert", "log", "inbound", "receipts", "insecure", "defaultMesh"} {
 		if strings.Contains(string(b), `"`+gone+`"`) {
 			t.Errorf("%s is still in the file", gone)
 		}

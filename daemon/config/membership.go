@@ -23,6 +23,7 @@ type Membership struct {
 	Enrol     string   // empty for the creator
 	Log       []string // other statements known at joining or creating: the first view, before the broker is heard
 	Inbound   string   // accept (also when empty), hold or refuse: what becomes of messages of members
+	Receipts  string   // off: senders are not told that a message was shown or read; else empty
 	Insecure  bool     // ws:// to another host was allowed
 
 	doc object
@@ -37,7 +38,7 @@ func membershipOf(o object) (Membership, error) {
 	}{
 		{"slug", &m.Slug}, {"meshId", &m.MeshID}, {"memberId", &m.MemberID}, {"name", &m.Name}, {"pubkey", &pubkey},
 		{"secretKey", &secret}, {"brokerUrl", &m.BrokerURL}, {"joinedAt", &joined}, {"charter", &m.Charter}, {"cert", &m.Cert},
-		{"invite", &m.Invite}, {"enrol", &m.Enrol}, {"log", &m.Log}, {"inbound", &m.Inbound}, {"insecure", &m.Insecure},
+		{"invite", &m.Invite}, {"enrol", &m.Enrol}, {"log", &m.Log}, {"inbound", &m.Inbound}, {"receipts", &m.Receipts}, {"insecure", &m.Insecure},
 	} {
 		if _, err := o.get(f.name, f.into); err != nil {
 			return Membership{}, fmt.Errorf("%s has the wrong type", f.name) // the cause could repeat the key
@@ -76,6 +77,7 @@ func (m *Membership) encode(indent string) []byte {
 	o.setString("invite", m.Invite)
 	o.setString("enrol", m.Enrol)
 	o.setString("inbound", m.Inbound)
+	o.setString("receipts", m.Receipts)
 	if len(m.Log) > 0 {
 		o.set("log", mustJSON(m.Log))
 	} else {
