@@ -37,13 +37,16 @@ type conn struct {
 	presence string      // id told in hello_ack
 	legacy   *legacyConn // of an original client; nil: one of ours
 
+	told readTo // guarded by mesh.mu
+
 	// owned by readLoop
 	nonce     *[32]byte // of the last challenge, until it is used
 	early     int       // frames before an accepted hello
 	lastHeard time.Time // when the read deadline was last moved
 
 	// owned by the writer
-	sending outbox // swapped with out
+	sending  outbox // swapped with out
+	newsSeen uint64 // mesh.news when it was last read
 
 	writing writing // whether there is a writer
 	pingDue atomic.Bool
@@ -57,10 +60,8 @@ type conn struct {
 	ending   ending
 	pushes   pushState
 	pongs    []string // pings of the peer that wait for their pong, the last few
-	dirty    map[crypto.PublicKey]struct{}
-	people   map[crypto.PublicKey]struct{} // members whose item changed
-	logSent  uint64                        // newest statement that the peer was told of
-	cardNext time.Time                     // when the next card is allowed
+	owed     owed
+	cardNext time.Time // when the next card is allowed
 }
 
 // ending is how a connection ends: what the peer hears, and the reason in the log.

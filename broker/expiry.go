@@ -48,6 +48,7 @@ func (m *mesh) sweep() error {
 	var seen, over []*member
 	m.mu.Lock()
 	m.expelLocked()
+	m.forgetNewsLocked()
 	for _, p := range m.members {
 		switch {
 		case len(p.conns) > 0, p.original != nil && m.mailSlotLocked(p) != nil:

@@ -202,7 +202,7 @@ func (m *mesh) enterLocked(c *conn, p *member, key crypto.PublicKey, auth *proto
 	c.mesh, c.member, c.key, c.control, c.instance, c.atHome = m, p, key, kind == kindControl, auth.Instance, atHome(auth)
 	c.receipts = slices.Contains(h.Capabilities, protocol.CapReceipts)
 	c.presence = crypto.PublicKey(crypto.RandomBytes(32)).Short()
-	c.logSent = uint64(len(m.log))
+	c.told = readTo{uint64(len(m.log)), m.presenceNews.count, m.peopleNews.count}
 	c.mu.Unlock()
 	p.conns.set(key, c)
 	m.conns[c] = struct{}{}

@@ -115,8 +115,11 @@ func TestWhatIsNotInForceIsNotPublished(t *testing.T) {
 		bob.wantNotPublished(w.cathy.sessionStatement(w.cathy.sessionKey("web"), "web"), protocol.CodeForbidden)
 		invite, _ := w.invite(w.stranger("dora"), time.Hour)
 		bob.wantNotPublished(invite, protocol.CodeInvalid)
-		if log, _ := w.srv.mesh(w.mesh).logAfter(0); len(log.Statements) != 4 {
-			t.Errorf("the log has %d statements", len(log.Statements))
+		m := w.srv.mesh(w.mesh)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if n := len(m.logAfterLocked(0).Statements); n != 4 {
+			t.Errorf("the log has %d statements", n)
 		}
 	})
 }
@@ -366,7 +369,10 @@ func TestOldClosingsAreForgotten(t *testing.T) {
 		alice.wantPublished(old)
 		alice.wantPublished(young)
 		held := func() (texts []string, cursor uint64) {
-			log, _ := w.srv.mesh(w.mesh).logAfter(4)
+			m := w.srv.mesh(w.mesh)
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			log := m.logAfterLocked(4)
 			return log.Statements, log.Cursor
 		}
 		if got, cursor := held(); len(got) != 2 || cursor != 6 {

@@ -102,8 +102,8 @@ func (c *conn) handleListMembers(tag protocol.Tag, _ []byte) error {
 	}
 	m.mu.Unlock()
 	c.reply(answer)
-	for _, k := range rest {
-		c.markPerson(k)
+	if len(rest) > 0 {
+		c.owe(func(o *owed) { o.people = rest })
 	}
 	return nil
 }

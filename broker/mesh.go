@@ -20,7 +20,8 @@ type mesh struct {
 	idBytes []byte
 	srv     *Server
 
-	gone atomic.Bool // deleted: nothing is written any more
+	gone atomic.Bool   // deleted: nothing is written any more
+	news atomic.Uint64 // grows with everything that control connections are told; set under mu
 
 	// publishing makes the publications of a mesh serial. It is taken before mu and held across their commit, so that the
 	// log's numbers become visible in their order.
@@ -34,6 +35,8 @@ type mesh struct {
 	addresses    map[crypto.PublicKey]*address // every key that can be written to, if its member may
 	conns        map[*conn]struct{}
 	presences    map[crypto.PublicKey]*presence
+	presenceNews changes
+	peopleNews   changes                      // members whose item changed
 	keys         map[crypto.PublicKey]*apiKey // API keys, those that are over included
 	audit        auditTail
 	legacyOpened int64         // hellos of original clients so far

@@ -3,7 +3,6 @@ package broker
 import (
 	"cmp"
 	"encoding/json"
-	"maps"
 	"slices"
 	"time"
 
@@ -116,84 +115,6 @@ func (m *mesh) vanishLocked(key crypto.PublicKey) {
 	}
 }
 
-// presenceChangedLocked has every control connection look at that key again. However often it changes until then, it costs
-// one entry of one frame.
-func (m *mesh) presenceChangedLocked(key crypto.PublicKey) {
-	m.controlsLocked(func(c *conn) { c.markPresence(key) })
-}
-
-// personChangedLocked is presenceChangedLocked for the member's item in the list of members.
-func (m *mesh) personChangedLocked(key crypto.PublicKey) {
-	m.controlsLocked(func(c *conn) { c.markPerson(key) })
-}
-
-func (c *conn) markPresence(key crypto.PublicKey) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.dirty == nil {
-		c.dirty = make(map[crypto.PublicKey]struct{})
-	}
-	c.dirty[key] = struct{}{}
-	c.nudge()
-}
-
-func (c *conn) markPerson(key crypto.PublicKey) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.people == nil {
-		c.people = make(map[crypto.PublicKey]struct{})
-	}
-	c.people[key] = struct{}{}
-	c.nudge()
-}
-
-// writeNews writes what changed in the mesh since the last time: statements, members, presence.
-func (c *conn) writeNews() (int, error) {
-	c.mu.Lock()
-	if !c.pushes.started || !c.control {
-		c.mu.Unlock()
-		return 0, nil
-	}
-	dirty, people, logSent := c.dirty, c.people, c.logSent
-	c.dirty, c.people = nil, nil
-	c.mu.Unlock()
-
-	n := 0
-	write := func(v any) error {
-		n++
-		frame, err := json.Marshal(v)
-		if err != nil {
-			panic("broker: frame that has no JSON: " + err.Error())
-		}
-		return c.writeFrame(frame)
-	}
-	if log, ok := c.mesh.logAfter(logSent); ok {
-		c.mu.Lock()
-		c.logSent = log.Cursor
-		c.mu.Unlock()
-		if err := write(log); err != nil {
-			return n, err
-		}
-	}
-	for page := range slices.Chunk(slices.Collect(maps.Keys(people)), membersPerFrame) {
-		if err := write(protocol.Membership{Tag: protocol.Tag{Type: protocol.TypeMembership}, Members: c.mesh.memberItems(page)}); err != nil {
-			return n, err
-		}
-	}
-	for page := range slices.Chunk(slices.Collect(maps.Keys(dirty)), peersPerFrame) {
-		if err := write(c.mesh.presenceOf(c, page)); err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
-// Pages keep frames far below the frame limit: a member has up to a few KiB of statements, a peer a card of 12 KiB.
-const (
-	membersPerFrame = 64
-	peersPerFrame   = 64
-)
-
 func (m *mesh) presenceOf(c *conn, keys []crypto.PublicKey) protocol.Presence {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -254,8 +175,8 @@ func (c *conn) handleListPeers(tag protocol.Tag, _ []byte) error {
 		return cmp.Or(cmp.Compare(a.ConnectedAt, b.ConnectedAt), cmp.Compare(a.Pubkey, b.Pubkey))
 	})
 	c.reply(protocol.PeersList{Tag: protocol.Tag{Type: protocol.TypePeersList, ReqID: tag.ReqID}, Peers: peers})
-	for _, k := range rest {
-		c.markPresence(k)
+	if len(rest) > 0 {
+		c.owe(func(o *owed) { o.presences = rest })
 	}
 	return nil
 }

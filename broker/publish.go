@@ -153,7 +153,7 @@ func (m *mesh) appliedLocked(log, sessions []*protocol.Statement) {
 	m.log = append(m.log, log...)
 	if len(log) > 0 {
 		m.refreshLocked(log)
-		m.controlsLocked(func(c *conn) { c.nudge() })
+		m.newsLocked()
 	}
 	for _, st := range log {
 		switch b := st.Body.(type) {
@@ -233,13 +233,11 @@ func (c *conn) expel(code protocol.Code, message string, e ending) {
 // logPerFrame bounds the statements of one log frame, in base64: the frame limit with room for its other fields.
 const logPerFrame = protocol.MaxFrame - 64<<10
 
-// logAfter returns the statements behind number after, as many as fit a frame. It reports false when there are none.
-func (m *mesh) logAfter(after uint64) (protocol.Log, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// logAfterLocked returns the statements behind number after, as many as fit a frame.
+func (m *mesh) logAfterLocked(after uint64) protocol.Log {
 	f := protocol.Log{Tag: protocol.Tag{Type: protocol.TypeLog}, Cursor: uint64(len(m.log)), Statements: []string{}}
 	if after >= uint64(len(m.log)) {
-		return f, false
+		return f
 	}
 	size := 0
 	for i, st := range m.log[after:] {
@@ -253,7 +251,7 @@ func (m *mesh) logAfter(after uint64) (protocol.Log, bool) {
 		}
 		f.Statements = append(f.Statements, text)
 	}
-	return f, true
+	return f
 }
 
 // handleLog answers with the statements after the cursor of the request.
@@ -262,7 +260,10 @@ func (c *conn) handleLog(tag protocol.Tag, frame []byte) error {
 	if err := json.Unmarshal(frame, &f); err != nil {
 		return errShape(tag)
 	}
-	answer, _ := c.mesh.logAfter(f.After)
+	m := c.mesh
+	m.mu.Lock()
+	answer := m.logAfterLocked(f.After)
+	m.mu.Unlock()
 	answer.ReqID = tag.ReqID
 	c.reply(answer)
 	return nil

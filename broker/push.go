@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -192,7 +193,11 @@ func (c *conn) pushRows(f *feed, rows []queue.Row) error {
 			c.log().Error("a queued row cannot be read", "lsn", rows[i].LSN, "err", err)
 			continue
 		}
-		p.feed, p.row, p.lsn, p.class, p.size = f, rows[i].Header, rows[i].LSN, rows[i].Class, rows[i].Size
+		p.row = bytes.Clone(rows[i].Header) // the row's own bytes hold the body too, which nobody needs any more
+		if len(p.row) > 0 && p.row[0] == rowMessage {
+			p.id = messageIDOf(p.row)
+		}
+		p.feed, p.lsn, p.class, p.size = f, rows[i].LSN, rows[i].Class, rows[i].Size
 		n++
 	}
 	c.srv.metrics.pushed.Add(float64(n))

@@ -193,7 +193,9 @@ func (c *restCall) log() (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, _ := c.m.logAfter(after)
+	c.m.mu.Lock()
+	f := c.m.logAfterLocked(after)
+	c.m.mu.Unlock()
 	return protocol.RESTLog{Statements: f.Statements, Cursor: f.Cursor, More: f.More}, nil
 }
 

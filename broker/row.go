@@ -81,6 +81,12 @@ func parseMessageRow(b []byte) (r messageRow, err error) {
 	return r, nil
 }
 
+// messageIDOf is the id in the header of a message.
+func messageIDOf(header []byte) []byte {
+	n := int(header[messageFixed])
+	return header[messageFixed+1 : messageFixed+1+n]
+}
+
 // receiptRow is the header of a queued receipt.
 type receiptRow struct {
 	protocol.ReceiptView // without ReceiptID, which is the row's number

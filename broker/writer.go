@@ -57,12 +57,18 @@ func (c *conn) enqueue(f func(dst []byte) []byte) {
 	c.nudge()
 }
 
-// reply sends v as one frame.
-func (c *conn) reply(v any) {
+// marshal panics if v has no JSON.
+func marshal(v any) []byte {
 	frame, err := json.Marshal(v)
 	if err != nil {
 		panic("broker: frame that has no JSON: " + err.Error())
 	}
+	return frame
+}
+
+// reply sends v as one frame.
+func (c *conn) reply(v any) {
+	frame := marshal(v)
 	c.enqueue(func(dst []byte) []byte { return append(dst, frame...) })
 }
 
@@ -219,6 +225,9 @@ func (c *conn) writeFrame(frame []byte) error {
 	_ = c.net.frame(func(dst []byte) ([]byte, error) { return append(dst, frame...), nil })
 	return c.net.flushFrom(flushAt)
 }
+
+// writeJSON is writeFrame for a value. Only the writer calls it.
+func (c *conn) writeJSON(v any) error { return c.writeFrame(marshal(v)) }
 
 // sayGoodbye writes the last answers and the close frame, then gives the peer closeGrace for its own.
 func (c *conn) sayGoodbye() {
