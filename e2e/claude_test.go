@@ -45,7 +45,7 @@ func TestClaudeCode(t *testing.T) {
 		{"install", testInstall}, {"idle", testIdle}, {"mid-turn", testMidTurn}, {"rewake", testRewake}, {"context", testContext}, {"pull", testPull},
 		{"hostile", testHostile}, {"print", testPrint}, {"kill", testKill}, {"bypass", testBypass}, {"prompt", testAtPrompt}, {"clear", testClear},
 		{"print-turn", testPrintTurn}, {"rewake-bypass", testRewakeBypass}, {"loop", testLoop}, {"ask", testAsk}, {"dialog", testDialog}, {"dialog-print", testDialogPrint},
-		{"context-bypass", testContextBypass}, {"pull-bypass", testPullBypass}, {"print-context", testPrintContext}, {"print-pull", testPrintPull}, {"channel", testChannel},
+		{"context-bypass", testContextBypass}, {"pull-bypass", testPullBypass}, {"print-context", testPrintContext}, {"print-pull", testPrintPull}, {"channel", testChannel}, {"resume", testResume},
 	} {
 		t.Run(c.name, c.run)
 	}
@@ -656,6 +656,37 @@ func testChannel(t *testing.T) {
 		}
 		bob.until("idle", api, func() bool { return bob.status() == "idle" })
 	}
+}
+
+// A session that is closed and resumed is the same peer, and what was sent to it meanwhile comes.
+func testResume(t *testing.T) {
+	alice, bob := world(t, quiet, quiet)
+	key := func() string {
+		var st struct {
+			Sessions []struct{ Label, Pubkey string }
+		}
+		bob.json(&st, "status")
+		if len(st.Sessions) == 0 {
+			return ""
+		}
+		return st.Sessions[0].Label + " " + st.Sessions[0].Pubkey
+	}
+	api := bob.open()
+	api.say("hello")
+	bob.model.want(t, "a turn", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "hello") })
+	bob.until("idle", api, func() bool { return bob.status() == "idle" })
+	before := key()
+	api.tmux("kill-server").Run()
+	bob.until("the session is gone", nil, func() bool { return key() == "" })
+	_, id := alice.send("bob/proj", "while you were away")
+	bob.open("--continue")
+	if now := key(); now != before {
+		t.Errorf("the session was %s, and is %s", before, now)
+	}
+	bob.model.want(t, "the message", time.Minute, func(a asked) bool {
+		return strings.Contains(a.fresh(), "while you were away") && strings.Contains(a.all(), "hello")
+	})
+	t.Logf("shown by %s", alice.shown(id))
 }
 
 // gathered says whether a result of check_messages holds the answer, from bob, under the question.
