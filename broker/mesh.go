@@ -57,6 +57,12 @@ type member struct {
 	conns    few[*conn]                   // live, by the key they connected with
 	requests *rate.Limiter
 	recent   *recent
+
+	// what the view says, looked up once: every message asks
+	asOf      *protocol.View
+	certified bool
+	name      string
+
 	original *original                     // of an original client; nil: one of ours
 	grants   map[crypto.PublicKey][]string // what he lets single peers do; who is not in it may do everything
 }
@@ -140,9 +146,18 @@ const (
 	legacy                   // came by a v1 link: boxes and clear text, while the policy says so
 )
 
+// certifiedLocked tells whether p is a verified member in the view, and has p.name be his name there.
+func (m *mesh) certifiedLocked(p *member) bool {
+	if p.asOf != m.view {
+		v, ok := m.view.Member(p.key)
+		p.asOf, p.certified, p.name = m.view, ok, v.Name
+	}
+	return p.certified
+}
+
 // standingLocked tells what p may do now.
 func (m *mesh) standingLocked(p *member, now time.Time) standing {
-	if m.view.Verified(p.key) {
+	if m.certifiedLocked(p) {
 		return verified
 	}
 	if _, gone := m.view.RevokedOf(p.key, p.key); gone {
@@ -167,14 +182,17 @@ func (m *mesh) reachableLocked(a *address, now time.Time) bool {
 	default:
 		return false
 	}
+	if a.key == a.member.key {
+		return true // else he would not stand so
+	}
 	_, gone := m.view.RevokedOf(a.member.key, a.key)
 	return !gone
 }
 
 // nameLocked is the name that goes beside the keys of p; what recipients believe is in their own view.
 func (m *mesh) nameLocked(p *member) string {
-	if v, ok := m.view.Member(p.key); ok {
-		return v.Name
+	if m.certifiedLocked(p) {
+		return p.name
 	}
 	if p.enrol != nil {
 		if e, ok := p.enrol.Body.(*protocol.Enrol); ok {

@@ -130,7 +130,7 @@ func (m *mesh) acceptLocked(p *member, sender crypto.PublicKey, receipts bool, v
 	}
 	var err error
 	o := outgoings.Get().(*outgoing)
-	o.mesh, o.member, o.start = m, p, time.Now()
+	o.mesh, o.member, o.start = m, p, now
 	silent := string(v.Kind) == protocol.KindReceipt || string(v.Kind) == protocol.KindLog // has no receipt of its own
 	o.ping = string(v.Kind) == protocol.KindPing
 	o.side = silent || o.ping

@@ -3,6 +3,7 @@ package protocol
 import (
 	"encoding/json"
 	"strconv"
+	"sync/atomic"
 	"time"
 )
 
@@ -66,7 +67,7 @@ func AppendPush(dst []byte, p *PushView) []byte {
 		dst = appendBase64(dst, `,"key":"`, p.Key)
 	}
 	dst = append(dst, `,"createdAt":"`...)
-	dst = time.UnixMilli(p.CreatedAt).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z")
+	dst = appendTime(dst, p.CreatedAt)
 	dst = append(dst, '"')
 	dst = appendField(dst, `,"client_message_id":`, p.ClientMessageID)
 	dst = appendField(dst, `,"replyToId":`, p.ReplyToID)
@@ -110,6 +111,34 @@ func appendField(dst []byte, name string, value []byte) []byte {
 		return dst
 	}
 	return appendQuoted(append(dst, name...), value)
+}
+
+// lastSecond is the text of the last second that appendTime wrote: a burst of frames bears few different ones.
+var lastSecond atomic.Pointer[secondText]
+
+type secondText struct {
+	unix int64
+	text [len("2006-01-02T15:04:05.")]byte
+}
+
+// appendTime appends a time in Unix milliseconds as RFC 3339 in UTC with three digits of milliseconds.
+func appendTime(dst []byte, ms int64) []byte {
+	sec, rest := ms/1000, ms%1000
+	if rest < 0 {
+		sec, rest = sec-1, rest+1000
+	}
+	s := lastSecond.Load()
+	if s == nil || s.unix != sec {
+		s = &secondText{unix: sec}
+		text := time.Unix(sec, 0).UTC().AppendFormat(nil, "2006-01-02T15:04:05.")
+		if len(text) != len(s.text) { // a year of five digits
+			return time.UnixMilli(ms).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z")
+		}
+		copy(s.text[:], text)
+		lastSecond.Store(s)
+	}
+	dst = append(dst, s.text[:]...)
+	return append(dst, byte('0'+rest/100), byte('0'+rest/10%10), byte('0'+rest%10), 'Z')
 }
 
 func appendBase64(dst []byte, name string, value []byte) []byte {

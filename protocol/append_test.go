@@ -2,8 +2,11 @@ package protocol
 
 import (
 	"encoding/json"
+	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 )
 
 // samplePush returns a push and what encoding/json is to read from it. text stands where a peer's text may.
@@ -134,5 +137,21 @@ func BenchmarkAppendPush(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		buf = AppendPush(buf[:0], &v)
+	}
+}
+
+func TestAppendTime(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	times := []int64{0, -1, -1000, -1001, 999, 1000, 253402300799999, 253402300800000, math.MaxInt64 / 1_000_000}
+	for range 1000 {
+		times = append(times, random.Int64N(1<<42)-1<<40)
+	}
+	for _, ms := range times {
+		for range 2 { // the second one from memory
+			want := time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
+			if got := string(appendTime([]byte("x"), ms)); got != "x"+want {
+				t.Fatalf("%d: %s, want %s", ms, got, want)
+			}
+		}
 	}
 }
