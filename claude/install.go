@@ -219,6 +219,9 @@ func (p *Plan) Apply(ctx context.Context) error {
 		}
 	}
 	if p.remove {
+		if err := os.RemoveAll(p.o.backups()); err != nil {
+			return err
+		}
 		p.rec.removeDirs()
 		p.rec.Files = map[string]*fileRecord{}
 	}
@@ -232,6 +235,11 @@ func (p *Plan) apply(ctx context.Context, c Change) error {
 	}
 	if !bytes.Equal(now, c.Before) || (now == nil) != (c.Before == nil) {
 		if c, err = c.on(now); err != nil {
+			return err
+		}
+	}
+	if c.viaClaude {
+		if err := p.o.backUp(c.Path, now); err != nil {
 			return err
 		}
 	}
@@ -250,6 +258,9 @@ func (p *Plan) apply(ctx context.Context, c Change) error {
 		return nil
 	}
 	if !p.remove {
+		if err := p.o.backUp(c.Path, now); err != nil {
+			return err
+		}
 		p.rec.note(c.Path, now, c.After)
 		if err := p.rec.save(p.o.Record); err != nil { // before the change: a crash in between leaves a record of an untouched file
 			return err

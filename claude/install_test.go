@@ -89,7 +89,15 @@ func TestUninstallIsTheExactInverse(t *testing.T) {
 			t.Errorf("a second install would change %+v, %v", again.Changes, err)
 		}
 		install(t, o)
+		for path, was := range map[string]string{o.Paths.State: tt.state, o.Paths.Settings: tt.settings} {
+			if s := text(t, filepath.Join(o.backups(), filepath.Base(path))); s != was {
+				t.Errorf("the backup of %s: %q, want %q", path, s, was)
+			}
+		}
 		uninstall(t, o)
+		if _, err := os.Stat(o.backups()); !os.IsNotExist(err) {
+			t.Error("the backups stay")
+		}
 		if s := text(t, o.Paths.State); s != tt.state {
 			t.Errorf("state: %q, was %q", s, tt.state)
 		}

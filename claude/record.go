@@ -54,6 +54,21 @@ func (r *record) save(path string) error {
 	return writeAtomic(path, append(b, '\n'), 0o600)
 }
 
+// backups is where the files lie as they were before the first install, for a person to look at: uninstall undoes from the record.
+func (o Options) backups() string { return filepath.Join(filepath.Dir(o.Record), "before-install") }
+
+// backUp copies a file, once: what a later install finds is our own.
+func (o Options) backUp(path string, b []byte) error {
+	to := filepath.Join(o.backups(), filepath.Base(path))
+	if have, err := readFile(to); err != nil || have != nil || b == nil {
+		return err
+	}
+	if err := writeAtomic(to, b, 0o600); err != nil {
+		return fmt.Errorf("back up %s: %w", path, err)
+	}
+	return nil
+}
+
 // note remembers the change of one file. What was there before the first install stays remembered through later ones, as long as nobody else changed the file.
 func (r *record) note(path string, before, after []byte) {
 	have := r.Files[path]

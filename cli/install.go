@@ -36,7 +36,7 @@ func installVerb() *verb {
 			jsonFlag(),
 		},
 		about: "It shows every change before it makes it, keeps the files as they were, and changes nothing that is not its own. Again is fine: what is there\n" +
-			"already stays. claudemesh uninstall is the exact inverse.",
+			"already stays. claudemesh uninstall is the exact inverse; until then copies of the files as they were lie in ~/.claudemesh/before-install.",
 		examples: []string{"claudemesh install", "claudemesh install --yes --no-service", "claudemesh install --print"},
 		run:      runInstall,
 	}
