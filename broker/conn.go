@@ -122,20 +122,22 @@ func (c *conn) end(e ending) {
 
 var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
 
-// readLoop waits for frames and handles those that are there one after the other. It ends with the connection, or when another
-// goroutine goes on waiting: what a frame takes of the stack is given back so.
+// readLoop waits for frames and handles them one after the other. It ends with the connection, or when the peer has had nothing to
+// say between two pings: another goroutine goes on waiting then, without the stack that its frames took.
 func (c *conn) readLoop(done func()) {
+	framed := false
 	err := c.net.await()
 	for err == nil {
 		if pong, ok := c.net.takePong(); ok {
-			if err = c.handlePong(string(pong)); err == nil {
-				err = c.net.await()
+			if err = c.handlePong(string(pong)); err == nil && framed {
+				go c.readLoop(done)
+				return
 			}
-			continue
+		} else {
+			framed, err = true, c.readFrame()
 		}
-		if err = c.readFrame(); err == nil && c.net.raw != nil && !c.net.pending() {
-			go c.readLoop(done)
-			return
+		if err == nil {
+			err = c.net.await()
 		}
 	}
 	c.finish(err)

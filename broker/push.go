@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -178,10 +179,14 @@ func (c *conn) window() (frames, bytes int) {
 	return frames, bytes
 }
 
+var pushBatches = sync.Pool{New: func() any { return new([pullRows]pushed) }}
+
 // pushRows writes rows and remembers them until they are acknowledged.
 func (c *conn) pushRows(f *feed, rows []queue.Row) error {
 	now := time.Now()
-	var out [pullRows]pushed
+	out := pushBatches.Get().(*[pullRows]pushed) // too large for the stack of a writer
+	defer pushBatches.Put(out)
+	defer clear(out[:])
 	n := 0
 	for i := range rows {
 		p := &out[n]
