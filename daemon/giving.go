@@ -90,6 +90,7 @@ func (m *mesh) groupsOf(session crypto.PublicKey) (groups []string) {
 type giveView struct {
 	s        registry.Session
 	key      crypto.PublicKey
+	former   []crypto.PublicKey // of the sessions that this one's process went on from: what was on its way to them is for this one
 	now      time.Time
 	rung     string
 	status   string
@@ -107,6 +108,7 @@ func (g *giver) view(s registry.Session, local *localSession, rung string) *give
 		s: s, key: local.public(), now: g.d.cfg.Now(), rung: rung, guard: g.guard,
 		live: make(map[string]registry.Session), groups: make(map[protocol.MeshID][]string),
 	}
+	v.former = g.d.formerKeys(s)
 	v.ladder = g.rungs.of(s.ID, v.now)
 	v.status = v.ladder.status(statusOr(s.Status), v.now)
 	for _, m := range g.d.meshes() {
@@ -144,7 +146,7 @@ func (g *giver) choose(live map[string]registry.Session, now time.Time) string {
 func (v *giveView) mine(row *waitRow) bool {
 	switch {
 	case !row.Member:
-		return row.Own == v.key
+		return row.Own == v.key || slices.Contains(v.former, row.Own)
 	case row.From == v.key:
 		return false // own words
 	case !row.Several:

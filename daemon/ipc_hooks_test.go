@@ -270,6 +270,10 @@ func TestToolServerFollowsClear(t *testing.T) {
 	if _, err := a.bob.Send(t.Context(), protocol.SendRequest{To: "alice", Body: "hi", Session: "s1"}); err != nil {
 		t.Errorf("send under the old id: %v", err)
 	}
+	a.send(first.Pubkey, "on its way when the session was cleared", protocol.PriorityNow)
+	if mail := a.take(a.bob.Client, "s2", protocol.RungSocket).Messages; len(mail) != 1 {
+		t.Errorf("the session that goes on got %q", bodies(mail))
+	}
 	a.hook(protocol.HookSessionStart, "s1") // resumed
 	if again, err := a.bob.Register(t.Context(), old); err != nil || again.ID != "s1" || again.Pubkey != first.Pubkey || again.Label != first.Label {
 		t.Errorf("a resumed session is another: %+v, was %+v, %v", again, first, err)
