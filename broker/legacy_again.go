@@ -34,9 +34,9 @@ func (c *conn) awaitReading(rows []pushed) {
 	for i := range rows {
 		p := &rows[i]
 		if c.legacy.kind.acknowledges() {
-			c.expectAck(unconfirmed{id: string(p.id), feed: p.feed, class: p.class, lsn: p.lsn})
+			c.expectAck(unconfirmed{id: string(p.id()), feed: p.feed, class: p.class, lsn: p.lsn})
 		} else {
-			c.confirmAfter(string(p.id))
+			c.confirmAfter(string(p.id()))
 		}
 	}
 }

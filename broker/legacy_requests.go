@@ -143,7 +143,7 @@ func (c *conn) pushedAs(clientID string) []byte {
 	defer c.mu.Unlock()
 	for _, p := range c.pushes.out.rows {
 		if row, err := parseMessageRow(p.row); p.feed != nil && err == nil && string(row.clientID) == clientID {
-			return p.id
+			return p.id()
 		}
 	}
 	return nil

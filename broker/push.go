@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -191,18 +190,17 @@ func (c *conn) pushRows(f *feed, rows []queue.Row) error {
 	for i := range rows {
 		p := &out[n]
 		err := c.net.frame(func(dst []byte) (_ []byte, err error) {
-			p.id, dst, err = c.frameFor(dst, &rows[i], now)
+			p.row, dst, err = c.frameFor(dst, &rows[i], now)
 			return dst, err
 		})
 		if err != nil { // it stays until it expires, and holds up nobody
 			c.log().Error("a queued row cannot be read", "lsn", rows[i].LSN, "err", err)
 			continue
 		}
-		p.row = bytes.Clone(rows[i].Header) // the row's own bytes hold the body too, which nobody needs any more
-		if len(p.row) > 0 && p.row[0] == rowMessage {
-			p.id = messageIDOf(p.row)
+		if rows[i].Header[0] == rowMessage {
+			p.row = settledHeader(rows[i].Header)
 		}
-		p.feed, p.lsn, p.class, p.size = f, rows[i].LSN, rows[i].Class, rows[i].Size
+		p.feed, p.lsn, p.class, p.size = f, rows[i].LSN, rows[i].Class, uint32(rows[i].Size)
 		n++
 	}
 	c.srv.metrics.pushed.Add(float64(n))

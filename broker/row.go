@@ -81,6 +81,18 @@ func parseMessageRow(b []byte) (r messageRow, err error) {
 	return r, nil
 }
 
+// settledHeader is a copy of the header without target, name and wrap: what is needed to tell the sender. The row's own bytes hold
+// the body too, which nobody needs any more.
+func settledHeader(header []byte) []byte {
+	end := messageFixed
+	for range 2 { // message id, client id
+		end += 1 + int(header[end])
+	}
+	b := make([]byte, end+3)
+	copy(b, header[:end])
+	return b
+}
+
 // messageIDOf is the id in the header of a message.
 func messageIDOf(header []byte) []byte {
 	n := int(header[messageFixed])

@@ -17,12 +17,19 @@ type window struct {
 
 // pushed is a row that the peer has not acknowledged.
 type pushed struct {
-	feed  *feed // that it came from; nil: acknowledged
-	id    []byte
-	row   []byte // its header
+	feed  *feed  // that it came from; nil: acknowledged
+	row   []byte // of a message what settledHeader leaves, of a receipt its id
 	lsn   uint64
-	size  int
+	size  uint32
 	class queue.Class
+}
+
+// id is what the acknowledgement names.
+func (p *pushed) id() []byte {
+	if p.row[0] == rowMessage {
+		return messageIDOf(p.row)
+	}
+	return p.row
 }
 
 const keepWindow = 64 // rows of room that an empty window keeps
@@ -35,20 +42,20 @@ func (w *window) add(p *pushed) {
 	}
 	w.rows = append(w.rows, *p)
 	w.count++
-	w.bytes += p.size
+	w.bytes += int(p.size)
 }
 
 // take removes the oldest row with that id. A message that its sender repeated when the broker had forgotten it is there
 // twice, and acknowledged twice.
 func (w *window) take(id []byte) (pushed, bool) {
 	for i := w.head; i < len(w.rows); i++ {
-		p := w.rows[i]
-		if p.feed == nil || !bytes.Equal(p.id, id) {
+		if w.rows[i].feed == nil || !bytes.Equal(w.rows[i].id(), id) {
 			continue
 		}
+		p := w.rows[i]
 		w.rows[i] = pushed{}
 		w.count--
-		w.bytes -= p.size
+		w.bytes -= int(p.size)
 		w.trim()
 		return p, true
 	}
