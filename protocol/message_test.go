@@ -396,7 +396,7 @@ func TestOpenAllocates(t *testing.T) {
 				t.Fatal(err)
 			}
 		})
-		if n > 24 {
+		if n > 30 { // 14 to 20, and with libsodium six more for its copies
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
