@@ -263,6 +263,10 @@ func TestToolServerFollowsClear(t *testing.T) {
 	if err != nil || first.ID != "s1" {
 		t.Fatalf("%+v %v", first, err)
 	}
+	until(t, "alice sees the session", func() bool {
+		peers, _ := a.alice.Peers(t.Context(), "")
+		return slices.ContainsFunc(peers, func(p protocol.PeerInfo) bool { return p.Pubkey == first.Pubkey })
+	})
 	a.hook(protocol.HookSessionStart, "s2")
 	if info, err := a.bob.Register(t.Context(), old); err != nil || info.ID != "s2" {
 		t.Errorf("after clear: %+v %v", info, err)
