@@ -57,11 +57,8 @@ func runAPIKeyCreate(ctx context.Context, c *call) error {
 		}
 		req.Expires = time.Now().Add(life).UnixMilli()
 	}
-	cl, err := c.daemon(ctx)
+	cl, err := c.settledDaemon(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := settled(ctx, cl); err != nil {
 		return err
 	}
 	made, err := cl.CreateAPIKey(ctx, req)
@@ -93,11 +90,8 @@ func untilWords(at *string) string {
 }
 
 func runAPIKeyList(ctx context.Context, c *call) error {
-	cl, err := c.daemon(ctx)
+	cl, err := c.settledDaemon(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := settled(ctx, cl); err != nil {
 		return err
 	}
 	all, err := cl.APIKeys(ctx, c.str("mesh"))
@@ -150,11 +144,8 @@ func keyState(k protocol.APIKeyInfo) string {
 }
 
 func runAPIKeyRevoke(ctx context.Context, c *call) error {
-	cl, err := c.daemon(ctx)
+	cl, err := c.settledDaemon(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := settled(ctx, cl); err != nil {
 		return err
 	}
 	done, err := cl.RevokeAPIKey(ctx, protocol.RevokeAPIKeyRequest{Mesh: c.str("mesh"), ID: c.arg(0), Reason: c.str("reason")})

@@ -36,14 +36,7 @@ func runAudit(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	cl, err := c.daemon(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := settled(ctx, cl); err != nil {
-		return err
-	}
-	m, err := pickMesh(ctx, cl, c.str("mesh"))
+	cl, m, err := c.settledMesh(ctx, c.str("mesh"))
 	if err != nil {
 		return err
 	}
@@ -192,7 +185,7 @@ func readHead(file string) (h auditHead, err error) {
 		err = json.Unmarshal(b, &h)
 	}
 	if err != nil {
-		return h, fmt.Errorf("read what was verified the last time: %w", err)
+		return h, fmt.Errorf("read %s, where the entry is that was verified last: %w", file, err)
 	}
 	return h, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
@@ -70,6 +71,41 @@ func settled(ctx context.Context, cl *client.Client) (protocol.Health, error) {
 		case <-tick.C:
 		case <-ctx.Done():
 			return h, nil
+		}
+	}
+}
+
+// settledDaemon is daemon, once it has settled.
+func (c *call) settledDaemon(ctx context.Context) (*client.Client, error) {
+	cl, err := c.daemon(ctx)
+	if err != nil {
+		return nil, err
+	}
+	_, err = settled(ctx, cl)
+	return cl, err
+}
+
+// settledMesh is settledDaemon and the mesh of that slug, or the default one.
+func (c *call) settledMesh(ctx context.Context, slug string) (*client.Client, protocol.MeshInfo, error) {
+	cl, err := c.settledDaemon(ctx)
+	if err != nil {
+		return nil, protocol.MeshInfo{}, err
+	}
+	m, err := pickMesh(ctx, cl, slug)
+	return cl, m, err
+}
+
+// awaitMesh returns when a running daemon has a mesh that is as it is wanted, when none runs, or when patience ends: what comes
+// after the verb goes by the change. No daemon is started.
+func awaitMesh(ctx context.Context, home config.Home, patience time.Duration, wanted func(protocol.MeshInfo) bool) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	cl := client.Dial(home)
+	defer cl.Close()
+	for {
+		meshes, err := cl.Meshes(ctx)
+		if err != nil || slices.ContainsFunc(meshes, wanted) || !pauseFor(ctx, settleEvery) {
+			return
 		}
 	}
 }

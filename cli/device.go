@@ -56,11 +56,8 @@ func runDevices(ctx context.Context, c *call) error {
 }
 
 func runRevokeDevice(ctx context.Context, c *call) error {
-	cl, err := c.daemon(ctx)
+	cl, err := c.settledDaemon(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := settled(ctx, cl); err != nil {
 		return err
 	}
 	err = cl.RevokeDevice(ctx, protocol.RevokeDeviceRequest{Mesh: c.str("mesh"), Key: c.arg(0), Reason: c.str("reason")})

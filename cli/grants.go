@@ -26,11 +26,8 @@ func grantVerbs() []*verb {
 
 func changeGrant(set func(*protocol.GrantRequest, []string)) func(context.Context, *call) error {
 	return func(ctx context.Context, c *call) error {
-		cl, err := c.daemon(ctx)
+		cl, err := c.settledDaemon(ctx)
 		if err != nil {
-			return err
-		}
-		if _, err := settled(ctx, cl); err != nil {
 			return err
 		}
 		what := c.args[1:]

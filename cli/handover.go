@@ -59,14 +59,7 @@ type handedOver struct {
 }
 
 func (c *call) theBook(ctx context.Context) (*client.Client, *book, error) {
-	cl, err := c.daemon(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	if _, err := settled(ctx, cl); err != nil {
-		return nil, nil, err
-	}
-	m, err := pickMesh(ctx, cl, c.str("mesh"))
+	cl, m, err := c.settledMesh(ctx, c.str("mesh"))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,7 +5,6 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -77,21 +76,8 @@ func setForMesh(ctx context.Context, slug string, change func(*config.Membership
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*settleTimeout)
-	defer cancel()
-	cl := client.Dial(home)
-	for {
-		meshes, err := cl.Meshes(ctx)
-		if err != nil {
-			return nil
-		}
-		for _, m := range meshes {
-			if m.Mesh == slug && taken(m) && m.State != protocol.ConnConnecting {
-				return nil
-			}
-		}
-		if !pauseFor(ctx, settleEvery) {
-			return nil
-		}
-	}
+	awaitMesh(ctx, home, 2*settleTimeout, func(m protocol.MeshInfo) bool {
+		return m.Mesh == slug && taken(m) && m.State != protocol.ConnConnecting
+	})
+	return nil
 }

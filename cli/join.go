@@ -86,11 +86,8 @@ func leaveVerb() *verb {
 }
 
 func runLeave(ctx context.Context, c *call) error {
-	cl, err := c.daemon(ctx)
+	cl, err := c.settledDaemon(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := settled(ctx, cl); err != nil {
 		return err
 	}
 	reply, err := cl.Leave(ctx, c.arg(0), c.yes("force"))

@@ -32,14 +32,7 @@ type kicked struct {
 }
 
 func runKick(ctx context.Context, c *call) error {
-	cl, err := c.daemon(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := settled(ctx, cl); err != nil {
-		return err
-	}
-	m, err := pickMesh(ctx, cl, c.str("mesh"))
+	cl, m, err := c.settledMesh(ctx, c.str("mesh"))
 	if err != nil {
 		return err
 	}
@@ -100,18 +93,7 @@ type ban struct {
 }
 
 func runBans(ctx context.Context, c *call) error {
-	cl, err := c.daemon(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := settled(ctx, cl); err != nil {
-		return err
-	}
-	m, err := pickMesh(ctx, cl, c.str("mesh"))
-	if err != nil {
-		return err
-	}
-	b, err := openBook(ctx, cl, m)
+	_, b, err := c.theBook(ctx)
 	if err != nil {
 		return err
 	}
@@ -121,7 +103,7 @@ func runBans(ctx context.Context, c *call) error {
 		return nil
 	}
 	if len(all) == 0 {
-		c.note("nobody was removed from %s", m.Mesh)
+		c.note("nobody was removed from %s", b.info.Mesh)
 		return nil
 	}
 	var rows [][]string

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -32,11 +31,8 @@ func listVerb() *verb {
 }
 
 func runMeshList(ctx context.Context, c *call) error {
-	cl, err := c.daemon(ctx)
+	cl, err := c.settledDaemon(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := settled(ctx, cl); err != nil {
 		return err
 	}
 	meshes, err := cl.Meshes(ctx)
@@ -79,29 +75,8 @@ func runMeshUse(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	awaitDefault(ctx, home, slug)
+	awaitMesh(ctx, home, settleTimeout, func(m protocol.MeshInfo) bool { return m.Mesh == slug && m.Default })
 	return c.done("acting in %s from now on", slug)
-}
-
-// awaitDefault returns when a running daemon has heard of it, so that the next verb acts there. None is started.
-func awaitDefault(ctx context.Context, home config.Home, slug string) {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
-	defer cancel()
-	tick := time.NewTicker(settleEvery)
-	defer tick.Stop()
-	cl := client.Dial(home)
-	defer cl.Close()
-	for {
-		meshes, err := cl.Meshes(ctx)
-		if err != nil || slices.ContainsFunc(meshes, func(m protocol.MeshInfo) bool { return m.Mesh == slug && m.Default }) {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 func slugsOf(cfg *config.Config) []string {

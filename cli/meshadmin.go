@@ -4,12 +4,9 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"slices"
-	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
-	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -49,29 +46,8 @@ func runMeshRename(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	awaitSlug(ctx, home, to)
+	awaitMesh(ctx, home, settleTimeout, func(m protocol.MeshInfo) bool { return m.Mesh == to })
 	return c.done("%s is %s from now on", from, to)
-}
-
-// awaitSlug returns when a running daemon goes by the new name. None is started.
-func awaitSlug(ctx context.Context, home config.Home, slug string) {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
-	defer cancel()
-	tick := time.NewTicker(settleEvery)
-	defer tick.Stop()
-	cl := client.Dial(home)
-	defer cl.Close()
-	for {
-		meshes, err := cl.Meshes(ctx)
-		if err != nil || slices.ContainsFunc(meshes, func(m protocol.MeshInfo) bool { return m.Mesh == slug }) {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 func meshDeleteVerb() *verb {
@@ -85,14 +61,7 @@ members have on their own machines stays with them.`,
 }
 
 func runMeshDelete(ctx context.Context, c *call) error {
-	cl, err := c.daemon(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := settled(ctx, cl); err != nil {
-		return err
-	}
-	m, err := pickMesh(ctx, cl, c.arg(0))
+	cl, m, err := c.settledMesh(ctx, c.arg(0))
 	if err != nil {
 		return err
 	}

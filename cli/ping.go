@@ -32,11 +32,8 @@ func runPing(ctx context.Context, c *call) error {
 	if wait <= 0 || wait > time.Minute {
 		return protocol.Refuse(protocol.CodeInvalid, "--wait is between a millisecond and a minute")
 	}
-	cl, err := c.daemon(ctx)
+	cl, err := c.settledDaemon(ctx)
 	if err != nil {
-		return err
-	}
-	if _, err := settled(ctx, cl); err != nil {
 		return err
 	}
 	res, err := cl.Ping(ctx, protocol.PingRequest{Mesh: c.str("mesh"), To: c.arg(0), WaitMS: wait.Milliseconds()})
