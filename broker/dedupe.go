@@ -88,8 +88,8 @@ func (r *recent) slot(i uint32) *sent { return &r.chunks[i/recentChunk][i%recent
 
 // is tells whether s is the message of that client id.
 func (r *recent) is(s *sent, clientID []byte) bool {
-	if b := r.beside[s]; s.extra && b.clientID != "" {
-		return b.clientID == string(clientID)
+	if s.extra && r.beside[s].clientID != "" {
+		return r.beside[s].clientID == string(clientID)
 	}
 	return string(s.clientID[:]) == string(clientID)
 }

@@ -116,7 +116,7 @@ func (c *conn) pushAgain(u unconfirmed) (wrote bool, err error) {
 	return true, c.net.flushFrom(flushAt)
 }
 
-// stopRedelivery is called when both loops of the connection have ended.
+// stopRedelivery is called when nobody reads or writes any more.
 func (l *legacyConn) stopRedelivery() {
 	if l.again != nil {
 		l.again.Stop()
