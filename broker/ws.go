@@ -13,8 +13,7 @@ import (
 )
 
 // upgrader makes connections that cost little when idle: the buffer for reading is the hijacker's, small, and those for
-// writing borrowed. Compression gains nothing
-// on ciphertext. The origin does not matter: a hello is signed, there are no cookies.
+// writing borrowed. Compression gains nothing on ciphertext. The origin does not matter: a hello is signed, there are no cookies.
 var upgrader = websocket.Upgrader{
 	WriteBufferSize: 1 << 10, WriteBufferPool: new(sync.Pool),
 	CheckOrigin: func(*http.Request) bool { return true },
