@@ -3,9 +3,11 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -330,4 +332,29 @@ func TestRevokeDevice(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// New rows come behind those of the backup, however many there were, and a file whose numbers nobody can have reached is refused.
+func TestRestoredRowsAreNumberedOn(t *testing.T) {
+	db, err := openStore(filepath.Join(t.TempDir(), "daemon.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	row := func(n uint64) *archive {
+		return &archive{Buckets: map[string][]record{bucketOutbox: {{K: binary.BigEndian.AppendUint64([]byte("mesh"), n)}}}}
+	}
+	var next uint64
+	err = db.Update(func(tx *store.Tx) (err error) {
+		if err = row(maxRows).continueNumbers(tx); err == nil {
+			next, err = tx.NextSequence(bucketOutbox)
+		}
+		return err
+	})
+	if err != nil || next != maxRows+1 {
+		t.Errorf("behind row %d comes %d, %v", maxRows, next, err)
+	}
+	if err := db.Update(row(maxRows + 1).continueNumbers); protocol.CodeOf(err) != protocol.CodeInvalid {
+		t.Errorf("more rows than anybody has: %v", err)
+	}
 }

@@ -175,6 +175,18 @@ func TestTransactions(t *testing.T) {
 	if !slices.Equal(numbers, []uint64{1, 2}) || get(t, db, "k") != nil {
 		t.Errorf("numbers %v, deleted row %q", numbers, get(t, db, "k"))
 	}
+	for _, skip := range []struct{ to, next uint64 }{{10, 11}, {3, 12}} {
+		var n uint64
+		err := db.Update(func(tx *Tx) (err error) {
+			if err = tx.SkipSequence("b", skip.to); err == nil {
+				n, err = tx.NextSequence("b")
+			}
+			return err
+		})
+		if err != nil || n != skip.next {
+			t.Errorf("behind %d comes %d, %v, want %d", skip.to, n, err, skip.next)
+		}
+	}
 	defer func() {
 		if recover() == nil {
 			t.Error("a missing bucket did not panic")

@@ -73,6 +73,15 @@ func (t *Tx) NextSequence(bucket string) (uint64, error) {
 	return t.bucket(bucket).NextSequence()
 }
 
+// SkipSequence has NextSequence go on behind n, unless it is there already.
+func (t *Tx) SkipSequence(bucket string, n uint64) error {
+	b := t.bucket(bucket)
+	if n <= b.Sequence() {
+		return nil
+	}
+	return b.SetSequence(n)
+}
+
 // Scan walks the rows whose key begins with prefix, in order, beginning behind
 // the key after (nil: at the first). Keys and values are only valid inside the
 // loop body, and the bucket must not be written there: collect, then write.
