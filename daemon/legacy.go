@@ -17,8 +17,10 @@ import (
 // that came along, and everything of theirs is shown with a ~ and as unverified. Nothing that the broker says turns a certified
 // key into one of these.
 
-// maxLegacy is how many keys of original clients a mesh remembers.
-const maxLegacy = 1000
+const (
+	maxLegacy = 1000 // keys of original clients that a mesh remembers
+	maxClaims = 100  // that differ from a pin and are told in a daemon's life: a broker can make up as many as it likes
+)
 
 // legacyPin is a key of an original client as it was first seen.
 type legacyPin struct {
@@ -52,7 +54,7 @@ func (m *mesh) meet(key, member crypto.PublicKey, name string) (pin legacyPin, o
 	have, known := t.legacy[key]
 	full := len(t.legacy) >= maxLegacy
 	told := legacyClaim{key, member, name}
-	news := known && (have.Name != name || have.Member != member) && !t.claims[told]
+	news := known && (have.Name != name || have.Member != member) && !t.claims[told] && len(t.claims) < maxClaims
 	if news {
 		t.claims[told] = true
 	}

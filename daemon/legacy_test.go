@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/base64"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -204,6 +205,22 @@ func TestOriginalNamesArePinned(t *testing.T) {
 			if strings.HasPrefix(member.Name, "~") != (member.Trust == protocol.TrustUnverified) {
 				t.Errorf("member %+v", member)
 			}
+		}
+	})
+}
+
+// A broker that calls olga's key by a new name each time is told of, and fills neither the memory nor the screen.
+func TestClaimsOfABrokerAreBounded(t *testing.T) {
+	permissive(t, func(w *world, olga *crypto.PrivateKey, _ *wire) {
+		m := w.bob.m
+		for i := range 3 * maxClaims {
+			pin, ok, err := m.meet(olga.Public(), olga.Public(), fmt.Sprintf("olga%d", i))
+			if err != nil || !ok || pin.Name != "olga0" {
+				t.Fatalf("%d: %+v, %v, %v", i, pin, ok, err)
+			}
+		}
+		if n := len(m.trust.claims); n != maxClaims {
+			t.Errorf("%d claims are kept, want %d", n, maxClaims)
 		}
 	})
 }
