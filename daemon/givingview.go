@@ -115,7 +115,7 @@ func (v *giveView) ready(row *waitRow) (ok, again bool) {
 			return false, false
 		case mark.State == protocol.SettlePushed && !(own && v.mayRepeat(mark)):
 			return false, false
-		case mark.State == stateTaken && v.now.Sub(time.UnixMilli(mark.At)) < takenFor:
+		case mark.State == stateTaken && !(own && v.asksAnew(mark)) && v.now.Sub(time.UnixMilli(mark.At)) < takenFor:
 			return false, false
 		case mark.State == protocol.SettleReturned && mark.Rung == v.rung && own:
 			return false, false // this rung failed with it
@@ -137,6 +137,12 @@ func (v *giveView) mayRepeat(mark givenMark) bool {
 		return true
 	}
 	return rank(mark.Rung) < rank(v.rung) && v.ladder.broken[mark.Rung] && v.now.Sub(time.UnixMilli(mark.At)) >= provedWithin
+}
+
+// asksAnew says whether the rung that took the message asks for more: the tool server has one loop, which settles what it took before it takes
+// again, so the answer never reached it (this daemon, or the one before, died meanwhile). What came after must not overtake the message.
+func (v *giveView) asksAnew(mark givenMark) bool {
+	return mark.Rung == v.rung && (v.rung == protocol.RungSocket || v.rung == protocol.RungChannel)
 }
 
 // gate says which priorities may come by themselves.

@@ -362,3 +362,23 @@ func TestSilentWayGivesWay(t *testing.T) {
 		t.Errorf("the next way: %+v", got)
 	}
 }
+
+// Bob's daemon dies after it marked a message as taken, before the answer reached the session's tool server. When the server asks again, the
+// message comes first, marked; another way of delivery still waits until the first one is surely dead.
+func TestTakenAndNeverReceived(t *testing.T) {
+	a := newAgents(t)
+	a.hook(protocol.HookSessionStart, "s1")
+	a.send("bob/api", "first", protocol.PriorityNow)
+	a.take(a.bob.Client, "s1", protocol.RungSocket)
+	a.send("bob/api", "second", protocol.PriorityNow)
+	mail := a.take(a.bob.Client, "s1", protocol.RungSocket).Messages
+	if got := bodies(mail); !slices.Equal(got, []string{"first", "second"}) {
+		t.Fatalf("the tool server asks again and gets %q", got)
+	}
+	if !slices.Contains(mail[0].Flags, "again") || slices.Contains(mail[1].Flags, "again") {
+		t.Errorf("marked as given before: %v, %v", mail[0].Flags, mail[1].Flags)
+	}
+	if got := bodies(a.take(a.bob.Client, "s1", protocol.RungPull).Messages); len(got) != 0 {
+		t.Errorf("the pull gets what is under way: %q", got)
+	}
+}

@@ -61,6 +61,14 @@ func (s *server) rungs(channel *channelTransport) []rung {
 
 // deliverOnce waits for mail and posts it. False: this rung does not work here.
 func (s *server) deliverOnce(ctx context.Context, r rung) (bool, error) {
+	// First what the daemon did not hear: what it believes to be under way when this rung asks again, it gives again.
+	for len(s.unsaid) > 0 {
+		err := s.withSession(ctx, func() error { return s.Mesh.Settle(ctx, s.unsaid[0]) })
+		if err != nil && protocol.CodeOf(err) != protocol.CodeUnknownSession { // of a session that ended: nobody waits to hear it
+			return true, err
+		}
+		s.unsaid = s.unsaid[1:]
+	}
 	var mail protocol.TakeReply
 	err := s.withSession(ctx, func() (err error) {
 		mail, err = s.Mesh.Take(ctx, protocol.TakeRequest{Session: s.session(), Rung: r.name, WaitMS: int(takeWait.Milliseconds())})
@@ -72,24 +80,37 @@ func (s *server) deliverOnce(ctx context.Context, r rung) (bool, error) {
 	for i, m := range mail.Messages {
 		if err := r.post(ctx, m); err != nil {
 			s.Logger.Warn("mail not posted", "rung", r.name, "msg", m.ID, "error", err)
-			s.settle(ctx, r.name, protocol.SettleReturned, mail.Messages[i:])
+			s.settleOrOwe(ctx, s.settlement(r.name, protocol.SettleReturned, mail.Messages[i:]))
 			return false, nil
 		}
-		s.settle(ctx, r.name, protocol.SettlePushed, mail.Messages[i:i+1])
+		s.settleOrOwe(ctx, s.settlement(r.name, protocol.SettlePushed, mail.Messages[i:i+1]))
 	}
 	return true, nil
 }
 
-// settle tells the daemon, in a context of its own: a session that is being closed still says what it did.
-func (s *server) settle(ctx context.Context, rung, state string, messages []protocol.InboxMessage) {
+func (s *server) settlement(rung, state string, messages []protocol.InboxMessage) protocol.SettleRequest {
 	ids := make([]string, len(messages))
 	for i, m := range messages {
 		ids[i] = m.ID
 	}
+	return protocol.SettleRequest{Session: s.session(), Rung: rung, State: state, IDs: ids}
+}
+
+// settle tells the daemon, in a context of its own: a session that is being closed still says what it did.
+func (s *server) settle(ctx context.Context, req protocol.SettleRequest) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if err := s.Mesh.Settle(ctx, protocol.SettleRequest{Session: s.session(), Rung: rung, State: state, IDs: ids}); err != nil {
-		s.Logger.Warn("mail not settled: the daemon will give it again", "state", state, "error", err)
+	err := s.Mesh.Settle(ctx, req)
+	if err != nil {
+		s.Logger.Warn("mail not settled", "state", req.State, "error", err)
+	}
+	return err
+}
+
+// settleOrOwe is settle for deliver alone, which says once more what the daemon did not hear.
+func (s *server) settleOrOwe(ctx context.Context, req protocol.SettleRequest) {
+	if len(s.unsaid) > 0 || s.settle(ctx, req) != nil {
+		s.unsaid = append(s.unsaid, req)
 	}
 }
 

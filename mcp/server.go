@@ -69,7 +69,8 @@ type server struct {
 	Config
 	initialized chan struct{} // closed when the client is ready for notifications
 	once        sync.Once
-	client      *sdk.ServerSession // set before initialized is closed
+	client      *sdk.ServerSession       // set before initialized is closed
+	unsaid      []protocol.SettleRequest // what the daemon did not hear of posted mail, for deliver alone
 
 	mu         sync.Mutex
 	registered bool              // by this child, with a daemon that has not been away since

@@ -30,6 +30,7 @@ type fakeMesh struct {
 	presence   []protocol.PresenceRequest
 	settled    chan protocol.SettleRequest
 	sendErr    error
+	settleErrs []error // of the next calls
 	held       []protocol.HeldSender
 	accepted   chan string
 }
@@ -114,6 +115,15 @@ func (f *fakeMesh) Take(ctx context.Context, r protocol.TakeRequest) (protocol.T
 }
 
 func (f *fakeMesh) Settle(_ context.Context, r protocol.SettleRequest) error {
+	f.mu.Lock()
+	var err error
+	if len(f.settleErrs) > 0 {
+		err, f.settleErrs = f.settleErrs[0], f.settleErrs[1:]
+	}
+	f.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	if r.State == protocol.SettleReturned {
 		f.change(func() { f.mail = append(f.mail, protocol.InboxMessage{ID: r.IDs[0], Body: "returned"}) })
 	}
@@ -396,6 +406,35 @@ func TestBrokenInboxGivesTheMailBack(t *testing.T) {
 	}
 	if _, out := call(t, cs, "check_messages", nil); len(out["messages"].([]any)) != 1 {
 		t.Errorf("the pull does not get it: %v", out)
+	}
+}
+
+// Bob's daemon dies between the post and the word that it was posted: the next daemon hears it before it is asked for more.
+func TestPostedMailIsSettledAfterTheDaemonDied(t *testing.T) {
+	f := newFakeMesh()
+	c := alice(f)
+	var got <-chan []string
+	c.Inbox, got = inboxSocket(t)
+	run(t, c)
+	f.change(func() {
+		f.settleErrs = []error{protocol.Refuse(protocol.CodeUnavailable, "no daemon answers")}
+		f.mail = []protocol.InboxMessage{{ID: "m1", Body: "hello"}}
+	})
+	want(t, got, "a post")
+	if s := want(t, f.settled, "settled"); s.State != protocol.SettlePushed || s.IDs[0] != "m1" {
+		t.Errorf("settled: %+v", s)
+	}
+	// A session that ended meanwhile: nobody waits to hear it, and the mail goes on.
+	gone := protocol.Refuse(protocol.CodeUnknownSession, "no such session")
+	f.change(func() {
+		f.settleErrs = []error{gone, gone, gone}
+		f.mail = []protocol.InboxMessage{{ID: "m2", Body: "hello"}}
+	})
+	want(t, got, "a post")
+	f.change(func() { f.mail = []protocol.InboxMessage{{ID: "m3", Body: "hello"}} })
+	want(t, got, "a post after that")
+	if s := want(t, f.settled, "settled"); s.IDs[0] != "m3" {
+		t.Errorf("settled: %+v", s)
 	}
 }
 
