@@ -512,9 +512,10 @@ func TestEvilOrderDecidesNothing(t *testing.T) {
 			w.ban(mallory, w.alice.m.self), w.member(mallory, mallory.Public(), "mallory", 1), w.member(w.bob.m.key, mallory.Public(), "mallory", 2),
 			w.ban(w.bob.m.key, w.bob.m.self),
 		}
+		w.alice.stop() // else her daemon repeats that bob left, which he may hear or not before the broker hangs up on him
 		w.alice.learn(all...)
 		slices.Reverse(all)
-		e.tell(append(all[:1:1], all...)...) // in one frame: the broker hangs up when it hears that bob left
+		e.tell(append(all[:1:1], all...)...)
 		if a, b := w.alice.m.trust.current(), w.bob.m.trust.current(); a.Digest() != b.Digest() || len(a.Members()) != len(b.Members()) {
 			t.Errorf("alice %+v\nbob %+v", a.Members(), b.Members())
 		}
