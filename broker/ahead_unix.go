@@ -7,23 +7,27 @@ import (
 	"syscall"
 )
 
-// fillAhead waits for bytes and reads what is there into a borrowed buffer. While it waits it holds none.
+// fillAhead waits for bytes and reads what is there into a borrowed buffer, behind the beginning of a frame that may be there. While
+// it waits between frames it holds no buffer.
 func (c *coalescer) fillAhead() error {
 	var n int
 	var failed error
 	err := c.raw.Read(func(fd uintptr) bool {
-		buf := readAheads.Get().(*[readAhead]byte)
+		if c.aheadBuf == nil {
+			c.aheadBuf = readAheads.Get().(*[readAhead]byte)
+		}
+		begun := copy(c.aheadBuf[:], c.ahead)
 		for {
-			n, failed = syscall.Read(int(fd), buf[:])
+			n, failed = syscall.Read(int(fd), c.aheadBuf[begun:])
 			if failed != syscall.EINTR {
 				break
 			}
 		}
-		if n > 0 {
-			c.ahead, c.aheadBuf = buf[:n], buf
-			return true
+		c.ahead = c.aheadBuf[:begun+max(n, 0)]
+		if len(c.ahead) == 0 {
+			readAheads.Put(c.aheadBuf)
+			c.ahead, c.aheadBuf = nil, nil
 		}
-		readAheads.Put(buf)
 		return failed != syscall.EAGAIN
 	})
 	switch {

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/binary"
 	"net"
 	"net/http"
@@ -56,41 +55,6 @@ func newCoalescer(conn net.Conn, timeout time.Duration) *coalescer {
 	return c
 }
 
-// await returns when there is something to read, and at once where that cannot be known. It takes so little stack that a
-// goroutine which does nothing else keeps the smallest one. Errors are those of Read.
-func (c *coalescer) await() error {
-	if c.raw == nil || c.pending() {
-		return nil
-	}
-	return c.fillAhead()
-}
-
-// takePong takes a pong that stands alone where a frame begins, and returns its payload. The WebSocket would take it as well,
-// and wait for the next frame with the stack that this took.
-func (c *coalescer) takePong() (payload []byte, ok bool) {
-	const header = 2 + 4 // with the mask, which every frame of a client has (RFC 6455 section 5.2)
-	b := c.ahead
-	if c.raw == nil || c.frames.Buffered() > 0 || len(b) < header || b[0] != 0x80|websocket.PongMessage || b[1] < 0x80 || b[1] > 0x80|125 ||
-		len(b) != header+int(b[1]&0x7f) {
-		return nil, false
-	}
-	payload = bytes.Clone(b[header:])
-	for i := range payload {
-		payload[i] ^= b[2+i%4]
-	}
-	c.dropAhead()
-	return payload, true
-}
-
-// dropAhead gives the borrowed buffer back.
-func (c *coalescer) dropAhead() {
-	readAheads.Put(c.aheadBuf)
-	c.ahead, c.aheadBuf = nil, nil
-}
-
-// pending reports whether something was read that nobody has asked for.
-func (c *coalescer) pending() bool { return len(c.ahead) > 0 || c.frames.Buffered() > 0 }
-
 // Read reads what was read ahead first. Only one goroutine may call it.
 func (c *coalescer) Read(p []byte) (int, error) {
 	if c.raw == nil {
@@ -102,9 +66,7 @@ func (c *coalescer) Read(p []byte) (int, error) {
 		}
 	}
 	n := copy(p, c.ahead)
-	if c.ahead = c.ahead[n:]; len(c.ahead) == 0 {
-		c.dropAhead()
-	}
+	c.ahead = c.ahead[n:]
 	return n, nil
 }
 

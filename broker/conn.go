@@ -126,25 +126,37 @@ var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); retur
 // say between two pings: another goroutine goes on waiting then, without the stack that its frames took.
 func (c *conn) readLoop(done func()) {
 	framed := false
-	err := c.net.await()
-	for err == nil {
-		if pong, ok := c.net.takePong(); ok {
-			if err = c.handlePong(string(pong)); err == nil && framed {
+	for {
+		opcode, payload, err := c.net.nextUsual()
+		switch {
+		case err != nil:
+		case opcode == websocket.TextMessage:
+			framed = true
+			c.take(payload)
+		case opcode == websocket.PongMessage:
+			if err = c.handlePong(string(payload)); err == nil && framed {
 				go c.readLoop(done)
 				return
 			}
-		} else {
+		default:
 			framed, err = true, c.readFrame()
 		}
-		if err == nil {
-			err = c.net.await()
+		if err != nil {
+			c.finish(err)
+			done()
+			return
 		}
 	}
-	c.finish(err)
-	done()
 }
 
-// readFrame reads one frame and handles it.
+// take handles a frame, and waits for the peer if he does not read his answers.
+func (c *conn) take(frame []byte) {
+	c.heard()
+	c.handle(frame)
+	c.waitForRoom()
+}
+
+// readFrame reads one frame from the WebSocket and takes it.
 func (c *conn) readFrame() error {
 	_, r, err := c.ws.NextReader()
 	if err != nil {
@@ -153,14 +165,10 @@ func (c *conn) readFrame() error {
 	buf := readBuffers.Get().(*[]byte)
 	*buf, err = readAll((*buf)[:0], r)
 	if err == nil {
-		c.heard()
-		c.handle(*buf)
+		c.take(*buf)
 	}
 	if cap(*buf) <= keepAtMax {
 		readBuffers.Put(buf)
-	}
-	if err == nil {
-		c.waitForRoom()
 	}
 	return err
 }

@@ -12,7 +12,7 @@ const (
 	defaultRate           = 200                       // messages a second: far above what people and agents write, far below what hurts
 	defaultQueueMessages  = 10_000                    // a week of a busy peer
 	defaultQueueBytes     = 64 << 20                  // 500 of the largest messages
-	defaultWindow         = 256                       // unacknowledged pushes: enough for a full pipe at 100 ms and 2,000 messages a second
+	defaultWindow         = 1024                      // unacknowledged pushes: enough for a full pipe at 100 ms and 2,000 messages a second
 	defaultWindowBytes    = 1 << 20                   // what a slow connection may hold of our memory and of the kernel's
 	defaultConnsAddress   = 512                       // an office behind one address; loopback, where proxies live, is exempt
 	defaultConnsMesh      = 4096                      // as many as a mesh may have members
