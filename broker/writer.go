@@ -121,6 +121,7 @@ func (c *conn) nudge() {
 
 // write writes until nothing waits. The last writer says goodbye, and there is none after it.
 func (c *conn) write() {
+	growStack()
 	for {
 		if err := c.writeWaiting(); err != nil {
 			c.end(ending{reason: writeFailure(err)})
@@ -138,6 +139,17 @@ func (c *conn) write() {
 		}
 	}
 }
+
+// growStack has the stack grow once, while there is next to nothing on it to move, instead of twice under all that a push calls.
+//
+//go:noinline
+func growStack() {
+	var room [5 << 10]byte
+	keepRoom(&room)
+}
+
+//go:noinline
+func keepRoom(*[5 << 10]byte) {}
 
 // startPings pings the peer every PingEvery, until stopPings.
 func (c *conn) startPings() {
