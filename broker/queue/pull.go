@@ -44,6 +44,9 @@ func (d *Disk) Pull(to Recipient, class Class, after uint64, max, maxBytes int) 
 			before, n := left, len(rows)
 			var spills []spill
 			rows, spills = l.ring.read(rows, class, after, &left)
+			if d.memory.Load() > d.memoryLimit/2 {
+				d.memory.Add(-l.ring.letGo(rows[n:]))
+			}
 			q.mu.Unlock()
 			err := d.fetch(rows, spills)
 			switch {

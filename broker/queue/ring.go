@@ -42,6 +42,23 @@ func (r *row) forget() int64 {
 	return n
 }
 
+// letGo has the journal alone keep what was read just now: it is about to reach its recipient, who hardly asks for it again, and
+// others have better use for the memory. It returns how many bytes it was.
+func (g *ring) letGo(read []Row) (n int64) {
+	if len(read) == 0 {
+		return 0
+	}
+	rows := g.after(read[0].LSN - 1)
+	for i := range rows {
+		if rows[i].lsn > read[len(read)-1].LSN {
+			break
+		}
+		n += int64(len(rows[i].data))
+		rows[i].data = nil
+	}
+	return n
+}
+
 // ring holds rows in the order of their LSN.
 type ring struct {
 	rows []row
