@@ -54,7 +54,7 @@ func runBroker(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	collectOften()
+	keepSmall()
 	cfg.Logger, cfg.Version = newLogger(c.stderr), thisBuild().Version
 	srv, err := openBroker(cfg)
 	if err != nil {

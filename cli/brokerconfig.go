@@ -10,7 +10,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -227,13 +226,6 @@ func servePlain(h http.Handler, tell func(string, ...any)) (stop func()) {
 	return func() {
 		_ = hs.Close()
 		<-done
-	}
-}
-
-// collectOften has the collector keep a broker small: half of what lives on top of it, not once again. Who sets GOGC decides.
-func collectOften() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
 	}
 }
 
