@@ -20,12 +20,13 @@ const (
 	defaultMemoryLimit = 16 << 20
 	// defaultJournalLimit is some seconds of flushing at bbolt's rate.
 	defaultJournalLimit = 256 << 20
-	// defaultFlushEvery is longer than a recipient who is there needs, also in
-	// a burst: what he acknowledges in time never touches bbolt.
+	// defaultFlushEvery, once to twice, is longer than a recipient who is there
+	// needs, also in a burst: what he acknowledges in time never touches bbolt.
 	defaultFlushEvery = 5 * time.Second
 	// flushShare of the journal limit flushes earlier: half of it is a burst of
-	// 150,000 messages.
-	flushShare = 2
+	// 150,000 messages. The oldest go until it is down to shrinkShare.
+	flushShare  = 2
+	shrinkShare = 4
 )
 
 // Options of Open; the zero value works.
@@ -122,7 +123,7 @@ func Open(db *store.DB, dir string, o Options) (*Disk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open queue: %w", err)
 	}
-	go d.flushLoop(o.FlushEvery)
+	go d.flushLoop(o.FlushEvery, d.committed.Load(), d.now())
 	return d, nil
 }
 

@@ -2,8 +2,8 @@
 // acknowledged, in order, across crashes. It sees opaque bytes.
 //
 //	Put ──▶ journal: write, fdatasync ──▶ ring in memory ──▶ done, wake ──▶ Pull
-//	                                          │ every five seconds, what is
-//	                                          ▼ not acknowledged by then
+//	                                          │ after five to ten seconds, what
+//	                                          ▼ is not acknowledged by then
 //	                                        bbolt ──▶ segments unlinked
 //
 // The LSN, the number of the journal record, is the sequence of every queue.

@@ -14,8 +14,9 @@ import (
 // until it commits, and the DB's other writers wait for it.
 const flushBytes = 8 << 20
 
-// flushLoop ends when stop is closed.
-func (d *Disk) flushLoop(every time.Duration) {
+// flushLoop ends when stop is closed. What it flushes by the clock was committed one round before, so that a recipient who is there
+// has had that long to acknowledge it.
+func (d *Disk) flushLoop(every time.Duration, goal uint64, asOf time.Time) {
 	defer close(d.stopped)
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -24,20 +25,21 @@ func (d *Disk) flushLoop(every time.Duration) {
 		case <-d.stop:
 			return
 		case <-tick.C:
+			d.report(func() error { return d.flush(goal, asOf) })
+			goal, asOf = d.committed.Load(), d.now()
 		case <-d.kick:
+			d.report(d.shrink)
 		}
-		d.flushAndReport()
 	}
 }
 
-// flushAndReport logs when flushing begins to go wrong and when it is well
-// again.
-func (d *Disk) flushAndReport() {
+// report runs a flush and logs when flushing begins to go wrong and when it is well again.
+func (d *Disk) report(flush func() error) {
 	before := d.lastFlushError()
-	switch err := d.Flush(); {
+	switch err := d.locked(flush); {
 	case err != nil && before == nil:
 		d.log.Error("queue: flush", "reason", err)
-	case err == nil && before != nil:
+	case err == nil && before != nil && d.lastFlushError() == nil:
 		d.log.Info("queue: flush works again")
 	}
 }
@@ -53,9 +55,16 @@ func (d *Disk) lastFlushError() error {
 // segments that held it. It happens by itself; a call returns when all that was
 // committed before has moved.
 func (d *Disk) Flush() error {
+	return d.locked(d.flushNow)
+}
+
+func (d *Disk) flushNow() error { return d.flush(d.committed.Load(), d.now()) }
+
+// locked runs one flush at a time and remembers how it ended.
+func (d *Disk) locked(flush func() error) error {
 	d.flushMu.Lock()
 	defer d.flushMu.Unlock()
-	err := d.flush()
+	err := flush()
 	if err != nil {
 		err = fmt.Errorf("flush queue: %w", err)
 		d.flushErr.Store(&err)
@@ -64,32 +73,59 @@ func (d *Disk) Flush() error {
 	return err
 }
 
-func (d *Disk) flush() error {
-	goal := d.committed.Load()
+// flush moves everything up to goal, which was the last that was committed at asOf.
+func (d *Disk) flush(goal uint64, asOf time.Time) error {
 	for {
 		f := d.flushed.Load()
-		began := d.now().UnixNano()
+		if goal < f {
+			return nil
+		}
 		upTo := goal
 		if d.ringBytes.Load() > flushBytes {
 			if end := d.journal.OldestEnd(); end > f {
 				upTo = min(end, goal)
 			}
 		}
-		if err := d.flushTo(upTo); err != nil {
+		if err := d.flushSome(upTo); err != nil {
 			return err
 		}
-		d.flushErr.Store(nil)
 		if upTo < goal {
-			signal(d.progress)
 			continue
 		}
 		if d.committed.Load() == goal {
 			d.oldest.Store(0)
 		} else {
-			d.oldest.Store(began)
+			d.oldest.Store(max(d.oldest.Load(), asOf.UnixNano()))
 		}
 		return nil
 	}
+}
+
+// shrink moves the oldest segments, of which most is acknowledged, until the journal is small again.
+func (d *Disk) shrink() error {
+	for d.journal.Size() > d.journalLimit/shrinkShare {
+		end, f := d.journal.OldestEnd(), d.flushed.Load()
+		if goal := min(end, d.committed.Load()); goal > f {
+			if err := d.flushSome(goal); err != nil {
+				return err
+			}
+			continue
+		}
+		// It was still being written when its records were flushed.
+		if err := d.journal.Release(f); err != nil || d.journal.OldestEnd() == end {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *Disk) flushSome(upTo uint64) error {
+	if err := d.flushTo(upTo); err != nil {
+		return err
+	}
+	d.flushErr.Store(nil)
+	signal(d.progress)
+	return nil
 }
 
 // take is what a flush does for one queue.
@@ -110,15 +146,18 @@ func (d *Disk) flushTo(upTo uint64) error {
 	dirty := d.dirty
 	d.dirty = nil
 	d.dirtyMu.Unlock()
-	if len(dirty) == 0 && upTo == d.flushed.Load() {
-		return nil
-	}
 	slices.SortFunc(dirty, func(a, b *queue) int { return bytes.Compare(a.to[:], b.to[:]) })
 	takes := make([]take, len(dirty))
+	nothing := upTo == d.flushed.Load()
 	for i, q := range dirty {
 		takes[i] = q.take(upTo)
+		nothing = nothing && len(takes[i].rows)+len(takes[i].deletes) == 0
 	}
-	if err := d.db.Update(func(tx *store.Tx) error { return d.writeTakes(tx, takes, upTo) }); err != nil {
+	var err error
+	if !nothing {
+		err = d.db.Update(func(tx *store.Tx) error { return d.writeTakes(tx, takes, upTo) })
+	}
+	if nothing || err != nil {
 		d.dirtyMu.Lock()
 		d.dirty = append(d.dirty, dirty...)
 		d.dirtyMu.Unlock()

@@ -355,8 +355,8 @@ func TestFlushFailsOnce(t *testing.T) {
 	q := openTest(t, disk, Options{MemoryLimit: 1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	first, second := mustPut(t, q, direct(bob, "1", "b")), mustPut(t, q, direct(bob, "2", "b"))
 	disk.FailReads(true)
-	q.flushAndReport()
-	q.flushAndReport()
+	q.report(q.flushNow)
+	q.report(q.flushNow)
 	if _, err := q.Pull(bob, Now, 0, 9, 0); !errors.Is(err, storetest.ErrIO) {
 		t.Errorf("pull: %v, want ErrIO", err)
 	}
@@ -365,8 +365,8 @@ func TestFlushFailsOnce(t *testing.T) {
 	}
 	disk.FailReads(false)
 	wantPull(t, q, bob, second)
-	q.flushAndReport()
-	q.flushAndReport()
+	q.report(q.flushNow)
+	q.report(q.flushNow)
 	wantPull(t, q, bob, second)
 	if n := len(q.queues()[bob].deletes); n != 0 || q.Stats().Flushes != 1 || q.flushed.Load() != 2 {
 		t.Errorf("%d rows to delete, flushed up to %d, %+v", n, q.flushed.Load(), q.Stats())
@@ -407,6 +407,11 @@ func TestFlushesByItself(t *testing.T) {
 		time.Sleep(100 * time.Millisecond) // of the bubble's clock
 		if lag := q.Stats().FlushLag; lag != 100*time.Millisecond {
 			t.Errorf("lag %v, want 100ms", lag)
+		}
+		time.Sleep(500 * time.Millisecond)
+		synctest.Wait()
+		if s := q.Stats(); s.FlushLag != 600*time.Millisecond || s.Flushes != 0 {
+			t.Errorf("what is just committed has its time to be acknowledged: %+v", s)
 		}
 		time.Sleep(500 * time.Millisecond)
 		synctest.Wait()
