@@ -23,10 +23,10 @@ const (
 	// defaultFlushEvery, once to twice, is longer than a recipient who is there
 	// needs, also in a burst: what he acknowledges in time never touches bbolt.
 	defaultFlushEvery = 5 * time.Second
-	// flushShare of the journal limit flushes earlier: half of it is a burst of
-	// 150,000 messages. The oldest go until it is down to shrinkShare.
-	flushShare  = 2
-	shrinkShare = 4
+	// journalFull quarters of the journal's limit have the oldest segments
+	// flushed, of which the most is acknowledged, until it is down to
+	// journalEased quarters: the one is a burst of 200,000 messages.
+	journalFull, journalEased = 3, 2
 )
 
 // Options of Open; the zero value works.

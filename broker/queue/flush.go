@@ -103,7 +103,7 @@ func (d *Disk) flush(goal uint64, asOf time.Time) error {
 
 // shrink moves the oldest segments, of which most is acknowledged, until the journal is small again.
 func (d *Disk) shrink() error {
-	for d.journal.Size() > d.journalLimit/shrinkShare {
+	for d.journal.Size() > d.journalLimit/4*journalEased {
 		end, f := d.journal.OldestEnd(), d.flushed.Load()
 		if goal := min(end, d.committed.Load()); goal > f {
 			if err := d.flushSome(goal); err != nil {

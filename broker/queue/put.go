@@ -156,7 +156,7 @@ func (d *Disk) afterBatch(last uint64, err error) {
 		d.commits.Add(1)
 		d.accepted.Add(uint64(len(d.batch)))
 		d.oldest.CompareAndSwap(0, d.now().UnixNano())
-		if d.journal.Size() > d.journalLimit/flushShare {
+		if d.journal.Size() > d.journalLimit/4*journalFull {
 			signal(d.kick)
 		}
 	}
