@@ -5,22 +5,19 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"time"
 )
 
 const (
 	collectorRoom  = 24 << 20 // bytes above what lives, before the collector runs
 	collectorLeast = 25       // percent of what lives: a large broker would only collect
 	collectorMost  = 300
-	quietAfter     = 30 * time.Second // without a collection
 )
 
-// keepSmall has the collector leave a broker the same room whether much lives or little, and gives back what it does not need when
-// it is quiet. Who sets GOGC decides himself. It is for the whole life of the process.
+// keepSmall has the collector leave a broker the same room whether much lives or little. Who sets GOGC decides himself. It is for the
+// whole life of the process.
 func keepSmall() {
 	if os.Getenv("GOGC") == "" {
 		tuneCollector(0)
-		go giveBackWhenQuiet()
 	}
 }
 
@@ -41,21 +38,6 @@ func collectorPercent(live uint64) int {
 	const step = 5
 	percent := collectorRoom * 100 / max(live, 1) / step * step
 	return int(min(max(percent, collectorLeast), collectorMost))
-}
-
-// giveBackWhenQuiet returns unused memory to the system once after each busy time.
-func giveBackWhenQuiet() {
-	var seen uint64
-	for given := false; ; {
-		time.Sleep(quietAfter)
-		switch now := readMetric("/gc/cycles/total:gc-cycles"); {
-		case now != seen:
-			seen, given = now, false
-		case !given:
-			debug.FreeOSMemory()
-			seen, given = readMetric("/gc/cycles/total:gc-cycles"), true
-		}
-	}
 }
 
 func readMetric(name string) uint64 {
