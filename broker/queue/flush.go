@@ -120,12 +120,12 @@ func (d *Disk) shrink() error {
 }
 
 func (d *Disk) flushSome(upTo uint64) error {
-	if err := d.flushTo(upTo); err != nil {
-		return err
+	moved, err := d.flushTo(upTo)
+	if moved { // else it is not known whether it would go well now
+		d.flushErr.Store(nil)
+		signal(d.progress)
 	}
-	d.flushErr.Store(nil)
-	signal(d.progress)
-	return nil
+	return err
 }
 
 // take is what a flush does for one queue.
@@ -140,8 +140,8 @@ type taken struct {
 	row   row
 }
 
-// flushTo moves the prefix of LSNs up to upTo in one transaction.
-func (d *Disk) flushTo(upTo uint64) error {
+// flushTo moves the prefix of LSNs up to upTo in one transaction, and reports whether there was anything to move.
+func (d *Disk) flushTo(upTo uint64) (moved bool, err error) {
 	d.dirtyMu.Lock()
 	dirty := d.dirty
 	d.dirty = nil
@@ -153,7 +153,6 @@ func (d *Disk) flushTo(upTo uint64) error {
 		takes[i] = q.take(upTo)
 		nothing = nothing && len(takes[i].rows)+len(takes[i].deletes) == 0
 	}
-	var err error
 	if !nothing {
 		err = d.db.Update(func(tx *store.Tx) error { return d.writeTakes(tx, takes, upTo) })
 	}
@@ -161,7 +160,7 @@ func (d *Disk) flushTo(upTo uint64) error {
 		d.dirtyMu.Lock()
 		d.dirty = append(d.dirty, dirty...)
 		d.dirtyMu.Unlock()
-		return err
+		return false, err
 	}
 	for i := range takes {
 		if takes[i].q.settle(&takes[i], upTo) {
@@ -170,7 +169,7 @@ func (d *Disk) flushTo(upTo uint64) error {
 	}
 	d.flushed.Store(upTo)
 	d.flushes.Add(1)
-	return d.journal.Release(upTo)
+	return true, d.journal.Release(upTo)
 }
 
 // take copies what the transaction needs. Rows acknowledged from here on until

@@ -357,6 +357,10 @@ func TestFlushFailsOnce(t *testing.T) {
 	disk.FailReads(true)
 	q.report(q.flushNow)
 	q.report(q.flushNow)
+	q.report(func() error { return q.flush(0, time.Now()) }) // has nothing to move, so it proves nothing
+	if err := q.lastFlushError(); !errors.Is(err, storetest.ErrIO) {
+		t.Errorf("the last flush that had something to move: %v, want ErrIO", err)
+	}
 	if _, err := q.Pull(bob, Now, 0, 9, 0); !errors.Is(err, storetest.ErrIO) {
 		t.Errorf("pull: %v, want ErrIO", err)
 	}
