@@ -563,3 +563,37 @@ func TestEvilThiefsBanIsUndone(t *testing.T) {
 		w.bob.want("alice: here we are again")
 	})
 }
+
+// Bob has just joined, and the broker takes its time with the log: until it is there he is not connected. Else his next verb would
+// say that there is no alice.
+func TestOpenMeansThatTheLogIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.close()
+		w.bob = w.admitted("bob")
+		e := w.bob.corrupt()
+		held := make(chan frame, 10)
+		e.lies(func(f frame) []frame {
+			if f.is(protocol.TypeLog) {
+				held <- f
+				return nil
+			}
+			return []frame{f}
+		})
+		for _, n := range w.nodes { // alice's daemon tells the broker of bob
+			n.start()
+			synctest.Wait()
+		}
+		if len(held) != 1 {
+			t.Fatal("bob asked for no log")
+		}
+		if s := w.bob.m.control.health().State; s != protocol.ConnConnecting {
+			t.Errorf("without the log bob is %s", s)
+		}
+		e.lies(nil)
+		e.say(<-held)
+		if s := w.bob.m.control.health().State; s != protocol.ConnOpen {
+			t.Errorf("with the log bob is %s", s)
+		}
+	})
+}

@@ -145,12 +145,11 @@ func (u *uplink) setState(state string, why *protocol.Error) {
 	}
 }
 
-// opened records an accepted hello.
-func (u *uplink) opened(c *conn) {
+// accepted records an accepted hello.
+func (u *uplink) accepted(c *conn) {
 	u.mu.Lock()
 	u.conn, u.card = c, true
 	u.mu.Unlock()
-	u.setState(protocol.ConnOpen, nil)
 }
 
 // open returns the connection, or an *Error that says why there is none.

@@ -45,12 +45,13 @@ func (w *worker) run(ctx context.Context) error {
 	if err := w.hello(); err != nil {
 		return err
 	}
-	w.u.opened(w.c)
+	w.u.accepted(w.c)
 	if w.u.control {
 		if err := w.syncAll(); err != nil {
 			return err
 		}
 	}
+	w.u.setState(protocol.ConnOpen, nil) // not before the log is here: who just joined knows nobody without it
 	w.m.log.Info("connected", "key", w.u.key.Short(), "control", w.u.control)
 	for {
 		next, err := w.turn()
