@@ -52,7 +52,7 @@ func TestRun(t *testing.T) {
 
 // What the broker refuses for a while is sent again when it said so.
 func TestRunRepeatsRefused(t *testing.T) {
-	o := startHere(t, broker.Limits{Burst: 30, Rate: 200})
+	o := startHere(t, broker.Limits{Burst: 5, Rate: 40})
 	r, err := Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)

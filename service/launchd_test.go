@@ -30,14 +30,14 @@ func (m *machine) agent() *Service {
 
 func (m *machine) await(what string, ok func() bool) {
 	m.t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-tick.C:
 		case <-deadline:
-			m.t.Fatalf("not within 10 s: %s", what)
+			m.t.Fatalf("not within a minute: %s", what)
 		}
 	}
 }
