@@ -159,7 +159,7 @@ func (c *client) writeRaw(b []byte) {
 }
 
 // patience is how long a test waits for what must come; in a bubble it is no time.
-const patience = time.Minute
+const patience = 10 * time.Second
 
 // take waits for the first frame of that type which matches, and takes it out.
 func (c *client) take(typ string, match func(raw []byte) bool) []byte {

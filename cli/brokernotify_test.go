@@ -31,7 +31,7 @@ func TestBrokerTellsItsManager(t *testing.T) {
 	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
 	hears := func(want string) {
 		t.Helper()
-		manager.SetReadDeadline(time.Now().Add(time.Minute))
+		manager.SetReadDeadline(time.Now().Add(10 * time.Second))
 		for b := make([]byte, 512); ; {
 			n, err := manager.Read(b)
 			if err != nil {

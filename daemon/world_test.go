@@ -114,7 +114,7 @@ func (d *testDaemon) end() {
 // until polls a condition: for what has no event of its own.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

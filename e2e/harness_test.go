@@ -356,13 +356,13 @@ func frame(b []byte) (int, []byte) {
 // eventually polls a condition of another process for at most 20 s.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(time.Minute)
+	deadline := time.After(20 * time.Second)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {
 		select {
 		case <-deadline:
-			t.Fatalf("not within a minute: %s", what)
+			t.Fatalf("not within 20 s: %s", what)
 		case <-tick.C:
 		}
 	}

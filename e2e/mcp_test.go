@@ -107,7 +107,7 @@ func (a *agent) want(part string) string {
 			a.t.Fatalf("%s got %q, want %q in it", a.id, got, part)
 		}
 		return got
-	case <-time.After(time.Minute):
+	case <-time.After(20 * time.Second):
 		a.t.Fatalf("%s got nothing, want %q", a.id, part)
 		return ""
 	}

@@ -54,7 +54,7 @@ func (u *user) want(t *testing.T, part string) *sdk.ElicitParams {
 			t.Fatalf("the dialog says %q, want %q in it", p.Message, part)
 		}
 		return p
-	case <-time.After(time.Minute):
+	case <-time.After(10 * time.Second):
 		t.Fatalf("no dialog about %s", part)
 		return nil
 	}

@@ -352,7 +352,7 @@ func want[T any](t *testing.T, ch <-chan T, what string) T {
 	select {
 	case v := <-ch:
 		return v
-	case <-time.After(time.Minute):
+	case <-time.After(10 * time.Second):
 		t.Fatalf("nothing came: %s", what)
 		panic("unreachable")
 	}

@@ -57,7 +57,7 @@ func (e ends) want(t *testing.T, what string) {
 		if got != what {
 			t.Fatalf("ended: %q, want %q", got, what)
 		}
-	case <-time.After(time.Minute):
+	case <-time.After(10 * time.Second):
 		t.Fatalf("nothing ended, want %q", what)
 	}
 }
@@ -194,7 +194,7 @@ func TestTwoHundredKilledAtOnce(t *testing.T) {
 		select {
 		case id := <-e.ch:
 			ended[id] = true
-		case <-time.After(time.Minute):
+		case <-time.After(10 * time.Second):
 			t.Fatalf("%d of 200 were noticed", len(ended))
 		}
 	}
