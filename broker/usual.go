@@ -19,12 +19,13 @@ func (c *coalescer) nextUsual() (opcode int, payload []byte, err error) {
 	c.takeBack()
 	for {
 		opcode, start, end := usualFrame(c.ahead)
-		if opcode == 0 || end > 0 && end <= len(c.ahead) {
-			if opcode != 0 {
-				payload = c.ahead[start:end:end]
-				unmask(payload, c.ahead[start-4:start])
-				c.ahead = c.ahead[end:]
-			}
+		if opcode == 0 {
+			return 0, nil, nil
+		}
+		if end > 0 && end <= len(c.ahead) {
+			payload = c.ahead[start:end:end]
+			unmask(payload, c.ahead[start-4:start])
+			c.ahead = c.ahead[end:]
 			return opcode, payload, nil
 		}
 		if err := c.fillAhead(); err != nil {

@@ -225,7 +225,7 @@ func (s *server) checkMessages(ctx context.Context, _ *sdk.CallToolRequest, in c
 	}
 	// The result is on its way to the model: that is what shown means. If this is lost the daemon gives them again, marked.
 	if len(mail.Messages) > 0 {
-		_ = s.settle(ctx, s.settlement(protocol.RungPull, protocol.SettleShown, mail.Messages)) // else the next pull gives it again, marked
+		_ = s.settle(ctx, s.settlement(protocol.RungPull, protocol.SettleShown, mail.Messages))
 	}
 	return nil, out, nil
 }
