@@ -323,15 +323,18 @@ func testKill(t *testing.T) {
 	alice, bob := world(t, quiet, quiet)
 	bob.open()
 	var sent []string
+	var back sync.WaitGroup
 	for i := range 12 {
 		text := fmt.Sprintf("line %02d of the story", i)
 		if i == 4 || i == 8 {
+			back.Wait()
 			bob.kill()
-			go bob.startDaemon()
+			back.Go(bob.startDaemon)
 		}
 		alice.send("bob/proj", text)
 		sent = append(sent, text)
 	}
+	back.Wait()
 	for _, text := range sent {
 		bob.model.want(t, text, time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), text) })
 	}

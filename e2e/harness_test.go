@@ -99,6 +99,15 @@ func (p *process) kill() {
 	<-p.done
 }
 
+func (p *process) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // buffer collects output of a process while the test reads it.
 type buffer struct {
 	mu sync.Mutex
@@ -174,16 +183,21 @@ func newHome(t *testing.T, name string) *home {
 	return h
 }
 
-// startDaemon starts a daemon as a process of the test's, which kill reaches. One that a verb had started goes first.
+// startDaemon starts a daemon as a process of the test's, which kill reaches. One that a verb or a session starts goes, also when
+// it comes while this one starts. At most one call for a home at a time.
 func (h *home) startDaemon() {
 	h.t.Helper()
-	h.try("daemon", "down")
-	h.process = spawnCommand(h.t, h.env, h.command("daemon"))
+	var p *process
 	eventually(h.t, h.name+"'s daemon answers", func() bool {
+		if p == nil || p.ended() {
+			h.try("daemon", "down")
+			p = spawnCommand(h.t, h.env, h.command("daemon"))
+		}
 		var st struct{ PID int }
 		r := h.try("daemon", "status", "--json")
-		return json.Unmarshal([]byte(r.out), &st) == nil && st.PID == h.cmd.Process.Pid
+		return json.Unmarshal([]byte(r.out), &st) == nil && st.PID == p.cmd.Process.Pid
 	})
+	h.process = p
 }
 
 // result is what a verb printed and how it ended.

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -300,12 +301,14 @@ func TestSessionsSurviveTheDaemon(t *testing.T) {
 	api := newAgent(t, bob, "api", true)
 	eventually(t, "they see each other", func() bool { return peersOf(web.must("list_peers", nil))["bob/api"] != nil })
 	var sent []string
+	var back sync.WaitGroup
+	defer back.Wait()
 	for i := range 30 {
 		text := fmt.Sprintf("line %02d", i)
 		switch i {
 		case 8:
 			bob.kill()
-			go bob.startDaemon()
+			back.Go(bob.startDaemon)
 		case 16:
 			alice.kill()
 			alice.startDaemon()
