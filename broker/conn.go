@@ -16,7 +16,8 @@ import (
 )
 
 // conn is one WebSocket connection. readLoop reads frames and answers them; a writer, which is there while there is something
-// to write, writes the answers and whatever the queues hold for it.
+// to write, writes the answers and whatever the queues hold for it. While the peer has nothing to say there may be no readLoop
+// either: the connection is parked.
 type conn struct {
 	// fixed at construction
 	srv    *Server
@@ -53,6 +54,9 @@ type conn struct {
 	ping    *time.Timer   // sets pingDue; guarded by mu
 	written chan struct{} // closed when the last writer has ended
 
+	parked     atomic.Bool // nobody reads; whoever takes it back starts readLoop
+	descriptor int32       // guarded by parking.mu
+
 	ended    atomic.Bool // set under mu
 	mu       sync.Mutex
 	out      outbox        // replies that wait
@@ -79,9 +83,9 @@ func newConn(s *Server, ws *websocket.Conn, nc *coalescer, addr, host string) *c
 	}
 }
 
-// serve runs the connection and calls done when nobody reads and writes any more and it is out of every table. A hello takes a deep
-// stack, which a goroutine keeps: once it is accepted another one goes on.
-func (c *conn) serve(done func()) {
+// serve runs the connection. Server.running is told when nobody reads and writes any more and it is out of every table. A hello takes
+// a deep stack, which a goroutine keeps: once it is accepted another one goes on.
+func (c *conn) serve() {
 	c.ws.SetPingHandler(c.handlePing)
 	c.ws.SetPongHandler(c.handlePong)
 	c.ws.SetCloseHandler(func(int, string) error { return nil }) // the writer answers it
@@ -91,11 +95,12 @@ func (c *conn) serve(done func()) {
 	for c.mesh == nil {
 		if err := c.readFrame(); err != nil {
 			c.finish(err)
-			done()
 			return
 		}
 	}
-	go c.readLoop(done)
+	if !c.park() {
+		go c.readLoop()
+	}
 }
 
 // finish ends the connection for the reader's reason and waits for the writer.
@@ -104,7 +109,22 @@ func (c *conn) finish(err error) {
 	<-c.written
 	c.stopPings()
 	c.net.Close()
+	c.srv.parking.forget(c)
 	c.leave()
+	c.srv.running.Done()
+}
+
+// park is for the goroutine that reads: true ends it, and another one goes on when there is something to read or the next ping goes out.
+// So whoever is read by nobody has no pong outstanding, and the read deadline need not be watched.
+func (c *conn) park() bool {
+	return c.net.empty() && c.srv.parking.park(c)
+}
+
+// unpark has somebody read again. Any goroutine may call it.
+func (c *conn) unpark() {
+	if c.parked.CompareAndSwap(true, false) {
+		go c.srv.parking.read(c)
+	}
 }
 
 // end begins the end of the connection. The first caller decides how; the writer does it.
@@ -118,13 +138,14 @@ func (c *conn) end(e ending) {
 	c.ended.Store(true)
 	c.giveRoomLocked()
 	c.nudge()
+	c.unpark()
 }
 
 var readBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 2<<10); return &b }}
 
-// readLoop waits for frames and handles them one after the other. It ends with the connection, or when the peer has had nothing to
-// say between two pings: another goroutine goes on waiting then, without the stack that its frames took.
-func (c *conn) readLoop(done func()) {
+// readLoop waits for frames and handles them one after the other. It ends with the connection, or when the peer has nothing to say
+// with the pong. Where that cannot be parked another goroutine goes on waiting, without the stack that frames took.
+func (c *conn) readLoop() {
 	framed := false
 	for {
 		opcode, payload, err := c.net.nextUsual()
@@ -134,8 +155,14 @@ func (c *conn) readLoop(done func()) {
 			framed = true
 			c.take(payload)
 		case opcode == websocket.PongMessage:
-			if err = c.handlePong(string(payload)); err == nil && framed {
-				go c.readLoop(done)
+			if err = c.handlePong(string(payload)); err != nil {
+				break
+			}
+			if c.park() {
+				return
+			}
+			if framed {
+				go c.readLoop()
 				return
 			}
 		default:
@@ -143,7 +170,6 @@ func (c *conn) readLoop(done func()) {
 		}
 		if err != nil {
 			c.finish(err)
-			done()
 			return
 		}
 	}

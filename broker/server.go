@@ -60,6 +60,7 @@ type Server struct {
 	stop        context.CancelFunc
 	stopping    <-chan struct{} // closed by stop
 	streams     streams
+	parking     parking
 	closeOnce   sync.Once
 	closeErr    error
 
@@ -84,6 +85,7 @@ func New(cfg Config) (*Server, error) {
 		hellos: newHelloMemory(cfg.Now()),
 		meshes: make(map[protocol.MeshID]*mesh), conns: make(map[*conn]struct{}), bearers: make(map[[32]byte]*apiKey), legacyBearers: make(map[[32]byte]*legacyKey),
 		perAddress: make(map[string]int), sockets: make(map[string]int),
+		parking: parking{read: (*conn).readLoop},
 	}
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
@@ -193,6 +195,7 @@ func (s *Server) close(ctx context.Context) error {
 		<-ended
 	}
 	<-httpDone
+	s.parking.close()
 	s.stopLeases()
 	return errors.Join(s.queue.Close(), s.db.Close())
 }

@@ -78,6 +78,19 @@ func unmask(b, mask []byte) {
 	}
 }
 
+// empty reports whether nothing was read that is not taken yet, and gives the buffer back then. Only the reader may call it, and where
+// nothing can be read ahead it is false.
+func (c *coalescer) empty() bool {
+	if c.raw == nil || len(c.ahead) > 0 || c.frames.Buffered() > 0 {
+		return false
+	}
+	if c.aheadBuf != nil {
+		readAheads.Put(c.aheadBuf)
+		c.ahead, c.aheadBuf = nil, nil
+	}
+	return true
+}
+
 // takeBack takes what the WebSocket read beyond its last frame.
 func (c *coalescer) takeBack() {
 	n := c.frames.Buffered()

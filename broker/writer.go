@@ -172,6 +172,7 @@ func (c *conn) writePing() {
 	if !c.pingDue.Swap(false) {
 		return
 	}
+	c.unpark() // for the pong, or its deadline
 	c.ws.WriteControl(websocket.PingMessage, nil, time.Time{})
 	c.mu.Lock()
 	defer c.mu.Unlock()

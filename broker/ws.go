@@ -40,7 +40,7 @@ func (s *Server) handleWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// In a goroutine of its own: the request and its stack are 10 KiB that nobody needs any more.
-	go c.serve(s.running.Done)
+	go c.serve()
 }
 
 // clientAddr is the address that limits count by: the peer's, or what a trusted proxy says of it. Each proxy adds the
