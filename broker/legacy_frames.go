@@ -96,7 +96,7 @@ func (c *conn) legacyFrame(row *messageRow, body []byte) ([]byte, error) {
 	p := legacyPush{
 		Tag: protocol.Tag{Type: protocol.TypePush}, MessageID: string(row.messageID), MeshID: string(c.mesh.id), Sender: row.sender.String(),
 		SenderName: string(row.name), Priority: priorities[row.class], Nonce: string(body[:nonceSize]), Ciphertext: string(body[nonceSize:]),
-		CreatedAt: time.UnixMilli(row.created).UTC().Format(legacyTime), ClientMessageID: string(row.clientID),
+		CreatedAt: timeText(row.created), ClientMessageID: string(row.clientID),
 	}
 	if row.member != c.member.key { // the daemon drops what seems to come from its own member
 		p.SenderMember, p.SenderID = row.member.String(), protocol.MemberID(c.mesh.id, row.member)
@@ -132,7 +132,7 @@ func (m *mesh) tellOriginalsLocked(event, name string, key, of crypto.PublicKey,
 			}
 			frame = &legacyPush{
 				Tag: protocol.Tag{Type: protocol.TypePush}, Subtype: "system", Event: event, EventData: data, MessageID: newUUID(),
-				MeshID: string(m.id), Sender: "system", Priority: protocol.PriorityLow, CreatedAt: m.srv.now().UTC().Format(legacyTime),
+				MeshID: string(m.id), Sender: "system", Priority: protocol.PriorityLow, CreatedAt: timeText(m.srv.now().UnixMilli()),
 			}
 		}
 		c.reply(frame)
@@ -168,8 +168,8 @@ func (m *mesh) legacyPeersLocked(asker *slot) []legacyPeer {
 		if p.slot != nil || a == nil {
 			continue
 		}
-		item := p.item
-		item.Session, item.Card, item.Summary, item.PeerRole = "", nil, nil, protocol.RoleSession
+		item := p.item()
+		item.PeerRole = protocol.RoleSession
 		if st := a.member.sessions.get(key); st != nil && key != a.member.key {
 			item.DisplayName += "/" + st.Body.(*protocol.Session).Label
 		}

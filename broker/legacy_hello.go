@@ -284,7 +284,7 @@ func (m *mesh) legacySlotLocked(p *member, h *protocol.Hello) (*slot, error) {
 	s.item = protocol.PeerItem{
 		Pubkey: key.String(), MemberPubkey: p.key.String(), DisplayName: name, Status: protocol.StatusIdle,
 		Groups: p.original.Groups, SessionID: plainWord(h.SessionID, maxLegacyWord), Cwd: plainWord(h.Cwd, maxLegacyPath),
-		ConnectedAt: m.srv.now().UTC().Format(legacyTime), PeerRole: kind.role(), Hostname: plainWord(h.Hostname, maxLegacyWord),
+		ConnectedAt: timeText(m.srv.now().UnixMilli()), PeerRole: kind.role(), Hostname: plainWord(h.Hostname, maxLegacyWord),
 		PeerType: plainWord(h.PeerType, maxLegacyWord), Channel: plainWord(h.Channel, maxLegacyWord),
 		Model: plainWord(h.Model, maxLegacyWord), Visible: !p.original.Hidden, Legacy: true,
 	}
@@ -293,9 +293,6 @@ func (m *mesh) legacySlotLocked(p *member, h *protocol.Hello) (*slot, error) {
 	}
 	return s, nil
 }
-
-// legacyTime is how times are written: UTC, RFC 3339 with milliseconds.
-const legacyTime = "2006-01-02T15:04:05.000Z"
 
 // enterLegacyLocked puts the connection into the tables. The one that had the slot gives way to it.
 func (m *mesh) enterLegacyLocked(c *conn, p *member, s *slot) {
@@ -395,14 +392,10 @@ func (m *mesh) legacyShownLocked(p *member, key crypto.PublicKey) {
 		}
 		return
 	}
-	item := newest.item
-	if newest.summary != "" {
-		item.Summary = new(newest.summary)
-	}
 	if m.presences[key] == nil {
 		m.personChangedLocked(p.key)
 	}
-	m.presences[key] = &presence{item: item, slot: newest}
+	m.presences[key] = &presence{slot: newest}
 	m.presenceChangedLocked(key)
 }
 

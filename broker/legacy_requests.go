@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -350,7 +349,7 @@ func (c *conn) legacyMessageStatus(f *legacyFields) error {
 		answer.Recipients = append(answer.Recipients, to)
 	}
 	if answer.Delivered && last > 0 {
-		answer.DeliveredAt = new(time.UnixMilli(last).UTC().Format(legacyTime))
+		answer.DeliveredAt = new(timeText(last))
 	}
 	c.reply(answer)
 	return nil
@@ -374,7 +373,7 @@ func (c *conn) legacyListBans(f *legacyFields) error {
 		if !ok || r.Kind != protocol.RevokeKey || !m.view.InForce(st.ID) {
 			continue
 		}
-		b := ban{Name: r.Target.Short(), Pubkey: r.Target.String(), RevokedAt: time.Unix(r.At, 0).UTC().Format(legacyTime)}
+		b := ban{Name: r.Target.Short(), Pubkey: r.Target.String(), RevokedAt: timeText(r.At * 1000)}
 		if p := m.members[r.Target]; p != nil && m.nameLocked(p) != "" {
 			b.Name = m.nameLocked(p)
 		}

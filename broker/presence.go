@@ -13,13 +13,18 @@ import (
 // presence is one connection as others see it. It outlives the connection by the lease, so that a blip is invisible; it is
 // guarded by the mesh's mutex.
 type presence struct {
-	item    protocol.PeerItem // without card and session
-	session *protocol.Statement
-	card    *protocol.SetCard
-	cardBy  crypto.PublicKey // key that sealed it
-	conn    *conn            // nil while the lease runs
-	slot    *slot            // of an original client, which has conn and lease; nil: one of ours
-	until   *time.Timer      // ends the lease
+	session *protocol.Statement // whose key, member and groups are those of the connection; nil: of an original client
+	shown   shown
+	card    *protocol.SetCard // sealed by the key of the connection
+	conn    *conn             // nil while the lease runs
+	slot    *slot             // of an original client, which has conn, lease and all that is shown; nil: one of ours
+	until   *time.Timer       // ends the lease
+}
+
+// shown is what others see of a connection beside its session statement, which is signed anew at every connect and says the same.
+type shown struct {
+	name, status, sessionID, peerType, channel string
+	since                                      int64 // Unix ms
 }
 
 // appearLocked makes or renews the presence of a connection that was just admitted. Others hear of it only if it is new or
@@ -34,42 +39,48 @@ func (m *mesh) appearLocked(c *conn, h protocol.Hello, session *protocol.Stateme
 		p.until.Stop()
 		p.until = nil
 	}
-	item := m.itemLocked(c, h, session)
-	if back {
-		item.ConnectedAt = p.item.ConnectedAt
+	now := shown{
+		name: m.nameLocked(c.member), status: statusOr(h.Status), sessionID: h.SessionID, peerType: h.PeerType, channel: h.Channel,
+		since: m.srv.now().UnixMilli(),
 	}
-	changed := !back || !sameItem(p.item, item)
-	p.item, p.session, p.conn = item, session, c
+	if p.session != nil {
+		now.since = p.shown.since
+	}
+	changed := p.session == nil || now != p.shown || !slices.Equal(groupsOf(p.session), groupsOf(session))
+	p.shown, p.session, p.conn = now, session, c
 	if changed {
 		m.presenceChangedLocked(c.key)
 	}
 	if !back {
-		m.tellOriginalsLocked(eventJoined, p.item.DisplayName, c.key, c.member.key, p.item.Groups)
+		m.tellOriginalsLocked(eventJoined, now.name, c.key, c.member.key, p.item().Groups)
 		m.personChangedLocked(c.member.key)
 	}
 }
 
-// itemLocked describes a connection. What the session statement says is taken from there.
-func (m *mesh) itemLocked(c *conn, h protocol.Hello, session *protocol.Statement) protocol.PeerItem {
-	item := protocol.PeerItem{
-		Pubkey: c.key.String(), MemberPubkey: c.member.key.String(), DisplayName: m.nameLocked(c.member),
-		Status: statusOr(h.Status), SessionID: h.SessionID, PeerRole: protocol.RoleSession,
-		ConnectedAt: m.srv.now().UTC().Format("2006-01-02T15:04:05.000Z"),
-		PeerType:    h.PeerType, Channel: h.Channel, Visible: true, Groups: []protocol.Group{},
+func groupsOf(session *protocol.Statement) []string { return session.Body.(*protocol.Session).Groups }
+
+// item describes the connection, without card and statement.
+func (p *presence) item() protocol.PeerItem {
+	if p.session == nil {
+		item := p.slot.item
+		if p.slot.summary != "" {
+			item.Summary = new(p.slot.summary)
+		}
+		return item
 	}
-	if c.control {
+	s := p.session.Body.(*protocol.Session)
+	item := protocol.PeerItem{
+		Pubkey: s.Session.String(), MemberPubkey: s.Member.String(), DisplayName: p.shown.name, Status: p.shown.status,
+		SessionID: p.shown.sessionID, PeerRole: protocol.RoleSession, ConnectedAt: timeText(p.shown.since),
+		PeerType: p.shown.peerType, Channel: p.shown.channel, Visible: true, Groups: []protocol.Group{},
+	}
+	if s.Session == s.Member {
 		item.PeerRole = protocol.RoleControl
 	}
-	for _, g := range session.Body.(*protocol.Session).Groups {
+	for _, g := range s.Groups {
 		item.Groups = append(item.Groups, protocol.Group{Name: g})
 	}
 	return item
-}
-
-// sameItem tells whether others would see no difference. A session statement is signed anew at every connect and says the same.
-func sameItem(a, b protocol.PeerItem) bool {
-	return a.DisplayName == b.DisplayName && a.Status == b.Status && a.SessionID == b.SessionID && a.PeerRole == b.PeerRole &&
-		a.PeerType == b.PeerType && a.Channel == b.Channel && slices.Equal(a.Groups, b.Groups)
 }
 
 func statusOr(s string) string {
@@ -139,13 +150,13 @@ func (p *presence) statement() string {
 
 // itemFor is the item as reader sees it: with the session statement, and with the card if it was wrapped for him.
 func (p *presence) itemFor(reader crypto.PublicKey) protocol.PeerItem {
-	item := p.item
+	item := p.item()
 	item.Session = p.statement()
 	if p.card == nil {
 		return item
 	}
 	if wrap, ok := p.card.Keys[reader.String()]; ok {
-		item.Card = &protocol.Sealed{Sender: p.cardBy.String(), Nonce: p.card.Nonce, Ciphertext: p.card.Ciphertext, Key: wrap}
+		item.Card = &protocol.Sealed{Sender: item.Pubkey, Nonce: p.card.Nonce, Ciphertext: p.card.Ciphertext, Key: wrap}
 	}
 	return item
 }
@@ -196,8 +207,8 @@ func (c *conn) handleSetStatus(tag protocol.Tag, frame []byte) error {
 		return protocol.Refuse(protocol.CodeInvalid, "status is idle, working or dnd")
 	}
 	c.changePresence(func(p *presence) bool {
-		changed := p.item.Status != f.Status
-		p.item.Status = f.Status
+		changed := p.shown.status != f.Status
+		p.shown.status = f.Status
 		return changed
 	})
 	c.ok(tag)
@@ -227,7 +238,7 @@ func (c *conn) handleSetCard(tag protocol.Tag, frame []byte) error {
 	}
 	c.cardNext = now.Add(c.srv.limits.CardEvery)
 	f.Tag = protocol.Tag{}
-	c.changePresence(func(p *presence) bool { p.card, p.cardBy = &f, c.key; return true })
+	c.changePresence(func(p *presence) bool { p.card = &f; return true })
 	c.ok(tag)
 	return nil
 }

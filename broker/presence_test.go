@@ -157,7 +157,7 @@ func TestThousandFlapsAreOneFrame(t *testing.T) {
 		m := w.srv.mesh(w.mesh)
 		for i := range 1000 {
 			m.mu.Lock()
-			m.presences[w.bob.sessionKey("web").Public()].item.Cwd = "/" + string(rune('a'+i%26))
+			m.presences[w.bob.sessionKey("web").Public()].shown.channel = "/" + string(rune('a'+i%26))
 			m.presenceChangedLocked(w.bob.sessionKey("web").Public())
 			m.mu.Unlock()
 		}

@@ -179,8 +179,8 @@ func (m *mesh) renameLocked(key crypto.PublicKey) {
 	}
 	name := m.nameLocked(p)
 	for k, pr := range m.presences {
-		if a := m.addresses[k]; a != nil && a.member == p && pr.slot == nil && pr.item.DisplayName != name {
-			pr.item.DisplayName = name
+		if a := m.addresses[k]; a != nil && a.member == p && pr.slot == nil && pr.shown.name != name {
+			pr.shown.name = name
 			m.presenceChangedLocked(k)
 		}
 	}

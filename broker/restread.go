@@ -45,7 +45,7 @@ func (c *restCall) members() (any, error) {
 		}
 		for k := range p.conns.all() {
 			if pr := m.presences[k]; pr != nil {
-				out.Status = pr.item.Status
+				out.Status = pr.item().Status
 			}
 		}
 		answer.Members = append(answer.Members, out)
@@ -83,7 +83,7 @@ func (c *restCall) peers() (any, error) {
 	defer m.mu.Unlock()
 	now := m.srv.now()
 	for _, p := range m.presences {
-		item := p.item
+		item := p.item()
 		out := protocol.RESTPeer{Pubkey: item.Pubkey, DisplayName: item.DisplayName, Status: item.Status, Groups: []string{}, Via: "ws",
 			MemberPubkey: item.MemberPubkey, SessionID: item.SessionID, Statement: p.statement()}
 		for _, g := range item.Groups {

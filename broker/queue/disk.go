@@ -166,7 +166,7 @@ func (d *Disk) load() error {
 			}
 			q := d.lock(to)
 			q.flushed = d.flushed.Load()
-			q.lanes[class].disk++
+			q.laneLocked(class).disk++
 			q.addLocked(1, int64(h.size()))
 			q.noteExpiryLocked(h.expires)
 			q.mu.Unlock()

@@ -20,7 +20,7 @@ type queue struct {
 
 	mu      sync.Mutex
 	gone    bool // no longer in its shard: look again
-	lanes   [classes]lane
+	lanes   *[classes]lane   // noLanes until a row comes
 	deletes map[uint64]Class // acknowledged rows that are still in bbolt
 	flushed uint64           // F as of the last flush that had rows of this queue
 	moves   uint64           // counts flushes that visited: rows moved, deletes applied
@@ -40,6 +40,17 @@ type lane struct {
 	disk int // rows in bbolt, without those in deletes
 }
 
+// noLanes is of all queues in which nothing has waited yet, most of a broker's. Nobody writes to it.
+var noLanes [classes]lane
+
+// laneLocked is where rows of that class wait, for who adds one.
+func (q *queue) laneLocked(class Class) *lane {
+	if q.lanes == &noLanes {
+		q.lanes = new([classes]lane)
+	}
+	return &q.lanes[class]
+}
+
 type subscriber struct{ wake func() }
 
 func (d *Disk) shard(to Recipient) *shard { return &d.shards[to[0]%64] }
@@ -53,7 +64,7 @@ func (d *Disk) lock(to Recipient) *queue {
 		s := d.shard(to)
 		s.mu.Lock()
 		if s.queues[to] == nil {
-			s.queues[to] = &queue{d: d, to: to, expires: math.MaxInt64}
+			s.queues[to] = &queue{d: d, to: to, lanes: &noLanes, expires: math.MaxInt64}
 		}
 		s.mu.Unlock()
 	}
@@ -123,7 +134,7 @@ func (q *queue) touchLocked() {
 // pushLocked publishes a committed row whose message was counted before. A
 // recipient named twice in one message gets it once.
 func (q *queue) pushLocked(class Class, r row) {
-	ring := &q.lanes[class].ring
+	ring := &q.laneLocked(class).ring
 	if live := ring.live(); len(live) > 0 && live[len(live)-1].lsn == r.lsn {
 		q.addLocked(-1, -int64(r.size()))
 		q.d.memory.Add(-r.forget())
