@@ -42,7 +42,6 @@ type conn struct {
 
 	// owned by readLoop
 	nonce     *[32]byte // of the last challenge, until it is used
-	early     int       // frames before an accepted hello
 	lastHeard time.Time // when the read deadline was last moved
 
 	// owned by the writer
@@ -51,20 +50,21 @@ type conn struct {
 
 	writing writing // whether there is a writer
 	pingDue atomic.Bool
-	ping    *time.Timer   // sets pingDue; guarded by mu
-	written chan struct{} // closed when the last writer has ended
+	ping    *time.Timer    // sets pingDue; guarded by mu
+	written sync.WaitGroup // for the last writer
 
 	parked     atomic.Bool // nobody reads; whoever takes it back starts readLoop
 	descriptor int32       // guarded by parking.mu
+	early      int32       // frames before an accepted hello; owned by readLoop
 
 	ended    atomic.Bool // set under mu
 	mu       sync.Mutex
 	out      outbox        // replies that wait
 	room     chan struct{} // readLoop waits for out to empty, until it is closed; nil: it does not wait
-	ending   ending
+	ending   *ending       // once ended
 	pushes   pushState
-	pongs    []string // pings of the peer that wait for their pong, the last few
-	owed     owed
+	pongs    []string  // pings of the peer that wait for their pong, the last few
+	owed     *owed     // nil: nothing
 	cardNext time.Time // when the next card is allowed
 }
 
@@ -77,10 +77,9 @@ type ending struct {
 }
 
 func newConn(s *Server, ws *websocket.Conn, nc *coalescer, addr, host string) *conn {
-	return &conn{
-		srv: s, ws: ws, net: nc, addr: addr, host: host, opened: time.Now(),
-		written: make(chan struct{}),
-	}
+	c := &conn{srv: s, ws: ws, net: nc, addr: addr, host: host, opened: time.Now()}
+	c.written.Add(1)
+	return c
 }
 
 // serve runs the connection. Server.running is told when nobody reads and writes any more and it is out of every table. A hello takes
@@ -106,7 +105,7 @@ func (c *conn) serve() {
 // finish ends the connection for the reader's reason and waits for the writer.
 func (c *conn) finish(err error) {
 	c.end(c.endOf(err))
-	<-c.written
+	c.written.Wait()
 	c.stopPings()
 	c.net.Close()
 	c.srv.parking.forget(c)
@@ -134,7 +133,7 @@ func (c *conn) end(e ending) {
 	if c.ended.Load() {
 		return
 	}
-	c.ending = e
+	c.ending = &e
 	c.ended.Store(true)
 	c.giveRoomLocked()
 	c.nudge()
@@ -326,7 +325,7 @@ func (c *conn) giveRoomLocked() {
 // leave takes the ended connection out of the tables of its mesh and of the server.
 func (c *conn) leave() {
 	c.mu.Lock()
-	e, feeds, pending := c.ending, c.pushes.feeds, c.pushes.out.count
+	e, feeds, pending := *c.ending, c.pushes.feeds, c.pushes.out.count
 	c.pushes = pushState{}
 	c.mu.Unlock()
 	for _, f := range feeds {

@@ -92,7 +92,10 @@ func (m *mesh) forgetNewsLocked() {
 func (c *conn) owe(change func(o *owed)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	change(&c.owed)
+	if c.owed == nil {
+		c.owed = new(owed)
+	}
+	change(c.owed)
 	c.nudge()
 }
 
@@ -103,8 +106,10 @@ func (c *conn) writeNews() (n int, err error) {
 		c.mu.Unlock()
 		return 0, nil
 	}
-	tell := c.owed
-	c.owed = owed{}
+	var tell owed
+	if c.owed != nil {
+		tell, c.owed = *c.owed, nil
+	}
 	c.mu.Unlock()
 
 	if news := c.mesh.news.Load(); news != c.newsSeen {

@@ -126,12 +126,12 @@ func (c *conn) write() {
 		if err := c.writeWaiting(); err != nil {
 			c.end(ending{reason: writeFailure(err)})
 			c.net.Close()
-			close(c.written)
+			c.written.Done()
 			return
 		}
 		if c.ended.Load() {
 			c.sayGoodbye()
-			close(c.written)
+			c.written.Done()
 			return
 		}
 		if c.writing.done() {
@@ -245,7 +245,7 @@ func (c *conn) writeJSON(v any) error { return c.writeFrame(marshal(v)) }
 // sayGoodbye writes the last answers and the close frame, then gives the peer closeGrace for its own.
 func (c *conn) sayGoodbye() {
 	c.mu.Lock()
-	e := c.ending
+	e := *c.ending
 	c.mu.Unlock()
 	if e.code == 0 {
 		c.net.Close()

@@ -147,7 +147,7 @@ func FuzzFields(f *testing.F) {
 			return
 		}
 		body := kind.empty()
-		if decodeBody(body, fields) != nil {
+		if decodeBody(body, fields, "") != nil {
 			return
 		}
 		again, err := encodeBody(body)

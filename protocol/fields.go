@@ -20,6 +20,7 @@ type fields struct {
 	ctx      string
 	decoding bool
 	all      [][]byte // decoding: what is still to come; encoding: what there is so far
+	known    MeshID   // decoding: the mesh that it should be about, or empty
 	err      *Error
 }
 
@@ -120,6 +121,9 @@ func (f *fields) mesh(p *MeshID) {
 	s := string(*p)
 	f.text("mesh", &s, ruleMesh)
 	*p = MeshID(s)
+	if *p == f.known {
+		*p = f.known // one copy for all statements of a mesh
+	}
 }
 
 // texts is a list of texts. Encoding sorts it and drops repeats.

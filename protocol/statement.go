@@ -137,7 +137,7 @@ func parse(raw []byte, mesh MeshID) (*Statement, error) {
 	}
 	block := raw[:len(raw)-len(sigs)]
 	s := &Statement{Kind: ctx, ID: ID(crypto.Hash(block)), Body: kind.empty(), raw: raw}
-	if err := decodeBody(s.Body, all); err != nil {
+	if err := decodeBody(s.Body, all, mesh); err != nil {
 		return nil, err
 	}
 	s.mesh = meshOf(s.Body, block)
@@ -167,9 +167,9 @@ func encodeBody(b Body) ([]byte, error) {
 	return block, nil
 }
 
-// decodeBody fills b from its fields, or returns an *Error.
-func decodeBody(b Body, all [][]byte) error {
-	f := &fields{ctx: b.kind(), decoding: true, all: all}
+// decodeBody fills b from its fields, or returns an *Error. The mesh is the reader's, if he knows it.
+func decodeBody(b Body, all [][]byte, mesh MeshID) error {
+	f := &fields{ctx: b.kind(), decoding: true, all: all, known: mesh}
 	b.visit(f)
 	if f.err != nil {
 		return f.err

@@ -19,7 +19,7 @@ type queue struct {
 	to Recipient
 
 	mu      sync.Mutex
-	gone    bool // no longer in its shard: look again
+	gone    bool             // no longer in its shard: look again
 	lanes   *[classes]lane   // noLanes until a row comes
 	deletes map[uint64]Class // acknowledged rows that are still in bbolt
 	flushed uint64           // F as of the last flush that had rows of this queue
