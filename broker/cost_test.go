@@ -36,31 +36,43 @@ func TestSendAllocations(t *testing.T) {
 	})
 }
 
+// overLoopback has the broker listen on a TCP port, and returns what dials there.
+func (w *world) overLoopback() (dial func(*person) *client) {
+	w.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.Fatal(err)
+	}
+	go w.srv.Serve(l) // until w.close
+	return func(p *person) *client {
+		w.Helper()
+		c := &client{person: p, changed: make(chan struct{})}
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			w.Fatal(err)
+		}
+		c.ws, _, err = websocket.NewClient(conn, mustURL("ws://"+testHost+"/ws"), nil, 4096, 4096)
+		if err != nil {
+			w.Fatal(err)
+		}
+		return c
+	}
+}
+
+// enter reads from now on, and says hello.
+func (c *client) enter() *client {
+	c.w.Helper()
+	go c.read()
+	c.hello(c.helloFor(c.key, "control"))
+	return c
+}
+
 // TestOverLoopback is the story of stories over TCP, as it is in the world: many senders, one broker, nothing lost or twice.
 func TestOverLoopback(t *testing.T) {
 	w := newWorld(t, Limits{Burst: 1 << 20, Window: 16})
 	defer w.close()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- w.srv.Serve(l) }()
-	dial := func(p *person) *client {
-		c := &client{person: p, changed: make(chan struct{})}
-		conn, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.ws, _, err = websocket.NewClient(conn, mustURL("ws://"+testHost+"/ws"), nil, 4096, 4096)
-		if err != nil {
-			t.Fatal(err)
-		}
-		go c.read()
-		c.hello(c.helloFor(p.key, "control"))
-		return c
-	}
-	alice, bob, cathy := dial(w.alice), dial(w.bob), dial(w.cathy)
+	dial := w.overLoopback()
+	alice, bob, cathy := dial(w.alice).enter(), dial(w.bob).enter(), dial(w.cathy).enter()
 	const each = 300
 	for _, from := range []*client{alice, cathy} {
 		go func() {

@@ -74,6 +74,23 @@ func TestUsualFrame(t *testing.T) {
 	}
 }
 
+// What was read and not taken, here or by the WebSocket, keeps a connection from being parked.
+func TestEmptyMeansNothingIsLeft(t *testing.T) {
+	nc := &coalescer{raw: rawStandIn{}, frames: bufio.NewReader(strings.NewReader("a")), aheadBuf: new([readAhead]byte)}
+	nc.ahead = nc.aheadBuf[:1]
+	if nc.empty() {
+		t.Error("a byte was read ahead")
+	}
+	nc.ahead = nil
+	if !nc.empty() || nc.aheadBuf != nil {
+		t.Error("nothing is there, and the buffer is kept")
+	}
+	nc.frames.Peek(1)
+	if nc.empty() {
+		t.Error("the WebSocket has a byte")
+	}
+}
+
 // However a stream of frames is cut into packets, each comes once and whole, in order, by the one way or the other.
 func TestFramesInAnyPackets(t *testing.T) {
 	type upgraded struct {
