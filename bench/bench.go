@@ -51,6 +51,8 @@ type Options struct {
 	Idle   int // other connections, in meshes of ten
 	Queued int // messages that wait for somebody who is away
 
+	Settle time.Duration // how long all are connected and silent before the memory is read and the first message sent
+
 	NoLimits bool // a broker of our own takes any rate and any depth
 	Floor    bool // run the floor first
 	Restart  bool // after the run stop our own broker and see how the connections return
@@ -79,6 +81,8 @@ func (o *Options) check() error {
 		return protocol.Refuse(protocol.CodeInvalid, "the window is at least 1")
 	case o.Rate < 0:
 		return protocol.Refuse(protocol.CodeInvalid, "the rate is above 0, or burst")
+	case o.Settle < 0:
+		return protocol.Refuse(protocol.CodeInvalid, "the time to settle is not negative")
 	case o.URL != "" && (o.NoLimits || o.Restart || o.Kills > 0):
 		return protocol.Refuse(protocol.CodeInvalid, "only a broker of the run's own can be without limits, or be restarted")
 	case o.Restart && o.Pattern == Offline:
@@ -222,6 +226,9 @@ func run(ctx context.Context, o Options, w *world, t *process) (*Report, error) 
 	defer g.close()
 	o.Log("connecting %d peers and %d idle ones", w.writers(), o.Idle)
 	if err := g.connect(ctx); err != nil {
+		return nil, err
+	}
+	if err := pause(ctx, o.Settle); err != nil {
 		return nil, err
 	}
 	report := &Report{Load: loadAverage(), Receipts: o.Receipts, IdleRSS: t.usage().rss}

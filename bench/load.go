@@ -211,13 +211,20 @@ func (g *load) wait(ctx context.Context, done func() bool) error {
 		}
 	}
 	g.ended = time.Duration(g.last.Load())
-	timer := time.NewTimer(quiet)
+	pause(ctx, quiet)
+	return g.refusal()
+}
+
+// pause returns after d or with ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return nil
 	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return g.refusal()
 }
 
 // due is when a writer sends his n-th message. Writers take turns.

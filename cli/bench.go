@@ -29,6 +29,7 @@ func benchVerb() *verb {
 			&urfave.BoolFlag{Name: "receipts", Usage: "ask for a receipt of each message, as daemons do"},
 			&urfave.IntFlag{Name: "meshes", Usage: "beside it `N` other meshes"},
 			&urfave.IntFlag{Name: "idle", Usage: "and `N` connections that only wait"},
+			&urfave.StringFlag{Name: "settle", Usage: "wait `TIME` with all connected, before the memory is read and the first message sent"},
 			&urfave.IntFlag{Name: "queued", Usage: "and `N` messages for somebody who is away"},
 			&urfave.StringFlag{Name: "url", Usage: "of a broker that runs; without it one is started and thrown away"},
 			&urfave.StringFlag{Name: "token-file", Usage: "`FILE` with that broker's admin token (or CLAUDEMESH_ADMIN_TOKEN)"},
@@ -77,6 +78,9 @@ func (c *call) benchOptions() (o bench.Options, err error) {
 		Peers: c.flags.Int("peers"), Messages: c.flags.Int("messages"), Size: c.flags.Int("size"), Window: c.flags.Int("window"),
 		Receipts: c.yes("receipts"), Meshes: c.flags.Int("meshes"), Idle: c.flags.Int("idle"), Queued: c.flags.Int("queued"),
 		Dir: c.str("dir"), Floor: c.yes("floor"), Restart: c.yes("restart"), Log: c.note,
+	}
+	if o.Settle, err = c.duration("settle"); err != nil {
+		return o, err
 	}
 	pattern, err := c.oneOf("pattern", bench.Patterns()...)
 	if err != nil {
