@@ -95,7 +95,7 @@ func (c *conn) pushAgain(u unconfirmed) (wrote bool, err error) {
 	if !waits || u.times >= redeliverMost {
 		return false, nil
 	}
-	rows, err := c.srv.queue.Pull(u.feed.to, u.class, u.lsn-1, 1, 0)
+	rows, err := c.srv.queue.Pull(u.feed.to(), u.class, u.lsn-1, 1, 0)
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", errQueueRead, err)
 	}

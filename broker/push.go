@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/broker/queue"
-	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -22,14 +21,21 @@ const pullRows = 32
 
 // feed is one queue that a connection drains.
 type feed struct {
-	to    queue.Recipient
-	owner crypto.PublicKey // the key that the queue is for
-	stop  func()           // ends the subscription
-	ready atomic.Bool      // set by a commit, taken by the writer
+	of    *address
+	side  bool        // its side queue, not its mail
+	stop  func()      // ends the subscription
+	ready atomic.Bool // set by a commit, taken by the writer
 
 	// owned by the writer
 	more  bool      // there may be rows behind the cursors
 	after [3]uint64 // cursor of each class: what was pushed on this connection
+}
+
+func (f *feed) to() queue.Recipient {
+	if f.side {
+		return f.of.side
+	}
+	return f.of.mail
 }
 
 // pushState is the flow of pushes on one connection, guarded by conn.mu except where feed says otherwise.
@@ -74,7 +80,7 @@ func (c *conn) refreshFeeds() []*feed {
 
 	feeds := make([]*feed, 0, 2*len(addresses))
 	for _, a := range addresses {
-		feeds = append(feeds, c.feed(old, a.key, a.side), c.feed(old, a.key, a.mail))
+		feeds = append(feeds, c.feed(old, a, true), c.feed(old, a, false))
 	}
 	for _, f := range old {
 		if !slices.Contains(feeds, f) {
@@ -88,14 +94,14 @@ func (c *conn) refreshFeeds() []*feed {
 }
 
 // feed returns the feed of that queue among old, or a new one.
-func (c *conn) feed(old []*feed, owner crypto.PublicKey, to queue.Recipient) *feed {
-	for _, f := range old {
-		if f.to == to {
-			return f
+func (c *conn) feed(old []*feed, of *address, side bool) *feed {
+	f := &feed{of: of, side: side, more: true}
+	for _, o := range old {
+		if o.to() == f.to() {
+			return o
 		}
 	}
-	f := &feed{to: to, owner: owner, more: true}
-	f.stop = c.srv.queue.Subscribe(to, func() {
+	f.stop = c.srv.queue.Subscribe(f.to(), func() {
 		f.ready.Store(true)
 		c.nudge()
 	})
@@ -154,7 +160,7 @@ func (c *conn) pushFrom(f *feed, class queue.Class) (n int, all bool, err error)
 	if room == 0 {
 		return 0, false, nil
 	}
-	rows, err := c.srv.queue.Pull(f.to, class, f.after[class], min(room, pullRows), bytes)
+	rows, err := c.srv.queue.Pull(f.to(), class, f.after[class], min(room, pullRows), bytes)
 	if err != nil {
 		return 0, false, fmt.Errorf("%w: %w", errQueueRead, err)
 	}

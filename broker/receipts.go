@@ -44,10 +44,10 @@ func (c *conn) clientAck(v *protocol.ClientAckView) error {
 		return nil // acknowledged before, or pushed on another connection: it will be pushed again
 	}
 	c.srv.metrics.acked.Inc()
-	if err := c.mesh.settle(p.row, p.feed.owner, state, v); err != nil {
+	if err := c.mesh.settle(p.row, p.feed.of.key, state, v); err != nil {
 		return err
 	}
-	if _, err := c.srv.queue.Ack(p.feed.to, p.class, p.lsn); err != nil {
+	if _, err := c.srv.queue.Ack(p.feed.to(), p.class, p.lsn); err != nil {
 		return c.srv.storeError("acknowledge", err)
 	}
 	return nil
