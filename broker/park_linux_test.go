@@ -54,6 +54,9 @@ func TestParkedConnections(t *testing.T) {
 	bob.write(protocol.ClientAck{Tag: protocol.Tag{Type: protocol.TypeClientAck}, BrokerMessageID: p.MessageID})
 	alice.take(protocol.TypeReceipt, func([]byte) bool { return true })
 	var list protocol.PeersList
+	if err := cathy.ws.WriteControl(websocket.PingMessage, []byte("here?"), time.Now().Add(patience)); err != nil { // not a usual frame
+		t.Fatal(err)
+	}
 	cathy.request(protocol.Tag{Type: protocol.TypeListPeers}, protocol.TypePeersList, &list)
 	if len(list.Peers) != 3 {
 		t.Errorf("%d peers, want 3", len(list.Peers))

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bufio"
 	"encoding/binary"
 
 	"github.com/gorilla/websocket"
@@ -20,6 +21,7 @@ func (c *coalescer) nextUsual() (opcode int, payload []byte, err error) {
 	for {
 		opcode, start, end := usualFrame(c.ahead)
 		if opcode == 0 {
+			c.lendFrames()
 			return 0, nil, nil
 		}
 		if end > 0 && end <= len(c.ahead) {
@@ -78,7 +80,7 @@ func unmask(b, mask []byte) {
 	}
 }
 
-// empty reports whether nothing was read that is not taken yet, and gives the buffer back then. Only the reader may call it, and where
+// empty reports whether nothing was read that is not taken yet, and gives the buffers back then, the WebSocket's too. Only the reader may call it, and where
 // nothing can be read ahead it is false.
 func (c *coalescer) empty() bool {
 	if c.raw == nil || len(c.ahead) > 0 || c.frames.Buffered() > 0 {
@@ -88,7 +90,15 @@ func (c *coalescer) empty() bool {
 		readAheads.Put(c.aheadBuf)
 		c.ahead, c.aheadBuf = nil, nil
 	}
+	*c.frames = bufio.Reader{}
 	return true
+}
+
+// lendFrames gives the WebSocket's reader the buffer that empty took.
+func (c *coalescer) lendFrames() {
+	if c.frames.Size() == 0 {
+		*c.frames = *bufio.NewReaderSize(c, frameBuffer)
+	}
 }
 
 // takeBack takes what the WebSocket read beyond its last frame.

@@ -82,12 +82,17 @@ func TestEmptyMeansNothingIsLeft(t *testing.T) {
 		t.Error("a byte was read ahead")
 	}
 	nc.ahead = nil
-	if !nc.empty() || nc.aheadBuf != nil {
-		t.Error("nothing is there, and the buffer is kept")
-	}
 	nc.frames.Peek(1)
 	if nc.empty() {
 		t.Error("the WebSocket has a byte")
+	}
+	nc.frames.Discard(1)
+	if !nc.empty() || nc.aheadBuf != nil || nc.frames.Size() != 0 {
+		t.Error("nothing is there, and a buffer is kept")
+	}
+	nc.lendFrames()
+	if nc.frames.Size() != frameBuffer {
+		t.Errorf("the WebSocket has a buffer of %d bytes", nc.frames.Size())
 	}
 }
 
