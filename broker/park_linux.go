@@ -3,6 +3,7 @@ package broker
 import (
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,7 +31,12 @@ func (p *parking) open() {
 		unix.Close(fd)
 		return
 	}
-	p.fd, p.epoll, p.done, p.conns = fd, os.NewFile(uintptr(fd), "epoll"), make(chan struct{}), make(map[int32]*conn)
+	f := os.NewFile(uintptr(fd), "epoll")
+	if f.SetReadDeadline(time.Time{}) != nil { // Go's poller does not take it
+		f.Close()
+		return
+	}
+	p.fd, p.epoll, p.done, p.conns = fd, f, make(chan struct{}), make(map[int32]*conn)
 	go p.wait()
 }
 
@@ -87,14 +93,15 @@ func (p *parking) wait() {
 	for {
 		n := 0
 		err := raw.Read(func(fd uintptr) bool {
-			n, _ = unix.EpollWait(int(fd), events, 0)
-			return n > 0
+			var err error
+			n, err = unix.EpollWait(int(fd), events, 0)
+			return n > 0 || err == unix.EINTR
 		})
 		if err != nil { // closed
 			return
 		}
 		p.mu.Lock()
-		for _, e := range events[:n] {
+		for _, e := range events[:max(n, 0)] {
 			if c := p.conns[e.Fd]; c != nil {
 				c.unpark()
 			}
