@@ -457,13 +457,12 @@ func sameBut(a, b, word string) bool {
 // In the middle of a turn of claude -p.
 func testPrintTurn(t *testing.T) {
 	alice, bob := world(t, quiet, working)
-	done := make(chan string, 1)
-	go func() { done <- bob.print("please work") }()
+	printed := bob.printing("please work")
 	bob.model.want(t, "the turn begins", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "please work") })
 	bob.until("working", nil, func() bool { return bob.status() == "working" })
 	began, id := alice.send("bob/proj", "for right now", "--priority", "now")
 	a := bob.model.want(t, "now, in this turn", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "for right now") })
-	<-done
+	printed()
 	t.Logf("LATENCY claude -p, mid-turn, now (the tool takes 4 s): %v, with the tool's result: %v, by %s",
 		a.At.Sub(began).Round(time.Millisecond), strings.Contains(a.fresh(), "slept"), alice.shown(id))
 }
@@ -474,14 +473,13 @@ func testPrintContext(t *testing.T) {
 	bob.withoutSocket()
 	bob.withoutWaiter()
 	_, waiting := alice.send("bob", "before the prompt", "--wait", "20s", "--require", "delivered")
-	done := make(chan string, 1)
-	go func() { done <- bob.print("please work") }()
+	printed := bob.printing("please work")
 	a := bob.model.want(t, "the turn begins", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "please work") })
 	t.Logf("what waited came with the prompt: %v", strings.Contains(a.all(), "before the prompt"))
 	bob.until("working", nil, func() bool { return bob.status() == "working" })
 	began, now := alice.send("bob/proj", "for right now", "--priority", "now")
 	a = bob.model.want(t, "now, in this turn", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "for right now") })
-	<-done
+	printed()
 	t.Logf("LATENCY hook, claude -p, mid-turn, now (the tool takes 4 s): %v, with the tool's result: %v", a.At.Sub(began).Round(time.Millisecond), strings.Contains(a.fresh(), "slept"))
 	for _, id := range []string{waiting, now} {
 		if rung := alice.shown(id); rung != "hook" {
@@ -622,12 +620,11 @@ func testDialog(t *testing.T) {
 // claude -p has nobody to ask: the client cancels, and the message stays held.
 func testDialogPrint(t *testing.T) {
 	alice, bob := world(t, quiet, working)
-	done := make(chan string, 1)
-	go func() { done <- bob.print("please work", "--dangerously-skip-permissions") }()
+	printed := bob.printing("please work", "--dangerously-skip-permissions")
 	bob.model.want(t, "the turn begins", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "please work") })
 	bob.until("working", nil, func() bool { return bob.status() == "working" })
 	alice.send("bob/proj", "do something for me", "--priority", "now", "--wait", "20s", "--require", "delivered")
-	<-done
+	printed()
 	if bob.model.heard("do something for me") {
 		t.Error("a message came, and nobody had agreed")
 	}

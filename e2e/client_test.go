@@ -163,15 +163,30 @@ func (p *person) until(what string, s *terminal, ok func() bool) {
 // print runs claude -p.
 func (p *person) print(prompt string, args ...string) string {
 	p.t.Helper()
+	return p.printing(prompt, args...)()
+}
+
+// printing is print beside the test, which calls wait for what was printed.
+func (p *person) printing(prompt string, args ...string) (wait func() string) {
 	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
-	defer cancel()
 	cmd := exec.CommandContext(ctx, p.path("bin", "claude"), append([]string{"-p", prompt}, args...)...)
 	cmd.Env, cmd.Dir, cmd.WaitDelay = p.env, p.dir, time.Second
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		p.t.Fatalf("claude -p: %v\n%s", err, out)
+	var out []byte
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer cancel()
+		out, err = cmd.CombinedOutput()
+	}()
+	return func() string {
+		p.t.Helper()
+		<-done
+		if err != nil {
+			p.t.Fatalf("claude -p: %v\n%s", err, out)
+		}
+		return string(out)
 	}
-	return string(out)
 }
 
 // shown waits until the sender knows that a message was shown, and returns by which way.
