@@ -460,6 +460,7 @@ func testPrintTurn(t *testing.T) {
 	printed := bob.printing("please work")
 	bob.model.want(t, "the turn begins", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "please work") })
 	bob.until("working", nil, func() bool { return bob.status() == "working" })
+	alice.sees("bob/proj")
 	began, id := alice.send("bob/proj", "for right now", "--priority", "now")
 	a := bob.model.want(t, "now, in this turn", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "for right now") })
 	printed()
@@ -477,6 +478,7 @@ func testPrintContext(t *testing.T) {
 	a := bob.model.want(t, "the turn begins", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "please work") })
 	t.Logf("what waited came with the prompt: %v", strings.Contains(a.all(), "before the prompt"))
 	bob.until("working", nil, func() bool { return bob.status() == "working" })
+	alice.sees("bob/proj")
 	began, now := alice.send("bob/proj", "for right now", "--priority", "now")
 	a = bob.model.want(t, "now, in this turn", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "for right now") })
 	printed()
@@ -623,6 +625,7 @@ func testDialogPrint(t *testing.T) {
 	printed := bob.printing("please work", "--dangerously-skip-permissions")
 	bob.model.want(t, "the turn begins", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "please work") })
 	bob.until("working", nil, func() bool { return bob.status() == "working" })
+	alice.sees("bob/proj")
 	alice.send("bob/proj", "do something for me", "--priority", "now", "--wait", "20s", "--require", "delivered")
 	printed()
 	if bob.model.heard("do something for me") {

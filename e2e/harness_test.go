@@ -200,6 +200,12 @@ func (h *home) startDaemon() {
 	h.process = p
 }
 
+// sees waits until a member or session is among h's peers: what happens at the other end is told, not known at once.
+func (h *home) sees(name string) {
+	h.t.Helper()
+	eventually(h.t, h.name+" sees "+name, func() bool { return strings.Contains(h.must("peers"), name) })
+}
+
 // result is what a verb printed and how it ended.
 type result struct {
 	out, err string

@@ -133,7 +133,7 @@ func (h *home) wantInbox(text string, n int) time.Duration {
 func TestSlowLossyLink(t *testing.T) {
 	l := newLink(t, 50*time.Millisecond, 0.05)
 	_, alice, bob := l.mesh()
-	eventually(t, "alice sees bob", func() bool { return strings.Contains(alice.must("peers"), "bob") })
+	alice.sees("bob")
 	delivered := func(h *home, ids []string) func() bool {
 		return func() bool {
 			return !slices.ContainsFunc(ids, func(id string) bool { return h.messageState(id) != "delivered" })

@@ -195,6 +195,7 @@ func TestUserAcceptsInADialog(t *testing.T) {
 	api.must("set_status", map[string]any{"status": "idle"})
 	ask := func(from *home, text string) string {
 		t.Helper()
+		from.sees("bob/api")
 		from.must("send", "bob/api", text, "--wait", "10s", "--require", "delivered")
 		select {
 		case d := <-dialogs:
@@ -273,6 +274,7 @@ func TestStatusGatesAndReleases(t *testing.T) {
 	alice, bob := newHome(t, "alice"), newHome(t, "bob")
 	mesh(t, b, "ws://"+b.addr+"/ws", alice, bob)
 	api := newAgent(t, bob, "api", true)
+	alice.sees("bob/api")
 	api.must("set_status", map[string]any{"status": "working"})
 	alice.must("send", "bob/api", "when you have a moment", "--wait", "10s", "--require", "delivered")
 	alice.must("send", "bob/api", "some day", "--priority", "low", "--wait", "10s", "--require", "delivered")
