@@ -45,7 +45,7 @@ func (c *restCall) members() (any, error) {
 		}
 		for k := range p.conns.all() {
 			if pr := m.presences[k]; pr != nil {
-				out.Status = pr.item().Status
+				out.Status = pr.shown.status
 			}
 		}
 		answer.Members = append(answer.Members, out)

@@ -35,32 +35,25 @@ func keepSmall() {
 		return
 	}
 	c := new(collector)
-	c.quiet = time.AfterFunc(quietAfter, c.giveBack)
-	c.collected(struct{}{})
+	c.quiet = time.AfterFunc(quietAfter, debug.FreeOSMemory) // which collects, and so leaves little room
+	c.tune(struct{}{})
 }
 
-// collected runs after each collection.
-func (c *collector) collected(struct{}) {
+// tune runs after each collection.
+func (c *collector) tune(struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now, allocs := time.Now(), readMetric("/gc/heap/allocs:bytes")
 	room := collectorRoomFor(allocs-c.allocs, now.Sub(c.last))
 	c.last, c.allocs = now, allocs
-	c.setLocked(room)
-	if room > collectorQuiet {
-		c.quiet.Reset(quietAfter)
-	}
-	runtime.AddCleanup(new(collected), c.collected, struct{}{})
-}
-
-// giveBack collects, and returns to the system what is free then. The room is small after it, since nothing was allocated for long.
-func (c *collector) giveBack() { debug.FreeOSMemory() }
-
-func (c *collector) setLocked(room uint64) {
 	if p := collectorPercent(readMetric("/gc/heap/live:bytes"), room); p != c.percent {
 		c.percent = p
 		debug.SetGCPercent(p)
 	}
+	if room > collectorQuiet {
+		c.quiet.Reset(quietAfter)
+	}
+	runtime.AddCleanup(new(collected), c.tune, struct{}{})
 }
 
 // collected is garbage from the beginning. It is too large to share a block with something that lives.
