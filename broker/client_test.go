@@ -89,6 +89,14 @@ func (p *person) connect() *client {
 	return c
 }
 
+// enter reads from now on, and says hello.
+func (c *client) enter() *client {
+	c.w.Helper()
+	go c.read()
+	c.hello(c.helloFor(c.key, "control"))
+	return c
+}
+
 // session opens the connection of one of p's sessions.
 func (p *person) session(label string) *client {
 	p.w.Helper()

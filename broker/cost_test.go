@@ -2,7 +2,6 @@ package broker
 
 import (
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
@@ -34,37 +33,6 @@ func TestSendAllocations(t *testing.T) {
 			t.Errorf("%.1f allocations for one send", got)
 		}
 	})
-}
-
-// overLoopback has the broker listen on a TCP port, and returns what dials there.
-func (w *world) overLoopback() (dial func(*person) *client) {
-	w.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		w.Fatal(err)
-	}
-	go w.srv.Serve(l) // until w.close
-	return func(p *person) *client {
-		w.Helper()
-		c := &client{person: p, changed: make(chan struct{})}
-		conn, err := net.Dial("tcp", l.Addr().String())
-		if err != nil {
-			w.Fatal(err)
-		}
-		c.ws, _, err = websocket.NewClient(conn, mustURL("ws://"+testHost+"/ws"), nil, 4096, 4096)
-		if err != nil {
-			w.Fatal(err)
-		}
-		return c
-	}
-}
-
-// enter reads from now on, and says hello.
-func (c *client) enter() *client {
-	c.w.Helper()
-	go c.read()
-	c.hello(c.helloFor(c.key, "control"))
-	return c
 }
 
 // TestOverLoopback is the story of stories over TCP, as it is in the world: many senders, one broker, nothing lost or twice.

@@ -5,12 +5,15 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/gorilla/websocket"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -99,6 +102,29 @@ func (w *world) open() {
 func (w *world) serve(srv *Server) {
 	w.srv, w.listener, w.served = srv, newPipeListener(), make(chan error, 1)
 	go func(l *pipeListener, served chan error) { served <- srv.Serve(l) }(w.listener, w.served)
+}
+
+// overLoopback has the broker listen on a TCP port, and returns what dials there.
+func (w *world) overLoopback() (dial func(*person) *client) {
+	w.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.Fatal(err)
+	}
+	go w.srv.Serve(l) // until w.close
+	return func(p *person) *client {
+		w.Helper()
+		c := &client{person: p, changed: make(chan struct{})}
+		conn, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			w.Fatal(err)
+		}
+		c.ws, _, err = websocket.NewClient(conn, mustURL("ws://"+testHost+"/ws"), nil, 4096, 4096)
+		if err != nil {
+			w.Fatal(err)
+		}
+		return c
+	}
 }
 
 func (w *world) close() {

@@ -324,6 +324,7 @@ func testKill(t *testing.T) {
 	bob.open()
 	var sent []string
 	var back sync.WaitGroup
+	defer back.Wait()
 	for i := range 12 {
 		text := fmt.Sprintf("line %02d of the story", i)
 		if i == 4 || i == 8 {
