@@ -262,7 +262,11 @@ func (c *conn) wait(answer <-chan []byte, want string, reply any) error {
 	select {
 	case frame = <-answer:
 	case <-c.gone:
-		return c.reason()
+		select {
+		case frame = <-answer: // it came before the end, as a refused hello does
+		default:
+			return c.reason()
+		}
 	case <-timeout.C:
 		return protocol.Refuse(protocol.CodeTimeout, "the broker did not answer in %s", answerTimeout)
 	}
