@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"encoding/json"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -19,4 +21,34 @@ func TestAnswerBeforeTheEnd(t *testing.T) {
 			t.Fatalf("without an answer: %v", err)
 		}
 	}
+}
+
+// The broker stops just when it has taken alice's message and given her bob's: both count, though she can tell nobody any more.
+func TestLastFramesCount(t *testing.T) {
+	ambush(t, func(w *world) {
+		id, bobs := w.alice.send("bob", "there?"), w.bob.sealed(w.bob.send("alice", "yes"), w.alice)
+		bobs.Type = protocol.TypePush
+		push, err := json.Marshal(bobs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		alice := w.alice.wire()
+		c := alice.w.c
+		c.out, c.err = nil, errors.New("hung up") // nothing goes out
+		c.frames = [][]byte{push, []byte(`{"type":"ack","id":"` + id + `","messageId":"m","queued":true}`)}
+		close(c.gone)
+		for err == nil {
+			err = alice.w.sleep(time.Time{})
+		}
+		if err != c.err {
+			t.Error(err)
+		}
+		if state := w.alice.wantMessage(id).State; state != protocol.StateQueued {
+			t.Errorf("her message is %s", state)
+		}
+		if n := w.alice.m.out.depth(); n != 0 {
+			t.Errorf("%d messages would be sent again", n)
+		}
+		w.alice.want("bob: yes")
+	})
 }

@@ -131,6 +131,9 @@ func (w *worker) sleep(next time.Time) error {
 	case <-w.u.wakes:
 	case <-due:
 	case <-w.c.gone:
+		if err := w.handle(w.c.takeFrames()); err != nil { // what came before the end counts
+			return err
+		}
 		return w.c.reason()
 	}
 	return nil
@@ -159,7 +162,7 @@ func (w *worker) handle(frames [][]byte) error {
 	return w.commit(batch)
 }
 
-// commit applies a batch in one transaction, and then lets each do what follows.
+// commit applies a batch in one transaction, and then lets each do what follows, even if the connection has ended.
 func (w *worker) commit(batch []incoming) error {
 	if len(batch) == 0 {
 		return nil
@@ -177,12 +180,12 @@ func (w *worker) commit(batch []incoming) error {
 	}
 	w.m.env.events.wake()
 	for _, in := range batch {
-		if err := in.done(w); err != nil {
-			return err
+		if failed := in.done(w); err == nil {
+			err = failed
 		}
 	}
 	w.m.out.notify()
-	return nil
+	return err
 }
 
 // read decodes the frames that change the disk; nil, nil for all others.
