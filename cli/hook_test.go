@@ -20,7 +20,7 @@ func command(t *testing.T, env []string, stdin string, args ...string) (string, 
 		t.Skip("no executable: ", err)
 	}
 	cmd := exec.Command(exe, args...)
-	cmd.Env = append(env, "TESTSCRIPT_COMMAND=claudemesh")
+	cmd.Env = append(env, "TESTSCRIPT_COMMAND=claudemesh", "GORACE="+os.Getenv("GORACE"))
 	cmd.Stdin = strings.NewReader(stdin)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
