@@ -107,7 +107,7 @@ func (p *person) openWith(command ...string) *terminal {
 		if p.t.Failed() {
 			p.t.Logf("%s's screen:\n%s", p.name, s.screen())
 		}
-		s.tmux("kill-server").Run()
+		s.close()
 	})
 	p.until("the session of "+p.name+" is on the mesh", s, func() bool {
 		var sessions struct {
@@ -118,6 +118,19 @@ func (p *person) openWith(command ...string) *terminal {
 	})
 	p.until("the prompt of "+p.name, s, func() bool { return strings.Contains(s.screen(), "❯") })
 	return s
+}
+
+// close ends the session as a closed window does, and waits: one that goes on for a moment would start the daemon again.
+func (s *terminal) close() {
+	pane, _ := s.tmux("display-message", "-p", "#{pane_pid}").Output()
+	s.tmux("kill-server").Run()
+	pid := strings.TrimSpace(string(pane))
+	for end := time.Now().Add(10 * time.Second); pid != "" && time.Now().Before(end); <-time.After(20 * time.Millisecond) {
+		cmdline, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+		if err != nil || len(cmdline) == 0 { // of one that nobody has waited for it is empty
+			return
+		}
+	}
 }
 
 func (s *terminal) tmux(args ...string) *exec.Cmd {
