@@ -125,12 +125,13 @@ func (s *terminal) close() {
 	pane, _ := s.tmux("display-message", "-p", "#{pane_pid}").Output()
 	s.tmux("kill-server").Run()
 	pid := strings.TrimSpace(string(pane))
-	for end := time.Now().Add(10 * time.Second); pid != "" && time.Now().Before(end); <-time.After(20 * time.Millisecond) {
-		cmdline, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
-		if err != nil || len(cmdline) == 0 { // of one that nobody has waited for it is empty
-			return
-		}
+	if pid == "" {
+		return // it has ended before
 	}
+	eventually(s.p.t, "the session of "+s.p.name+" has ended", func() bool {
+		cmdline, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
+		return err != nil || len(cmdline) == 0 // empty: ended, and nobody has waited for it yet
+	})
 }
 
 func (s *terminal) tmux(args ...string) *exec.Cmd {
