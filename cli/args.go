@@ -82,7 +82,7 @@ func arrange(root *verb, argv []string) (*line, error) {
 		}
 		l.flags = append(l.flags, g)
 	}
-	words = l.descend(expand(words))
+	words = l.descend(expand(root, words))
 	l.args = append(words, l.args...)
 	if bad == nil && len(doubtful) > 0 {
 		bad = l.checkIDs(doubtful)
@@ -104,12 +104,12 @@ func (l *line) checkIDs(doubtful []string) error {
 	return nil
 }
 
-// expand rewrites the one line that does not begin with a verb: an invite link alone joins.
-func expand(words []string) []string {
-	if len(words) > 0 && strings.HasPrefix(words[0], "ic://") {
-		return append([]string{"join"}, words...)
+// expand rewrites the one line that does not begin with a verb: an invite link alone joins, with whatever was pasted around it.
+func expand(root *verb, words []string) []string {
+	if len(words) == 0 || words[0] == "help" || root.sub(words[0]) != nil || !protocol.FindsLink(strings.Join(words, " ")) {
+		return words
 	}
-	return words
+	return append([]string{"join"}, words...)
 }
 
 // descend follows words down the table as far as they name verbs, and returns those left over.

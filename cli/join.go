@@ -12,18 +12,16 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// maxLink bounds what is read for a link: far above any.
-const maxLink = 64 << 10
-
 func joinVerb() *verb {
 	return &verb{
 		name: "join", heading: headStart, usage: "join a mesh with a link",
-		args: "<link|->", min: 1, max: 1,
+		args: "<link|->", min: 1, max: -1,
 		flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "name", Usage: "your `NAME` in the mesh (default: your login name)"},
 			insecureFlag(), jsonFlag(),
 		},
-		about:    "A link is a secret: join - reads it from stdin, where other users of the machine cannot see it.",
+		about: "The link is found in whatever was pasted with it: quotes, a mail, a whole command line. A link is a secret: join - reads it from\n" +
+			"stdin, where other users of the machine cannot see it.",
 		examples: []string{"claudemesh join ic://join/… --name bob", "pbpaste | claudemesh join -"},
 		run:      runJoin,
 	}
@@ -43,9 +41,9 @@ type joined struct {
 }
 
 func runJoin(ctx context.Context, c *call) error {
-	link := c.arg(0)
+	link := c.rest(0)
 	if link == "-" {
-		b, err := io.ReadAll(io.LimitReader(c.stdin, maxLink))
+		b, err := io.ReadAll(io.LimitReader(c.stdin, protocol.MaxLinkText+1)) // one more: too long is refused, not cut
 		if err != nil {
 			return fmt.Errorf("read the link from stdin: %w", err)
 		}

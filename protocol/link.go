@@ -1,8 +1,8 @@
 package protocol
 
 import (
+	"encoding/base64"
 	"strings"
-	"unicode"
 
 	"github.com/claudemesh/claudemesh/crypto"
 )
@@ -30,26 +30,48 @@ func MakeLink(invite *Statement, seed [32]byte) string {
 	return LinkPrefix + base64URL.EncodeToString(EncodeBlock("link", invite.raw, seed[:]))
 }
 
-// ParseLink reads a link as people paste it: blanks, line breaks, quotes and angle brackets around or within are dropped. It
-// checks that the invite is well formed and signed and that the seed is its link's, not whether its signer may invite (only a
-// view can tell) and not the broker's URL (see CheckBrokerURL). Errors are *Error with a hint and never repeat the input.
-func ParseLink(s string) (*Link, error) {
-	token, err := linkToken(s)
+// parseToken reads what follows the prefix, and returns how much of it is the link: the block says where it ends, and people
+// write on without a blank.
+func parseToken(token string) (*Link, int, error) {
+	if strings.HasPrefix(token, "eyJ") { // base64 of {"
+		return nil, 0, Refuse(CodeNotSupported, "this link is of the original claudemesh, whose meshes this client does not join").
+			WithHint("ask for a link made by this claudemesh")
+	}
+	size, err := linkSize(token)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	b, ok := decodeBase64URL(token)
+	b, ok := decodeBase64URL(token[:size])
 	if !ok {
-		return nil, errMangled("it holds characters that a link does not have, or misses some at its end")
+		return nil, 0, errMangled("a character of it is another, or missing")
 	}
-	ctx, parts, rest, err := DecodeBlock(b)
+	link, err := parseLinkBlock(b)
+	return link, size, err
+}
+
+// linkSize returns how many characters of the token the block takes that begins there.
+func linkSize(token string) (int, error) {
+	if len(token)%4 == 1 {
+		token = token[:len(token)-1] // belongs to no byte
+	}
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil {
+		return 0, errMangled("it holds characters that a link does not have")
+	}
+	_, _, rest, err := DecodeBlock(b)
+	if err != nil {
+		return 0, errMangled("it is cut off, or is no link of claudemesh")
+	}
+	return base64URL.EncodedLen(len(b) - len(rest)), nil
+}
+
+func parseLinkBlock(b []byte) (*Link, error) {
+	ctx, parts, _, err := DecodeBlock(b)
 	switch {
 	case err != nil:
 		return nil, errMangled("it is cut off, or is no link of claudemesh")
 	case ctx != "link" || len(parts) != 2:
 		return nil, errMangled("it holds something else than a link")
-	case len(rest) != 0:
-		return nil, errMangled("there is something behind it")
 	case len(parts[1]) != crypto.SeedSize:
 		return nil, errMangled("its secret has the wrong length")
 	}
@@ -66,30 +88,6 @@ func ParseLink(s string) (*Link, error) {
 		return nil, errMangled("its secret belongs to another link")
 	}
 	return &Link{Invite: invite, Inv: inv, Key: key}, nil
-}
-
-// linkToken returns what follows the prefix of a pasted link.
-func linkToken(s string) (string, error) {
-	if len(s) > 2*base64URL.EncodedLen(MaxStatement) {
-		return "", errMangled("it is far too long")
-	}
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune(`<>"'`+"`", r) {
-			return -1
-		}
-		return r
-	}, s)
-	token, ok := strings.CutPrefix(s, LinkPrefix)
-	switch {
-	case s == "":
-		return "", Refuse(CodeInvalid, "there is no link").WithHint("paste the whole link, it begins with %s", LinkPrefix)
-	case !ok:
-		return "", Refuse(CodeInvalid, "this is not a claudemesh link").WithHint("paste the whole link, it begins with %s", LinkPrefix)
-	case strings.HasPrefix(token, "eyJ"): // base64 of {"
-		return "", Refuse(CodeNotSupported, "this link is of the original claudemesh, whose meshes this client does not join").
-			WithHint("ask for a link made by this claudemesh")
-	}
-	return token, nil
 }
 
 func errMangled(why string) *Error {

@@ -20,15 +20,12 @@ func TestLink(t *testing.T) {
 	if len(s) > 500 {
 		t.Errorf("a link has %d characters", len(s))
 	}
-	for _, pasted := range []string{s, " " + s + "\r\n", "<" + s + ">", `"` + s + `"`, "`" + s + "`", s[:50] + "\n" + s[50:200] + "\r\n  " + s[200:], s + "\x00"} {
-		link, err := ParseLink(pasted)
-		if err != nil {
-			t.Errorf("%q: %v", pasted, err)
-			continue
-		}
-		if link.Invite.ID != invite.ID || link.Inv != link.Invite.Body || link.Key.Public() != link.Inv.Link {
-			t.Errorf("%q: %+v", pasted, link.Inv)
-		}
+	link, err := ParseLink(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if link.Invite.ID != invite.ID || link.Inv != link.Invite.Body || link.Key.Public() != link.Inv.Link {
+		t.Errorf("%+v", link.Inv)
 	}
 }
 
@@ -43,7 +40,6 @@ func TestMangledLinks(t *testing.T) {
 	other := seeded(8).Seed()
 	unsigned := slices.Clone(invite.Raw())
 	unsigned[len(unsigned)-1] ^= 1
-	padded := base64URL.EncodeToString(append(EncodeBlock("link", invite.Raw(), seed[:]), 0))
 	for name, c := range map[string]struct {
 		link string
 		code Code
@@ -53,10 +49,8 @@ func TestMangledLinks(t *testing.T) {
 		"prefix alone":       {LinkPrefix, CodeInvalid},
 		"another scheme":     {strings.Replace(s, "ic://", "https://", 1), CodeInvalid},
 		"no prefix":          {strings.TrimPrefix(s, LinkPrefix), CodeInvalid},
-		"padding":            {s + "=", CodeInvalid},
 		"standard base64":    {strings.NewReplacer("-", "+", "_", "/").Replace(s), CodeInvalid},
 		"trailing bits":      {s[:len(s)-1] + "l", CodeInvalid},
-		"a byte more":        {LinkPrefix + padded, CodeInvalid},
 		"another context":    {linkOf("invite", invite.Raw(), seed[:]), CodeInvalid},
 		"one field":          {linkOf("link", invite.Raw()), CodeInvalid},
 		"three fields":       {linkOf("link", invite.Raw(), seed[:], nil), CodeInvalid},
