@@ -3,6 +3,7 @@ package daemon
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -129,8 +130,15 @@ func (o *outbox) add(tx *store.Tx, row *outRow, box *sealedRow) (uint64, error) 
 	if err := putJSON(tx, bucketSealed, key, box); err != nil {
 		return 0, err
 	}
-	return n, tx.Put(bucketOutIDs, keyIn(o.mesh, []byte(row.ID)), u64(n))
+	if err := tx.Put(bucketOutIDs, o.clientKey(row.ID), u64(n)); err != nil {
+		return 0, err
+	}
+	return n, tx.Put(bucketOutIDs, o.messageKey(row.MessageID), u64(n))
 }
+
+// clientKey and messageKey are where bucketOutIDs has the row of an id, or the first of those that begin with one.
+func (o *outbox) clientKey(id string) []byte  { return keyIn(o.mesh, []byte("c"+id)) }
+func (o *outbox) messageKey(id string) []byte { return keyIn(o.mesh, []byte("m"+id)) }
 
 // enqueue lists a committed row for the drain. Commits return in any order: the list is kept by row.
 func (o *outbox) enqueue(n uint64, row *outRow) {
@@ -150,17 +158,66 @@ func (o *outbox) enqueue(n uint64, row *outRow) {
 
 // rowOf finds a row by its client id.
 func (o *outbox) rowOf(tx *store.Tx, id string) (n uint64, row *outRow, err error) {
-	b := tx.Peek(bucketOutIDs, keyIn(o.mesh, []byte(id)))
+	b := tx.Peek(bucketOutIDs, o.clientKey(id))
 	if b == nil {
 		return 0, nil, nil
 	}
 	n = uint64FromKey(b)
-	row = new(outRow)
-	ok, err := getJSON(tx, bucketOutbox, rowKey(o.mesh, n), row)
-	if !ok || err != nil {
+	if row, err = o.row(tx, n); row == nil {
 		return 0, nil, err
 	}
 	return n, row, nil
+}
+
+// row reads a row by its number; nil when there is none.
+func (o *outbox) row(tx *store.Tx, n uint64) (*outRow, error) {
+	row := new(outRow)
+	ok, err := getJSON(tx, bucketOutbox, rowKey(o.mesh, n), row)
+	if !ok || err != nil {
+		return nil, err
+	}
+	return row, nil
+}
+
+// find returns the row of a client id, a message id, or a unique prefix of either; nil when there is none. It costs the same
+// however many rows there are.
+func (o *outbox) find(tx *store.Tx, id string) (*outRow, error) {
+	if _, row, err := o.rowOf(tx, id); row != nil || err != nil || len(id) < minIDPrefix {
+		return row, err
+	}
+	var numbers []uint64
+	for _, prefix := range [][]byte{o.clientKey(id), o.messageKey(id)} {
+		some := 0
+		for _, v := range tx.Scan(bucketOutIDs, prefix, nil) {
+			if n := uint64FromKey(v); !slices.Contains(numbers, n) {
+				numbers = append(numbers, n)
+			}
+			if some++; some == nearestNames {
+				break
+			}
+		}
+	}
+	switch len(numbers) {
+	case 0:
+		return nil, nil
+	case 1:
+		return o.row(tx, numbers[0])
+	}
+	return nil, o.ambiguous(tx, id, numbers)
+}
+
+func (o *outbox) ambiguous(tx *store.Tx, id string, numbers []uint64) error {
+	e := protocol.Refuse(protocol.CodeAmbiguous, "message id %q matches more than one", id)
+	for _, n := range numbers {
+		row, err := o.row(tx, n)
+		if err != nil {
+			return err
+		}
+		if row != nil {
+			e.Names = append(e.Names, row.ID)
+		}
+	}
+	return e
 }
 
 // depth is the number of rows that the broker has not acknowledged.

@@ -25,7 +25,7 @@ const (
 	bucketEnded    = "own"      // mesh ‖ session key → session that this machine speaks for
 	bucketOutbox   = "outbox"   // mesh ‖ row → outRow
 	bucketSealed   = "sealed"   // mesh ‖ row → sealedRow, until nobody needs it again
-	bucketOutIDs   = "outids"   // mesh ‖ client id → row
+	bucketOutIDs   = "outids"   // mesh ‖ 'c' ‖ client id → row · mesh ‖ 'm' ‖ message id → row
 	bucketNumbers  = "numbers"  // mesh ‖ 'o' ‖ from ‖ recipient ‖ prio ‖ epoch → last number given · mesh ‖ 'i' ‖ from ‖ own ‖ prio ‖ epoch → arrivals
 	bucketInbox    = "inbox"    // received sequence → inRow
 	bucketInIDs    = "inids"    // client id 00 mesh sequence → nothing; message id likewise

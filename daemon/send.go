@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -52,8 +51,12 @@ func (m *mesh) sendNow(req protocol.SendRequest, acting *localSession) (protocol
 		if !protocol.ValidClientID(req.ClientID) {
 			return protocol.SendResult{}, protocol.Refuse(protocol.CodeInvalid, "client id is not 16 to 64 of [0-9A-Za-z_-]")
 		}
-		if res, err := m.message(req.ClientID); err == nil && res.ID == req.ClientID {
-			return res, nil
+		row, err := m.rowOf(req.ClientID)
+		if err != nil {
+			return protocol.SendResult{}, err
+		}
+		if row != nil {
+			return m.result(row), nil
 		}
 	}
 	d, err := m.draft(req, acting)
@@ -225,7 +228,7 @@ func (m *mesh) accept(d *draft) (*outRow, error) {
 		return err
 	})
 	if errors.Is(err, errRepeated) {
-		return m.storedRow(d.id)
+		return m.rowOf(d.id)
 	}
 	if err != nil {
 		return nil, storeRefusal("accept the message", err)
@@ -333,29 +336,17 @@ func (m *mesh) message(id string) (protocol.SendResult, error) {
 // storedRow reads a row by its id; nil when there is none.
 func (m *mesh) storedRow(id string) (found *outRow, err error) {
 	err = m.env.db.View(func(tx *store.Tx) error {
-		_, found, err = m.out.rowOf(tx, id)
-		if found != nil || err != nil || len(id) < minIDPrefix {
-			return err
-		}
-		for _, v := range tx.Scan(bucketOutbox, []byte(m.meshID), nil) {
-			if !bytes.Contains(v, []byte(id)) {
-				continue
-			}
-			row := new(outRow)
-			if err := json.Unmarshal(v, row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
-			}
-			if !strings.HasPrefix(row.ID, id) && !strings.HasPrefix(row.MessageID, id) {
-				continue
-			}
-			if found != nil {
-				e := protocol.Refuse(protocol.CodeAmbiguous, "message id %q matches more than one", id)
-				e.Names = []string{found.ID, row.ID}
-				return e
-			}
-			found = row
-		}
-		return nil
+		found, err = m.out.find(tx, id)
+		return err
+	})
+	return found, err
+}
+
+// rowOf reads a row by its whole client id; nil when there is none.
+func (m *mesh) rowOf(clientID string) (found *outRow, err error) {
+	err = m.env.db.View(func(tx *store.Tx) error {
+		_, found, err = m.out.rowOf(tx, clientID)
+		return err
 	})
 	return found, err
 }
@@ -368,7 +359,7 @@ func (m *mesh) waitFor(ctx context.Context, res protocol.SendResult, want protoc
 	defer timeout.Stop()
 	for {
 		changed := m.out.watch()
-		row, err := m.storedRow(res.ID)
+		row, err := m.rowOf(res.ID)
 		if err != nil {
 			return res, err
 		}

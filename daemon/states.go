@@ -14,7 +14,6 @@ import (
 type ackIn struct {
 	m       *mesh
 	id      string
-	message string // the broker's id
 	refusal *protocol.Error
 	ended   bool // set by apply: the row waits no more
 }
@@ -25,7 +24,7 @@ func (w *worker) readAck(frame []byte) incoming {
 	if err := json.Unmarshal(frame, &f); err != nil || f.ID == "" {
 		return nil
 	}
-	a := &ackIn{m: w.m, id: f.ID, message: f.MessageID}
+	a := &ackIn{m: w.m, id: f.ID}
 	if !f.Queued {
 		a.refusal = &protocol.Error{
 			Code: f.Code, Message: protocol.Neutralize(cmp.Or(f.Error, string(f.Code))), Retryable: f.Retryable,
@@ -70,10 +69,9 @@ func (a *ackIn) apply(tx *store.Tx) error {
 		return a.m.saveRow(tx, n, row)
 	}
 	if row.Kind == protocol.KindLog {
-		return a.m.out.remove(tx, n, row.ID)
+		return a.m.out.remove(tx, n, row)
 	}
 	row.Stage = stageQueued
-	row.MessageID = cmp.Or(a.message, row.MessageID)
 	a.m.raise(row, protocol.StateQueued, protocol.ProofBroker)
 	return a.m.saveRow(tx, n, row)
 }
@@ -146,7 +144,7 @@ func (row *outRow) reached() bool {
 }
 
 // remove takes a row off the disk.
-func (o *outbox) remove(tx *store.Tx, n uint64, id string) error {
+func (o *outbox) remove(tx *store.Tx, n uint64, row *outRow) error {
 	key := rowKey(o.mesh, n)
 	if err := tx.Delete(bucketOutbox, key); err != nil {
 		return err
@@ -154,7 +152,10 @@ func (o *outbox) remove(tx *store.Tx, n uint64, id string) error {
 	if err := tx.Delete(bucketSealed, key); err != nil {
 		return err
 	}
-	return tx.Delete(bucketOutIDs, keyIn(o.mesh, []byte(id)))
+	if err := tx.Delete(bucketOutIDs, o.clientKey(row.ID)); err != nil {
+		return err
+	}
+	return tx.Delete(bucketOutIDs, o.messageKey(row.MessageID))
 }
 
 // result is a row as callers see it.
@@ -335,18 +336,18 @@ func (m *mesh) giveUp() error {
 func (m *mesh) sweepOutbox() error {
 	limit := m.env.now().Add(-outboxKept).UnixMilli()
 	err := m.env.db.Commit(func(tx *store.Tx) error {
-		old := make(map[uint64]string)
+		old := make(map[uint64]*outRow)
 		for k, v := range tx.Scan(bucketOutbox, []byte(m.meshID), nil) {
 			var row outRow
 			if err := json.Unmarshal(v, &row); err != nil {
 				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
 			}
 			if row.Stage != stagePending && row.Since < limit {
-				old[uint64FromKey(k[len(m.meshID):])] = row.ID
+				old[uint64FromKey(k[len(m.meshID):])] = &row
 			}
 		}
-		for n, id := range old {
-			if err := m.out.remove(tx, n, id); err != nil {
+		for n, row := range old {
+			if err := m.out.remove(tx, n, row); err != nil {
 				return err
 			}
 		}
