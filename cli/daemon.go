@@ -71,10 +71,7 @@ func runDaemonUp(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	h, err := cl.Health(ctx)
-	if err != nil {
-		return err
-	}
+	h := cl.Found()
 	if c.json {
 		c.printJSON(daemonStatus{Running: true, PID: h.PID, Version: h.Version, ManagedBy: by, Health: &h})
 		return nil

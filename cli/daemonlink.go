@@ -28,11 +28,7 @@ func (c *call) daemon(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	h, err := cl.Probe(ctx)
-	if err != nil {
-		return nil, err
-	}
-	c.warnOldDaemon(h.Build)
+	c.warnOldDaemon(cl.Found().Build)
 	return cl, nil
 }
 
@@ -56,23 +52,26 @@ func (c *call) acting(ctx context.Context, cl *client.Client) (string, error) {
 	}
 }
 
-// settled returns the daemon's health once no mesh is on its first way to its broker any more, or when patience ends.
+// settled returns the daemon's health once no mesh is on its first way to its broker any more, or when patience ends. The
+// client is fresh from ensure, whose answer comes first.
 func settled(ctx context.Context, cl *client.Client) (protocol.Health, error) {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	tick := time.NewTicker(settleEvery)
 	defer tick.Stop()
-	for {
-		h, err := cl.Health(ctx)
-		if err != nil || !connecting(h) {
-			return h, err
-		}
+	h := cl.Found()
+	for connecting(h) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return h, nil
 		}
+		var err error
+		if h, err = cl.Health(ctx); err != nil {
+			return h, err
+		}
 	}
+	return h, nil
 }
 
 // settledDaemon is daemon, once it has settled.

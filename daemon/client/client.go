@@ -30,8 +30,9 @@ const (
 
 // Client is a daemon's client. Its methods may be called from any goroutine.
 type Client struct {
-	home config.Home
-	http *http.Client
+	home  config.Home
+	http  *http.Client
+	found protocol.Health
 }
 
 // Dial makes a client of the home's daemon. It connects with the first request, and again when a connection ended, so it

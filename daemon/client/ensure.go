@@ -62,7 +62,7 @@ func Ensure(ctx context.Context, home config.Home, o EnsureOptions) (*Client, er
 		return nil, err
 	}
 	defer lock.Unlock()
-	if _, err := c.Probe(ctx); !isAbsentError(err) {
+	if err := c.find(ctx); !isAbsentError(err) {
 		return c, err // somebody else started it while we waited for the lock
 	}
 	if err := lastFailure(home); err != nil && !o.Now {
@@ -80,13 +80,23 @@ func Ensure(ctx context.Context, home config.Home, o EnsureOptions) (*Client, er
 	return c, nil
 }
 
+// Found is what the daemon said of itself when Ensure found or started it: who needs no more than that asks no second time.
+// It is empty in a client of Dial's.
+func (c *Client) Found() protocol.Health { return c.found }
+
+// find probes and keeps the answer.
+func (c *Client) find(ctx context.Context) (err error) {
+	c.found, err = c.Probe(ctx)
+	return err
+}
+
 // look probes, and again while connections end without an answer: such a daemon is on its way out, and in a moment nobody
 // listens or its successor does.
 func (c *Client) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, ProbeTimeout)
 	defer cancel()
 	for {
-		_, err := c.Probe(ctx)
+		err := c.find(ctx)
 		if protocol.CodeOf(err) != protocol.CodeUnavailable || isAbsentError(err) || !sleep(ctx, pollEvery) {
 			return err
 		}
@@ -128,7 +138,7 @@ var errNoAnswer = errors.New("no answer")
 // await polls until the daemon answers, the started process ends without another daemon to blame, or ctx ends.
 func (c *Client) await(ctx context.Context, ended <-chan error) error {
 	for {
-		_, err := c.Probe(ctx)
+		err := c.find(ctx)
 		if err == nil {
 			return nil
 		}
@@ -171,8 +181,7 @@ func (c *Client) start(ctx context.Context, command []string) (int, error) {
 	err = c.await(ctx, ended)
 	switch {
 	case err == nil:
-		h, err := c.Probe(ctx)
-		if err != nil || h.PID != pid {
+		if c.found.PID != pid {
 			pid = 0
 		}
 		return pid, nil
