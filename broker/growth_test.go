@@ -89,7 +89,7 @@ func TestPushAllocations(t *testing.T) {
 		}
 		buf := make([]byte, 0, 8<<10)
 		got := testing.AllocsPerRun(500, func() {
-			if _, _, err := m.frameOf(buf, &rows[0], time.Now()); err != nil {
+			if _, _, err := m.frameOf(buf, &rows[0]); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -136,7 +136,7 @@ func BenchmarkPush(b *testing.B) {
 	buf := make([]byte, 0, 8<<10)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := m.frameOf(buf, &rows[0], time.Now()); err != nil {
+		if _, _, err := m.frameOf(buf, &rows[0]); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -104,7 +104,7 @@ func (c *conn) pushAgain(u unconfirmed) (wrote bool, err error) {
 		return false, nil
 	}
 	err = c.net.frame(func(dst []byte) (_ []byte, err error) {
-		_, dst, err = c.frameFor(dst, &rows[0], time.Now())
+		_, dst, err = c.frameFor(dst, &rows[0])
 		return dst, err
 	})
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/claudemesh/claudemesh/broker/queue"
 	"github.com/claudemesh/claudemesh/crypto"
@@ -75,9 +74,9 @@ type legacyPush struct {
 }
 
 // frameFor is mesh.frameOf in the shape that the client of the connection reads.
-func (c *conn) frameFor(b []byte, r *queue.Row, now time.Time) (id, frame []byte, err error) {
+func (c *conn) frameFor(b []byte, r *queue.Row) (id, frame []byte, err error) {
 	if c.legacy == nil {
-		return c.mesh.frameOf(b, r, now)
+		return c.mesh.frameOf(b, r)
 	}
 	row, err := parseMessageRow(r.Header)
 	if err == nil && (len(r.Body) < nonceSize || len(row.target) == 0) {

@@ -46,7 +46,7 @@ func newMetrics() *metrics {
 	m.receipts = m.counters("receipts_total", "Receipts queued for senders, by state.", "state", "delivered", "shown", "read", "expired", "refused")
 	m.drops = m.counters("drops_total", "Messages that were given up before their recipient had them, by reason.", "reason", dropReasons...)
 	m.putTime = m.histogram("commit_seconds", "From a send to its commit.")
-	m.pushTime = m.histogram("push_seconds", "From a commit to the push of it.")
+	m.pushTime = m.histogram("push_seconds", "From a commit to the push of it to a recipient who is connected; what came together counts once.")
 	return m
 }
 

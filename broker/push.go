@@ -22,12 +22,14 @@ const pullRows = 32
 // feed is one queue that a connection drains.
 type feed struct {
 	of    *address
-	side  bool        // its side queue, not its mail
-	stop  func()      // ends the subscription
-	ready atomic.Bool // set by a commit, taken by the writer
+	side  bool         // its side queue, not its mail
+	stop  func()       // ends the subscription
+	woken atomic.Int64 // when the first commit came that the writer has not looked at, in ns of the connection's life; 0: none did
+	ready atomic.Bool  // set by a commit after woken, taken by the writer
 
 	// owned by the writer
 	more  bool      // there may be rows behind the cursors
+	since int64     // woken of the rows that are to be pushed; 0: they were there before the connection, or are observed
 	after [3]uint64 // cursor of each class: what was pushed on this connection
 }
 
@@ -102,10 +104,22 @@ func (c *conn) feed(old []*feed, of *address, side bool) *feed {
 		}
 	}
 	f.stop = c.srv.queue.Subscribe(f.to(), func() {
+		f.woken.CompareAndSwap(0, c.age())
 		f.ready.Store(true)
 		c.nudge()
 	})
 	return f
+}
+
+// age is how long the connection has been open, in ns.
+func (c *conn) age() int64 { return int64(time.Since(c.opened)) + 1 }
+
+// look takes what commits have told of the queue since the last time.
+func (f *feed) look() {
+	f.more = f.ready.Swap(false) || f.more
+	if at := f.woken.Swap(0); f.since == 0 {
+		f.since = at
+	}
 }
 
 // writePushes writes a round of pushes, now before next before low, and returns how many.
@@ -116,7 +130,7 @@ func (c *conn) writePushes() (int, error) {
 	feeds := c.refreshFeeds()
 	waiting := false
 	for _, f := range feeds {
-		f.more = f.ready.Swap(false) || f.more
+		f.look()
 		waiting = waiting || f.more
 	}
 	if !waiting {
@@ -148,7 +162,9 @@ func (c *conn) writePushes() (int, error) {
 	}
 	if n == 0 {
 		for i, f := range feeds {
-			f.more = f.more && !drained[i]
+			if drained[i] {
+				f.more, f.since = false, 0
+			}
 		}
 	}
 	return n, nil
@@ -168,6 +184,10 @@ func (c *conn) pushFrom(f *feed, class queue.Class) (n int, all bool, err error)
 		return 0, true, nil
 	}
 	f.after[class] = rows[len(rows)-1].LSN
+	if f.since != 0 && !f.side {
+		c.srv.metrics.pushTime.Observe(time.Duration(c.age() - f.since).Seconds())
+	}
+	f.since = 0
 	return len(rows), false, c.pushRows(f, rows)
 }
 
@@ -188,7 +208,6 @@ var pushBatches = sync.Pool{New: func() any { return new([pullRows]pushed) }}
 
 // pushRows writes rows and remembers them until they are acknowledged.
 func (c *conn) pushRows(f *feed, rows []queue.Row) error {
-	now := time.Now()
 	out := pushBatches.Get().(*[pullRows]pushed) // too large for the stack of a writer
 	defer pushBatches.Put(out)
 	defer clear(out[:])
@@ -196,7 +215,7 @@ func (c *conn) pushRows(f *feed, rows []queue.Row) error {
 	for i := range rows {
 		p := &out[n]
 		err := c.net.frame(func(dst []byte) (_ []byte, err error) {
-			p.row, dst, err = c.frameFor(dst, &rows[i], now)
+			p.row, dst, err = c.frameFor(dst, &rows[i])
 			return dst, err
 		})
 		if err != nil { // it stays until it expires, and holds up nobody
@@ -222,7 +241,7 @@ func (c *conn) pushRows(f *feed, rows []queue.Row) error {
 }
 
 // frameOf appends the frame of a row to b, and returns the id that its acknowledgement bears.
-func (m *mesh) frameOf(b []byte, r *queue.Row, now time.Time) (id, frame []byte, err error) {
+func (m *mesh) frameOf(b []byte, r *queue.Row) (id, frame []byte, err error) {
 	if len(r.Header) > 0 && r.Header[0] == rowReceipt {
 		row, err := parseReceiptRow(r.Header)
 		if err != nil {
@@ -243,9 +262,6 @@ func (m *mesh) frameOf(b []byte, r *queue.Row, now time.Time) (id, frame []byte,
 		MessageID: row.messageID, MeshID: m.idBytes, SenderPubkey: hexOf(&sender, row.sender), SenderMemberPubkey: hexOf(&member, row.member),
 		SenderName: row.name, TargetSpec: row.target, Priority: priorityBytes[row.class],
 		Nonce: r.Body[:nonceSize], Ciphertext: r.Body[nonceSize:], Key: row.wrap, CreatedAt: row.created, ClientMessageID: row.clientID,
-	}
-	if !row.noReceipt {
-		m.srv.metrics.pushTime.Observe(now.Sub(time.UnixMilli(row.created)).Seconds())
 	}
 	return row.messageID, protocol.AppendPush(b, &v), nil
 }

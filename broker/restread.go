@@ -162,7 +162,7 @@ func (r *keyReader) next(n int, each func(protocol.RESTRow) error) (count int, e
 				if row.Expires != 0 && row.Expires <= r.m.srv.now().UnixMilli() {
 					continue
 				}
-				_, frame, err := r.m.frameOf(nil, &row, time.Now())
+				_, frame, err := r.m.frameOf(nil, &row)
 				if err != nil {
 					r.m.srv.log.Error("a queued row cannot be read", "lsn", row.LSN, "err", err)
 					continue
@@ -238,7 +238,7 @@ func (c *restCall) one() (any, error) {
 	if !ok {
 		return nil, protocol.Refuse(protocol.CodeNotFound, "no row %s waits for this key", name)
 	}
-	_, frame, err := c.m.frameOf(nil, &row, time.Now())
+	_, frame, err := c.m.frameOf(nil, &row)
 	if err != nil {
 		return nil, err
 	}
