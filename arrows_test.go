@@ -18,9 +18,9 @@ const module = "github.com/claudemesh/claudemesh/"
 var arrows = map[string][]string{
 	"":              {"cli"},
 	"cli":           {"*"},
-	"broker":        {"broker/queue", "protocol", "crypto", "store"},
+	"broker":        {"broker/queue", "protocol", "crypto", "store", "localsocket"},
 	"broker/queue":  {"store"},
-	"daemon":        {"daemon/config", "protocol", "crypto", "store", "registry"},
+	"daemon":        {"daemon/config", "protocol", "crypto", "store", "registry", "localsocket"},
 	"daemon/config": {"protocol", "crypto"},
 	"daemon/client": {"daemon/config", "protocol"},
 	"daemon/probe":  {"protocol"},
@@ -32,6 +32,7 @@ var arrows = map[string][]string{
 	"protocol":      {"crypto"},
 	"crypto":        {},
 	"store":         {},
+	"localsocket":   {},
 	"e2e":           {"*"},
 }
 

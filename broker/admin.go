@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -92,20 +94,21 @@ func (l *closedLog) list() []ClosedStatus {
 	return out
 }
 
-// ListenAdmin listens on the socket of a data directory. One that a crash left is replaced: the caller holds the directory.
-func ListenAdmin(dir string) (net.Listener, error) {
+// ListenAdmin listens on the socket of a data directory, for the user who runs the broker and for root. One that a crash left
+// is replaced: the caller holds the directory.
+func ListenAdmin(dir string, log *slog.Logger) (net.Listener, error) {
 	path := filepath.Join(dir, AdminSocket)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("listen for the operator: %w", err)
 	}
-	l, err := net.Listen("unix", path)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, fmt.Errorf("listen for the operator: %w", err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil { // the directory is 0700: nobody came before
+	if err := os.Chmod(path, 0o600); err != nil { // until then the guard alone keeps others out
 		return nil, errors.Join(fmt.Errorf("listen for the operator: %w", err), l.Close())
 	}
-	return l, nil
+	return localsocket.Guard(l, func(uid uint32, err error) { log.Warn("operator's socket: refused", "uid", uid, "err", err) }), nil
 }
 
 // AdminHandler serves the operator: status, limits, backup, compact, and Go's profiles. Who may reach it, may all.

@@ -50,7 +50,7 @@ admin-token file if the old token shall stay.`,
 
 // serveAdmin serves the operator's socket until stop is called. A broker that cannot have one works without it.
 func serveAdmin(srv *broker.Server, dir string, log *slog.Logger) (stop func()) {
-	l, err := broker.ListenAdmin(dir)
+	l, err := broker.ListenAdmin(dir, log)
 	if err != nil {
 		log.Warn("no socket for the operator", "reason", err)
 		return func() {}

@@ -9,11 +9,12 @@ import (
 	"path/filepath"
 
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/localsocket"
 )
 
 // listener is the local socket. It lets in this user and root, whatever the modes say.
 type listener struct {
-	*net.UnixListener
+	net.Listener
 	home config.Home
 	log  *slog.Logger
 	path string
@@ -35,7 +36,7 @@ func listen(home config.Home, log *slog.Logger) (*listener, error) {
 	if err != nil {
 		return nil, errors.Join(err, l.removeDir())
 	}
-	l.UnixListener = ln
+	l.Listener = localsocket.Guard(ln, func(uid uint32, err error) { log.Warn("local socket: refused", "uid", uid, "err", err) })
 	if l.dir != "" {
 		if err := home.RecordSocket(l.path); err != nil {
 			return nil, errors.Join(err, ln.Close(), l.remove())
@@ -67,25 +68,6 @@ func (l *listener) removeDir() error {
 	}
 	return os.Remove(l.dir)
 }
-
-// Accept returns the next connection of somebody who may.
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		conn, err := l.AcceptUnix()
-		if err != nil {
-			return nil, err
-		}
-		uid, known, err := peerUID(conn)
-		if err == nil && (!known || mayConnect(uid, os.Getuid())) {
-			return conn, nil
-		}
-		l.log.Warn("local socket: refused", "uid", uid, "reason", err)
-		conn.Close()
-	}
-}
-
-// mayConnect reports whether a process of user peer may talk to the daemon of user own.
-func mayConnect(peer uint32, own int) bool { return peer == 0 || int64(peer) == int64(own) }
 
 func removeFile(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
