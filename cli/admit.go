@@ -104,6 +104,9 @@ func (c *call) confirm(format string, args ...any) error {
 		c.note("%s yes", question)
 		return nil
 	}
+	if err := c.written(); err != nil {
+		return err // nobody saw what is to be confirmed
+	}
 	if !isTerminal(c.stdin) {
 		return protocol.Refuse(protocol.CodeForbidden, "not confirmed: %s", question).WithHint("--yes says so where there is no terminal to ask on")
 	}

@@ -65,16 +65,23 @@ func runAPIKeyCreate(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	c.printAPIKey(made)
+	return c.orWithdraw(ctx, "the secret of "+clean(made.Label), func(ctx context.Context) error {
+		_, err := cl.RevokeAPIKey(ctx, protocol.RevokeAPIKeyRequest{Mesh: made.Mesh, ID: made.ID, Reason: "its secret could not be shown"})
+		return err
+	})
+}
+
+func (c *call) printAPIKey(made protocol.APIKeyMade) {
 	if c.json {
 		c.printJSON(made)
-		return nil
+		return
 	}
 	c.note("%s may %s in %s until %s; the broker is %s", c.paint(bold, clean(made.Label)), listAnd(made.Capabilities), made.Mesh,
 		untilWords(made.ExpiresAt), made.URL)
 	c.note("id %s", made.ID)
 	c.note("this is the secret, and nobody can show it again:")
 	c.say("%s", made.Secret)
-	return nil
 }
 
 // untilWords says when a key ends.

@@ -101,7 +101,7 @@ func runUnban(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.printInvite(info)
+	return c.giveInvite(ctx, cl, info)
 }
 
 // removed calls f for everybody who was certified once and is revoked.

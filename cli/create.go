@@ -75,11 +75,24 @@ func runCreate(ctx context.Context, c *call) error {
 		c.say("    owner key  %s", made.OwnerKeyFile)
 		c.say("    next       claudemesh invite")
 	}
-	if seed := made.RecoverySeed(); seed != "" {
-		c.note("recovery seed, shown only now: %s", seed)
-		c.note("whoever has it can take the mesh over; keep it offline")
+	if err := c.showRecovery(made); err != nil {
+		return err
 	}
 	return c.awaitMesh(ctx, m.Slug)
+}
+
+// showRecovery prints the recovery seed, and removes the file that keeps it until it was printed.
+func (c *call) showRecovery(made *daemon.Created) error {
+	if made.Recovery == nil {
+		return nil
+	}
+	c.note("recovery seed, shown only now: %s", made.RecoverySeed())
+	c.note("whoever has it can take the mesh over; keep it offline")
+	if err := c.stderr.failed(); err != nil {
+		return protocol.Refuse(protocol.CodeStoreFailed, "made %s, but its recovery seed could not be shown: %v", made.Membership.Slug, err).
+			WithHint("the seed lies in %s: copy it to a place that is offline, then remove the file", made.RecoveryFile)
+	}
+	return os.Remove(made.RecoveryFile)
 }
 
 // brokerURL returns the broker to make the mesh on, and says which when nobody named one.

@@ -129,6 +129,9 @@ func (e *examination) keys(home config.Home) {
 		return
 	}
 	e.ok("keys", "readable by you alone; %s here", plural(owners, "owner key"))
+	if seeds, err := home.RecoverySeeds(); err == nil && len(seeds) > 0 {
+		e.warn("recovery", "copy it to a place that is offline, then remove the file", "a recovery seed that could not be shown lies in %s", listAnd(seeds))
+	}
 }
 
 // store reads the whole store, which no daemon has open.

@@ -26,6 +26,9 @@ func (c *call) follow(ctx context.Context, cl *client.Client, q protocol.InboxQu
 		if m := e.Message; m != nil && !listed[messageKey(m)] {
 			c.printFollowed(m)
 		}
+		if err := c.written(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

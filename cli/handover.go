@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"os"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -168,9 +170,9 @@ func (c *call) handOver(ctx context.Context, cl *client.Client, h handover) erro
 		return err
 	}
 	if h.recovery != nil {
-		seed := h.recovery.Seed()
-		c.note("recovery seed, shown only now: %s", hex.EncodeToString(seed[:]))
-		c.note("whoever has it can take the mesh over; keep it offline. The old one is worth nothing once this is published")
+		if err := c.showNewRecovery(h.recovery); err != nil {
+			return errors.Join(err, os.Remove(path))
+		}
 	}
 	if err := cl.Publish(ctx, m.Mesh, signed.Text()); err != nil {
 		return fmt.Errorf("%w (the new key is in %s and not in force)", err, path)
@@ -185,5 +187,16 @@ func (c *call) handOver(ctx context.Context, cl *client.Client, h handover) erro
 		c.note("hint: claudemesh mesh owner-key protect")
 	}
 	c.note("hint: make admins anew whom you did not keep: claudemesh mesh promote")
+	return nil
+}
+
+// showNewRecovery prints the seed before its hand-over is published: one that nobody saw would end the recovery of the mesh.
+func (c *call) showNewRecovery(key *crypto.PrivateKey) error {
+	seed := key.Seed()
+	c.note("recovery seed, shown only now: %s", hex.EncodeToString(seed[:]))
+	c.note("whoever has it can take the mesh over; keep it offline. The old one is worth nothing once this is published")
+	if err := c.stderr.failed(); err != nil {
+		return protocol.Refuse(protocol.CodeStoreFailed, "the new recovery seed could not be shown, nothing was changed: %v", err)
+	}
 	return nil
 }

@@ -32,7 +32,7 @@ func hookVerb() *verb {
 			"to deliver. CLAUDEMESH_DEBUG=1 makes it say on stderr what it keeps to itself. Events: session-start, user-prompt-submit, post-tool-use,\n" +
 			"stop, session-end, and wait, the background hook that wakes an idle session.",
 		examples: []string{"claudemesh hook stop"},
-		run:      runHook,
+		run:      runHook, silent: true,
 	}
 }
 

@@ -61,7 +61,7 @@ func runInvite(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.printInvite(info)
+	return c.giveInvite(ctx, cl, info)
 }
 
 func (c *call) inviteRequest() (req protocol.InviteRequest, err error) {
@@ -105,23 +105,33 @@ func (c *call) adminInvite(ctx context.Context, cl *client.Client, req protocol.
 	return info, nil
 }
 
-func (c *call) printInvite(info protocol.InviteInfo) error {
-	code := ""
-	if c.yes("qr") {
-		var err error
-		if code, err = qrCode(info.Link); err != nil {
-			return fmt.Errorf("draw the link: %w", err)
-		}
+// giveInvite prints a link. One that did not arrive is closed: nobody can show it again.
+func (c *call) giveInvite(ctx context.Context, cl *client.Client, info protocol.InviteInfo) error {
+	c.printInvite(info)
+	if err := c.orWithdraw(ctx, "the link", func(ctx context.Context) error { return cl.CloseInvite(ctx, info.Mesh, info.ID) }); err != nil {
+		return err
 	}
+	if !c.json {
+		c.note("link %s to %s: %s, good for %s until %s", shortID(info.ID), info.Mesh, info.Role, times(info.Uses), info.Expires.Local().Format("2006-01-02 15:04"))
+		c.note("hint: claudemesh join <link> on the other side; claudemesh invite close %s takes it back", shortID(info.ID))
+	}
+	return nil
+}
+
+func (c *call) printInvite(info protocol.InviteInfo) {
 	if c.json {
 		c.printJSON(info)
-		return nil
+		return
 	}
 	c.say("%s", info.Link)
+	if !c.yes("qr") {
+		return
+	}
+	code, err := qrCode(info.Link)
+	if err != nil {
+		c.note("no QR code: %s", err)
+	}
 	fmt.Fprint(c.stdout, code)
-	c.note("link %s to %s: %s, good for %s until %s", shortID(info.ID), info.Mesh, info.Role, times(info.Uses), info.Expires.Local().Format("2006-01-02 15:04"))
-	c.note("hint: claudemesh join <link> on the other side; claudemesh invite close %s takes it back", shortID(info.ID))
-	return nil
 }
 
 func times(n int) string {

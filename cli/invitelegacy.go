@@ -38,7 +38,8 @@ func (c *call) legacyInvite(ctx context.Context, cl *client.Client, req protocol
 	}
 	shown := v1Info(m.Mesh, info, time.Now())
 	shown.Link = link
-	return c.printInvite(shown)
+	c.printInvite(shown)
+	return nil
 }
 
 // v1Info is a v1 link in the shape of the others.

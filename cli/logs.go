@@ -88,6 +88,9 @@ func (c *call) followLog(ctx context.Context, path string, offset int64) error {
 			return fmt.Errorf("read the log: %w", err)
 		}
 		fmt.Fprint(c.stdout, cleanText(string(b)))
+		if err := c.written(); err != nil {
+			return err
+		}
 	}
 }
 

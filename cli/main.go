@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -13,20 +14,21 @@ import (
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // else a closed pipe ends us in the middle of a step
 	return newApp(stdin, stdout, stderr).run(ctx, args)
 }
 
 // app is what every verb works with: the streams, and what is known of the terminal.
 type app struct {
 	stdin  io.Reader
-	stdout io.Writer
-	stderr io.Writer
+	stdout *stream
+	stderr *stream
 	colour bool // stdout is a terminal that wants colours
 	root   *verb
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
-	return &app{stdin: stdin, stdout: stdout, stderr: stderr, colour: wantsColour(stdout), root: verbs()}
+	return &app{stdin: stdin, stdout: &stream{w: stdout}, stderr: &stream{w: stderr}, colour: wantsColour(stdout), root: verbs()}
 }
 
 // run arranges the arguments, runs the verb that they name, and reports what went wrong.
@@ -34,9 +36,22 @@ func (a *app) run(ctx context.Context, argv []string) int {
 	line, err := arrange(a.root, argv)
 	if err == nil {
 		err = a.dispatch(ctx, line)
+		err = a.orUnwritten(line, err)
+	}
+	if err == nil {
+		a.stdout.close()
+		err = a.orUnwritten(line, nil)
 	}
 	if err != nil {
 		a.report(line, err)
 	}
 	return exitCode(err)
+}
+
+// orUnwritten returns the error of the verb, or that its output did not arrive: whatever else it says, nobody has read it.
+func (a *app) orUnwritten(l *line, err error) error {
+	if exitCode(err) == exitIO || l.verb.silent {
+		return err
+	}
+	return cmp.Or(a.written(), err)
 }

@@ -16,8 +16,11 @@ func wantsColour(w io.Writer) bool {
 	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTerminal(w)
 }
 
-func isTerminal(stream any) bool {
-	f, ok := stream.(*os.File)
+func isTerminal(file any) bool {
+	if s, ok := file.(*stream); ok {
+		file = s.w
+	}
+	f, ok := file.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
@@ -56,7 +59,7 @@ func (a *app) printLine(v any) { a.encode(json.NewEncoder(a.stdout), v) }
 
 func (a *app) encode(e *json.Encoder, v any) {
 	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	if err := e.Encode(v); err != nil && a.stdout.failed() == nil {
 		a.note("claudemesh: print JSON: %s", err)
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// report says what went wrong: one object on stdout under --json, otherwise a sentence and a hint on stderr.
+// report says what went wrong: one object on stdout under --json, otherwise, and where stdout takes nothing, a sentence and a hint
+// on stderr.
 func (a *app) report(l *line, err error) {
 	if _, said := errors.AsType[saidError](err); said {
 		return
@@ -17,11 +18,13 @@ func (a *app) report(l *line, err error) {
 		return
 	}
 	e := classify(err)
-	if l.has("json") {
+	if l.has("json") && a.stdout.failed() == nil {
 		a.printJSON(protocol.ErrorReply{Error: protocol.ErrorBody{
 			Code: e.Code, Message: e.Message, Hint: hintOf(e), Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(), Names: e.Names,
 		}})
-		return
+		if a.stdout.failed() == nil {
+			return
+		}
 	}
 	where := strings.Join(append([]string{"claudemesh"}, l.path...), " ")
 	if len(l.path) > 0 {

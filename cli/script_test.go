@@ -59,6 +59,7 @@ func TestMain(m *testing.M) {
 //	answered bob TEXT              waits until bob has a message that begins so
 //	mode FILE 600                  the file has these permissions
 //	cert localhost                 makes localhost.pem and localhost-key.pem
+//	unwritable 10 stdout full bob members  a verb whose stdout (or stderr) is full (or closed) exits with that code; SAID has the rest
 //	unfollow                       SIGINT ends it with exit code 0
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -71,6 +72,7 @@ func TestScripts(t *testing.T) {
 			"keys": cmdKeys, "follow": cmdFollow, "next": cmdNext, "unfollow": cmdUnfollow,
 			"fetch": cmdFetch, "cert": cmdCert, "forge": cmdForge, "twins": cmdTwins, "keysend": cmdKeySend, "original": cmdOriginal,
 			"curl": cmdCurl, "port": cmdPort, "mode": cmdMode, "doc": cmdDoc, "answered": cmdAnswered,
+			"unwritable": cmdUnwritable,
 		},
 	})
 }

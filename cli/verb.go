@@ -22,6 +22,7 @@ type verb struct {
 	flags    []urfave.Flag
 	examples []string
 	about    string
+	silent   bool // exits with 0 whatever goes wrong on our side
 	passes   bool // flags and arguments that it does not know are another program's
 	run      func(ctx context.Context, c *call) error
 	subs     []*verb

@@ -44,7 +44,8 @@ type CreateOptions struct {
 type Created struct {
 	Membership   config.Membership
 	OwnerKeyFile string
-	Recovery     *crypto.PrivateKey // shown once and not kept; nil with NoRecovery
+	Recovery     *crypto.PrivateKey // nil with NoRecovery
+	RecoveryFile string             // holds the seed; to be removed once it was shown. Empty with NoRecovery
 }
 
 // RecoverySeed is the secret to print once, 64 hex digits, or "" with NoRecovery. Whoever has it can take the mesh over.
@@ -56,8 +57,8 @@ func (c *Created) RecoverySeed() string {
 	return hex.EncodeToString(seed[:])
 }
 
-// Create founds a mesh on a broker and joins it as its first admin. The owner key is on disk before the broker hears of
-// it, and gone again if the broker refuses. Errors are *protocol.Error where they are anybody's but this machine's.
+// Create founds a mesh on a broker and joins it as its first admin. The owner key and the recovery seed are on disk before the
+// broker hears of it, and gone again if the broker refuses. Errors are *protocol.Error where they are anybody's but this machine's.
 func Create(ctx context.Context, o CreateOptions) (*Created, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -70,13 +71,13 @@ func Create(ctx context.Context, o CreateOptions) (*Created, error) {
 	if err != nil {
 		return nil, err
 	}
-	path, err := o.Home.SaveOwnerKey(o.Slug, f.member.MeshID, f.owner, nil)
-	if err != nil {
-		return nil, err
+	made := &Created{Membership: f.member, Recovery: f.recovery}
+	if err := made.saveKeys(o, f.owner); err != nil {
+		return nil, errors.Join(err, made.dropKeys())
 	}
 	_, err = post(ctx, o.Dial, wsURL, "/api/v1/meshes", token, protocol.CreateRequest{Statements: f.statements})
 	if err != nil {
-		return nil, errors.Join(explainCreate(err), os.Remove(path))
+		return nil, errors.Join(explainCreate(err), made.dropKeys())
 	}
 	err = o.Home.Update(func(c *config.Config) error {
 		if err := freeToCreate(c, o.Slug); err != nil {
@@ -88,7 +89,26 @@ func Create(ctx context.Context, o CreateOptions) (*Created, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Created{Membership: f.member, OwnerKeyFile: path, Recovery: f.recovery}, nil
+	return made, nil
+}
+
+// saveKeys writes what nobody can make again.
+func (c *Created) saveKeys(o CreateOptions, owner *crypto.PrivateKey) (err error) {
+	if c.OwnerKeyFile, err = o.Home.SaveOwnerKey(o.Slug, c.Membership.MeshID, owner, nil); err != nil || c.Recovery == nil {
+		return err
+	}
+	c.RecoveryFile, err = o.Home.SaveRecoverySeed(o.Slug, c.Membership.MeshID, c.RecoverySeed())
+	return err
+}
+
+// dropKeys removes what saveKeys wrote.
+func (c *Created) dropKeys() (err error) {
+	for _, path := range []string{c.OwnerKeyFile, c.RecoveryFile} {
+		if path != "" {
+			err = errors.Join(err, removeFile(path))
+		}
+	}
+	return err
 }
 
 // checkCreate checks everything that needs no network.

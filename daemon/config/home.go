@@ -5,6 +5,7 @@
 //	  config.json             memberships, in the schema of original clients where it fits
 //	  config.lock             held while config.json is changed
 //	  owner-<slug>.key        may be taken off the machine
+//	  recovery-<slug>.seed    only where it could not be shown
 //	  join-<link key>.pending a key on its way into a mesh
 //	  daemon.db .sock .log    of package daemon
 //	  broker/                 data of a broker on this machine
