@@ -34,8 +34,7 @@ func MakeLink(invite *Statement, seed [32]byte) string {
 // write on without a blank.
 func parseToken(token string) (*Link, int, error) {
 	if strings.HasPrefix(token, "eyJ") { // base64 of {"
-		return nil, 0, Refuse(CodeNotSupported, "this link is of the original claudemesh, whose meshes this client does not join").
-			WithHint("ask for a link made by this claudemesh")
+		return nil, 0, errOriginalLink()
 	}
 	size, err := linkSize(token)
 	if err != nil {
@@ -88,6 +87,11 @@ func parseLinkBlock(b []byte) (*Link, error) {
 		return nil, errMangled("its secret belongs to another link")
 	}
 	return &Link{Invite: invite, Inv: inv, Key: key}, nil
+}
+
+func errOriginalLink() *Error {
+	return Refuse(CodeNotSupported, "this is an invite link of the original claudemesh, whose meshes this client cannot join").
+		WithHint("ask for a link made by this claudemesh: claudemesh invite")
 }
 
 func errMangled(why string) *Error {

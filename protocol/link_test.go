@@ -44,23 +44,22 @@ func TestMangledLinks(t *testing.T) {
 		link string
 		code Code
 	}{
-		"nothing":            {"", CodeInvalid},
-		"blanks":             {" \n", CodeInvalid},
-		"prefix alone":       {LinkPrefix, CodeInvalid},
-		"another scheme":     {strings.Replace(s, "ic://", "https://", 1), CodeInvalid},
-		"no prefix":          {strings.TrimPrefix(s, LinkPrefix), CodeInvalid},
-		"standard base64":    {strings.NewReplacer("-", "+", "_", "/").Replace(s), CodeInvalid},
-		"trailing bits":      {s[:len(s)-1] + "l", CodeInvalid},
-		"another context":    {linkOf("invite", invite.Raw(), seed[:]), CodeInvalid},
-		"one field":          {linkOf("link", invite.Raw()), CodeInvalid},
-		"three fields":       {linkOf("link", invite.Raw(), seed[:], nil), CodeInvalid},
-		"a short seed":       {linkOf("link", invite.Raw(), seed[:31]), CodeInvalid},
-		"another seed":       {linkOf("link", invite.Raw(), other[:]), CodeInvalid},
-		"a bad signature":    {linkOf("link", unsigned, seed[:]), CodeInvalid},
-		"another statement":  {linkOf("link", samplesStatement(t, KindPolicy).Raw(), seed[:]), CodeInvalid},
-		"no statement":       {linkOf("link", nil, seed[:]), CodeInvalid},
-		"far too long":       {LinkPrefix + strings.Repeat("A", 1<<20), CodeInvalid},
-		"an original's link": {LinkPrefix + "eyJ2IjoxfQ", CodeNotSupported},
+		"nothing":           {"", CodeInvalid},
+		"blanks":            {" \n", CodeInvalid},
+		"prefix alone":      {LinkPrefix, CodeInvalid},
+		"another scheme":    {strings.Replace(s, "ic://", "https://", 1), CodeInvalid},
+		"no prefix":         {strings.TrimPrefix(s, LinkPrefix), CodeInvalid},
+		"standard base64":   {strings.NewReplacer("-", "+", "_", "/").Replace(s), CodeInvalid},
+		"trailing bits":     {s[:len(s)-1] + "l", CodeInvalid},
+		"another context":   {linkOf("invite", invite.Raw(), seed[:]), CodeInvalid},
+		"one field":         {linkOf("link", invite.Raw()), CodeInvalid},
+		"three fields":      {linkOf("link", invite.Raw(), seed[:], nil), CodeInvalid},
+		"a short seed":      {linkOf("link", invite.Raw(), seed[:31]), CodeInvalid},
+		"another seed":      {linkOf("link", invite.Raw(), other[:]), CodeInvalid},
+		"a bad signature":   {linkOf("link", unsigned, seed[:]), CodeInvalid},
+		"another statement": {linkOf("link", samplesStatement(t, KindPolicy).Raw(), seed[:]), CodeInvalid},
+		"no statement":      {linkOf("link", nil, seed[:]), CodeInvalid},
+		"far too long":      {LinkPrefix + strings.Repeat("A", 1<<20), CodeInvalid},
 	} {
 		t.Run(name, func(t *testing.T) {
 			link, err := ParseLink(c.link)
@@ -85,6 +84,25 @@ func TestMangledLinks(t *testing.T) {
 		if _, err := ParseLink(string(bent)); err == nil {
 			t.Fatalf("a link with another character %d is taken", i)
 		}
+	}
+}
+
+// Links of the original claudemesh, in every form that people paste, are named as what they are.
+func TestOriginalLinks(t *testing.T) {
+	for _, link := range []string{
+		LinkPrefix + "eyJ2IjoxfQ", "eyJ2IjoxfQ", "https://claudemesh.com/join/eyJ2IjoxfQ", "https://www.claudemesh.com/en/join/eyJ2IjoxfQ",
+		"https://claudemesh.com/i/abc12345", "claudemesh.com/i/abc12345", "claudemesh://i/abc12345", "claudemesh://join/eyJ2IjoxfQ",
+		"hi bob, join us: <https://claudemesh.com/i/abc12345>\n", "claudemesh join https://claudemesh.com/i/abc12345",
+	} {
+		_, err := ParseLink(link)
+		e, ok := errors.AsType[*Error](err)
+		if !ok || e.Code != CodeNotSupported || !strings.Contains(e.Message, "original claudemesh") || !strings.Contains(e.Hint, "claudemesh invite") {
+			t.Errorf("%q: %v, want a refusal that names the original claudemesh and what helps", link, err)
+		}
+	}
+	for _, link := range []string{"https://claudemesh.com/pricing", "https://claudemesh.example.com/i/abc", "hello", "eyJhbGciOiJIUzI1NiJ9.e30.x"} {
+		_, err := ParseLink(link)
+		wantCode(t, err, CodeInvalid)
 	}
 }
 

@@ -28,9 +28,17 @@ var (
 	percent    = regexp.MustCompile(`(?:%` + soft + `[0-9A-Fa-f]` + soft + `[0-9A-Fa-f])+`)
 )
 
-// FindsLink tells whether the text holds something that looks like a link, whole or damaged.
+// originalLink matches the invite links of the original claudemesh that do not have our prefix: pages of its web site, its own
+// scheme, and the token alone, which is base64 of {"v":1.
+var originalLink = regexp.MustCompile(`(?i:\bclaudemesh\.com/(?:[a-z-]+/)?(?:i|join)/|\bclaudemesh://(?:i|join)/)|\beyJ2Ijox`)
+
+// FindsLink tells whether the text holds something that looks like a link: whole, damaged, or of the original claudemesh.
 func FindsLink(text string) bool {
-	return len(text) <= MaxLinkText && linkPrefix.MatchString(undress(text))
+	if len(text) > MaxLinkText {
+		return false
+	}
+	plain := undress(text)
+	return linkPrefix.MatchString(plain) || originalLink.MatchString(plain)
 }
 
 // ParseLink finds the link in what people paste: a command line, a mail, Markdown, an address that another program encoded. The
@@ -45,10 +53,13 @@ func ParseLink(text string) (*Link, error) {
 		return nil, Refuse(CodeInvalid, "there is no link").WithHint("paste the whole link, it begins with %s", LinkPrefix)
 	}
 	tokens := linkTokens(text)
-	if len(tokens) == 0 {
-		return nil, Refuse(CodeInvalid, "this is not a claudemesh link").WithHint("paste the whole link, it begins with %s", LinkPrefix)
+	switch {
+	case len(tokens) > 0:
+		return oneLink(tokens)
+	case originalLink.MatchString(undress(text)):
+		return nil, errOriginalLink()
 	}
-	return oneLink(tokens)
+	return nil, Refuse(CodeInvalid, "this is not a claudemesh link").WithHint("paste the whole link, it begins with %s", LinkPrefix)
 }
 
 // oneLink returns the one link that the tokens spell. What only repeats the beginning of a whole link is that link, cut off.
