@@ -24,7 +24,6 @@ func createVerb() *verb {
 			&urfave.StringFlag{Name: "name", Usage: "your `NAME` in the mesh (default: your login name)"},
 			&urfave.StringFlag{Name: "token-file", Usage: "the broker's admin token in `FILE` (default: " + daemon.EnvAdminToken + ", or that of a broker on this machine)"},
 			&urfave.BoolFlag{Name: "local", Usage: "have this machine's daemon run the broker, on loopback"},
-			&urfave.BoolFlag{Name: "allow-legacy", Usage: "let clients of the original claudemesh in, unverified"},
 			&urfave.BoolFlag{Name: "no-recovery", Usage: "make no recovery key: whoever steals the owner key keeps the mesh"},
 			insecureFlag(), jsonFlag(),
 		},
@@ -63,7 +62,7 @@ func runCreate(ctx context.Context, c *call) error {
 		return err
 	}
 	made, err := daemon.Create(ctx, daemon.CreateOptions{Home: home, Slug: c.arg(0), BrokerURL: url, Name: c.str("name"),
-		TokenFile: c.str("token-file"), AllowLegacy: c.yes("allow-legacy"), NoRecovery: c.yes("no-recovery"), Insecure: c.yes("insecure")})
+		TokenFile: c.str("token-file"), NoRecovery: c.yes("no-recovery"), Insecure: c.yes("insecure")})
 	if err != nil {
 		return err
 	}

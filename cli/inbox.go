@@ -112,8 +112,7 @@ func (c *call) printMessage(m *protocol.InboxMessage) {
 
 // flagWords explain what the daemon noticed of a message that it could not refuse.
 var flagWords = map[string]string{
-	"cloned":      "beware: two homes send with these keys",
-	"unencrypted": "unencrypted: everybody on the way could read it, and could have written it",
+	"cloned": "beware: two homes send with these keys",
 }
 
 // from names the sender, with what is known of him unless he is verified.

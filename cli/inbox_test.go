@@ -13,11 +13,11 @@ func TestFlagsAreExplained(t *testing.T) {
 	var out bytes.Buffer
 	c := &call{app: newApp(strings.NewReader(""), &out, &out)}
 	c.printMessage(&protocol.InboxMessage{
-		ID: "0123456789abcdef", Mesh: "acme", From: protocol.From{Name: "~olga", Trust: protocol.TrustUnverified}, To: "*", Body: "to all",
-		Flags: []string{"unencrypted", "cloned", "again"},
+		ID: "0123456789abcdef", Mesh: "acme", From: protocol.From{Name: "olga", Trust: protocol.TrustUnverified}, To: "*", Body: "to all",
+		Flags: []string{"cloned", "again"},
 	})
 	got := out.String()
-	for _, want := range []string{"~olga (unverified)", "unencrypted: everybody", "two homes send with these keys"} {
+	for _, want := range []string{"olga (unverified)", "two homes send with these keys"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in %q", want, got)
 		}

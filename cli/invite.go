@@ -24,7 +24,6 @@ func inviteVerb() *verb {
 			&urfave.StringFlag{Name: "role", Usage: "what the holder becomes: `R` is member or admin (admin needs the owner key)", Value: protocol.RoleMember},
 			&urfave.StringFlag{Name: "expires", Usage: "the link's `TIME` of life, at most 30d", Value: "7d"},
 			&urfave.IntFlag{Name: "uses", Usage: "how many may join with it: `N`", Value: 1},
-			legacyFlag("a v1 link, for clients of the original claudemesh (needs the owner key and a mesh made with --allow-legacy)"),
 			&urfave.BoolFlag{Name: "qr", Usage: "draw it as a QR code, too"},
 			passphraseFlag("of the owner key"), jsonFlag(),
 		},
@@ -32,9 +31,9 @@ func inviteVerb() *verb {
 		examples: []string{"claudemesh invite", "claudemesh invite --uses 10 --expires 2d", "claudemesh invite list", "claudemesh invite close 3fa94c21"},
 		run:      runInvite,
 		subs: []*verb{
-			{name: "list", usage: "list the links that you made", flags: []urfave.Flag{meshFlag(), legacyFlag("the v1 links instead (needs the owner key)"), passphraseFlag("of the owner key"), jsonFlag()}, run: runInviteList},
+			{name: "list", usage: "list the links that you made", flags: []urfave.Flag{meshFlag(), jsonFlag()}, run: runInviteList},
 			{name: "close", usage: "close a link: whoever comes with it from now on is refused", args: "<id>", min: 1, max: 1,
-				flags:    []urfave.Flag{meshFlag(), legacyFlag("it is a v1 link (needs the owner key)"), passphraseFlag("of the owner key"), jsonFlag()},
+				flags:    []urfave.Flag{meshFlag(), jsonFlag()},
 				examples: []string{"claudemesh invite close 3fa94c21"}, run: runInviteClose},
 		},
 	}
@@ -50,9 +49,6 @@ func runInvite(ctx context.Context, c *call) error {
 		return err
 	}
 	var info protocol.InviteInfo
-	if c.yes("legacy") {
-		return c.legacyInvite(ctx, cl, req)
-	}
 	if req.Role == protocol.RoleAdmin {
 		info, err = c.adminInvite(ctx, cl, req)
 	} else {
@@ -146,9 +142,6 @@ func runInviteList(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	if c.yes("legacy") {
-		return c.legacyInvites(ctx, cl)
-	}
 	invites, err := cl.Invites(ctx, c.str("mesh"))
 	if err != nil {
 		return err
@@ -176,9 +169,6 @@ func runInviteClose(ctx context.Context, c *call) error {
 	cl, err := c.daemon(ctx)
 	if err != nil {
 		return err
-	}
-	if c.yes("legacy") {
-		return c.closeLegacyInvite(ctx, cl)
 	}
 	if err := cl.CloseInvite(ctx, c.str("mesh"), c.arg(0)); err != nil {
 		return err

@@ -116,7 +116,7 @@ func runMeshInfo(ctx context.Context, c *call) error {
 	c.say("%s", c.paint(bold, m.Mesh))
 	for _, row := range [][2]string{
 		{"id", m.MeshID}, {"broker", m.Broker}, {"you", clean(m.Name) + ", " + m.Role + ", " + string(m.Trust)}, {"your key", m.Pubkey},
-		{"owner key", m.Owner}, {"policy", m.Policy}, {"connection", c.connection(h.Meshes[m.Mesh])},
+		{"owner key", m.Owner}, {"connection", c.connection(h.Meshes[m.Mesh])},
 	} {
 		c.say("    %-11s %s", row[0], row[1])
 	}

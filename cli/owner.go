@@ -188,7 +188,7 @@ func findOwnerKey(m protocol.MeshInfo) (*config.OwnerKey, error) {
 	return nil, e
 }
 
-// pickMember finds a member by name, an original client by the name with its ~, or either by 6 or more digits of the key.
+// pickMember finds a member by name, or by 6 or more digits of the key.
 func pickMember(ctx context.Context, cl *client.Client, mesh, ref string) (protocol.MemberInfo, crypto.PublicKey, error) {
 	members, err := cl.Members(ctx, mesh)
 	if err != nil {
@@ -197,8 +197,7 @@ func pickMember(ctx context.Context, cl *client.Client, mesh, ref string) (proto
 	var found []protocol.MemberInfo
 	var names []string
 	for _, m := range members {
-		original := strings.HasPrefix(m.Name, "~")
-		gone := m.Trust == protocol.TrustUnverified && !original // removed, left, or too late with his link: by key only
+		gone := m.Trust == protocol.TrustUnverified // removed, left, or too late with the link: by key only
 		if !gone {
 			names = append(names, m.Name)
 		}

@@ -9,9 +9,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
-	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -153,49 +151,4 @@ func cmdKeySend(ts *testscript.TestScript, neg bool, args []string) {
 	if status, answer := ask(http.MethodPost, "/messages", body); strconv.Itoa(status) != args[0] {
 		ts.Fatalf("keysend: %d %s, want %s", status, answer, args[0])
 	}
-}
-
-// cmdOriginal joins by a v1 link as an original client does, connects as a command of 1.37, and has the broker make an API key:
-// original name link. It stays connected until the story ends or the broker ends it.
-func cmdOriginal(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 2 {
-		ts.Fatalf("usage: original name link")
-	}
-	token := strings.TrimPrefix(args[1], "ic://join/")
-	payload, err := base64.RawURLEncoding.DecodeString(token)
-	ts.Check(err)
-	invite, err := protocol.ParseLegacyToken(token)
-	ts.Check(err)
-	key := crypto.GenerateKey()
-	pub := key.Public().String()
-	body, err := json.Marshal(map[string]any{"invite_token": token, "invite_payload": json.RawMessage(payload), "peer_pubkey": pub, "display_name": args[0]})
-	ts.Check(err)
-	res, err := http.Post(protocol.HTTPBase(invite.BrokerURL)+"/join", "application/json", bytes.NewReader(body))
-	ts.Check(err)
-	defer res.Body.Close()
-	var joined struct{ MemberID, Error string }
-	ts.Check(json.NewDecoder(res.Body).Decode(&joined))
-	if joined.Error != "" {
-		ts.Fatalf("join: %s", joined.Error)
-	}
-	ws, _, err := websocket.DefaultDialer.Dial(invite.BrokerURL, nil)
-	ts.Check(err)
-	ts.Defer(func() { ws.Close() })
-	at := strconv.FormatInt(time.Now().UnixMilli(), 10)
-	sig := key.Sign([]byte(strings.Join([]string{invite.MeshID, joined.MemberID, pub, at}, "|")))
-	hello := map[string]any{"type": "hello", "meshId": invite.MeshID, "memberId": joined.MemberID, "pubkey": pub, "sessionId": "s", "pid": 1,
-		"cwd": "/", "channel": "claude-code", "timestamp": json.RawMessage(at), "signature": hex.EncodeToString(sig[:])}
-	wire := &scriptWire{ts: ts, ws: ws}
-	wire.ask(hello, protocol.TypeHelloAck, nil)
-	var made struct{ ID, Secret string }
-	wire.ask(map[string]any{"type": "apikey_create", "_reqId": "1", "label": "old-ci", "capabilities": []string{"read"}}, protocol.TypeAPIKeyCreated, &made)
-	ts.Setenv("OLDKEY", made.ID)
-	ts.Check(os.WriteFile(ts.MkAbs("old.key"), []byte(made.Secret), 0o600))
-	go func() { // answers pings
-		for {
-			if _, _, err := ws.ReadMessage(); err != nil {
-				return
-			}
-		}
-	}()
 }
