@@ -134,10 +134,6 @@ func (m *mesh) revokeAPIKey(ctx context.Context, id, reason string) (protocol.Re
 		return reply, protocol.Refuse(protocol.CodeBadFrame, "the broker says %q of the key", protocol.NeutralizeName(got.Status))
 	}
 	reply = protocol.RevokeAPIKeyReply{OK: true, Status: got.Status, Mesh: m.slug(), ID: got.ID, Already: got.Already, RevokedAt: got.RevokedAt, Published: true}
-	if bearerID(got.ID) {
-		reply.Published = false
-		return reply, nil
-	}
 	key, err := crypto.ParsePublicKey(got.ID)
 	if err != nil {
 		return reply, protocol.Refuse(protocol.CodeBadFrame, "the broker revoked something that is no key")
@@ -165,7 +161,3 @@ func (m *mesh) keysThatBegin(head string) (ids []string) {
 	}
 	return ids
 }
-
-// bearerID reports whether the id is of a bearer that an original client had the broker make: no statement names it, and nobody
-// but the broker honours it.
-func bearerID(id string) bool { return protocol.MeshID(id).Valid() }

@@ -35,8 +35,6 @@ type brokerReply struct {
 	Hint       string `json:"hint"`
 	Retryable  bool   `json:"retryable"`
 	RetryAfter int64  `json:"retry_after_ms"`
-
-	Links []protocol.V1LinkInfo `json:"links"` // to V1Links
 }
 
 // post sends a JSON request to the broker of wsURL. Redirects are not followed: a token must not travel on. Errors, a

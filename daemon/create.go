@@ -26,15 +26,14 @@ const (
 
 // CreateOptions of Create. Home, Slug and BrokerURL are needed.
 type CreateOptions struct {
-	Home        config.Home
-	Slug        string
-	BrokerURL   string // as typed: host, host:port, or a URL
-	Name        string // of the creator; empty: see DefaultName
-	AdminToken  string // empty: TokenFile, the environment, or the data directory of a broker on this machine
-	TokenFile   string
-	AllowLegacy bool // original clients may join
-	NoRecovery  bool // no recovery key: whoever steals the owner key keeps the mesh
-	Insecure    bool // ws:// to another host
+	Home       config.Home
+	Slug       string
+	BrokerURL  string // as typed: host, host:port, or a URL
+	Name       string // of the creator; empty: see DefaultName
+	AdminToken string // empty: TokenFile, the environment, or the data directory of a broker on this machine
+	TokenFile  string
+	NoRecovery bool // no recovery key: whoever steals the owner key keeps the mesh
+	Insecure   bool // ws:// to another host
 
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error) // nil means net.Dialer
 	Now  func() time.Time                                                  // nil means time.Now
@@ -164,9 +163,6 @@ func found(o CreateOptions, wsURL string) (*founding, error) {
 	bodies := []protocol.Body{charter, &protocol.Cert{
 		Mesh: mesh, Issuer: f.owner.Public(), Member: key.Public(), Name: o.Name, Role: protocol.RoleAdmin, Issued: now.Unix(),
 	}}
-	if o.AllowLegacy {
-		bodies = append(bodies, &protocol.Policy{Mesh: mesh, By: f.owner.Public(), N: 1, Flags: protocol.FlagLegacy})
-	}
 	for _, body := range bodies {
 		s, err := protocol.Sign(body, f.owner)
 		if err != nil {

@@ -39,17 +39,17 @@ func TestCreate(t *testing.T) {
 	alice := startDaemon(t, home)
 	alice.wantState("acme", protocol.ConnOpen)
 	list, err := alice.Meshes(context.Background())
-	if err != nil || len(list) != 1 || list[0].Trust != protocol.TrustVerified || list[0].Policy != "strict" || !list[0].Default {
+	if err != nil || len(list) != 1 || list[0].Trust != protocol.TrustVerified || !list[0].Default {
 		t.Errorf("meshes: %+v, %v", list, err)
 	}
 	_, err = Create(context.Background(), CreateOptions{Home: home, Slug: "acme", BrokerURL: b.addr, AdminToken: b.AdminToken()})
 	wantCode(t, "a second mesh of that name", err, protocol.CodeExists)
 }
 
-func TestCreateLegacyWithoutRecovery(t *testing.T) {
+func TestCreateWithoutRecovery(t *testing.T) {
 	b, home := newBroker(t), newHome(t)
 	made, err := Create(context.Background(), CreateOptions{
-		Home: home, Slug: "acme", BrokerURL: "http://" + b.addr, Name: "alice", AdminToken: b.AdminToken(), AllowLegacy: true, NoRecovery: true,
+		Home: home, Slug: "acme", BrokerURL: "http://" + b.addr, Name: "alice", AdminToken: b.AdminToken(), NoRecovery: true,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -57,11 +57,7 @@ func TestCreateLegacyWithoutRecovery(t *testing.T) {
 	if made.RecoverySeed() != "" {
 		t.Error("there is a recovery seed")
 	}
-	alice := startDaemon(t, home)
-	until(t, "the policy is known", func() bool {
-		list, err := alice.Meshes(context.Background())
-		return err == nil && len(list) == 1 && list[0].Policy == "legacy"
-	})
+	startDaemon(t, home).wantState("acme", protocol.ConnOpen)
 }
 
 func TestCreateRefused(t *testing.T) {

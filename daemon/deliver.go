@@ -18,7 +18,6 @@ type arrival struct {
 	raw      []byte            // the frame, for one that is held
 	heldRow  []byte            // key in bucketHeld, for one that was held before
 	msg      *protocol.Message // proved; nil for all others
-	bare     *protocol.Bare    // what msg came in, when an original client wrote it: then nothing is proved
 	alarm    *protocol.AlarmError
 	expired  *protocol.ExpiredError
 	held     *protocol.HeldError
@@ -51,23 +50,15 @@ func (w *worker) readPush(frame []byte) (incoming, error) {
 
 // open sorts the message by what the checks say. The error is one of ours, which says nothing of the message.
 func (a *arrival) open() error {
-	if bare, err := a.openBare(); bare || err != nil {
-		return err
-	}
 	msg, err := a.m.opener().Open(a.push.Incoming())
 	switch {
 	case err == nil:
-		a.take(msg, msg.Member())
+		a.msg, a.blocked = msg, !a.m.grants.allows(msg.From(), msg.Member(), msg.Group())
 	case errors.As(err, &a.alarm), errors.As(err, &a.expired), errors.As(err, &a.held):
 	default:
 		return fmt.Errorf("open a message: %w", err)
 	}
-	return a.provedEnvelope()
-}
-
-// take notes an opened message, and whether the user wants to hear of its sender.
-func (a *arrival) take(msg *protocol.Message, member crypto.PublicKey) {
-	a.msg, a.blocked = msg, !a.m.grants.allows(msg.From(), member, msg.Group())
+	return nil
 }
 
 // apply stores the arrival: checks 9 and 10.
@@ -86,9 +77,6 @@ func (a *arrival) apply(tx *store.Tx) error {
 	}
 	if a.refused() || a.msg.Kind() == protocol.KindPing { // a ping asks for a receipt, which done gives, and for nothing else
 		return nil
-	}
-	if a.bare != nil {
-		return a.applyBare(tx)
 	}
 	h := a.msg.Header()
 	var err error
@@ -131,14 +119,9 @@ func (a *arrival) storeMessage(tx *store.Tx, cloned bool) error {
 	if cloned {
 		row.Flags = append(row.Flags, "cloned")
 	}
-	if a.bare != nil && a.msg.Group() {
-		row.Flags = append(row.Flags, "unencrypted")
-	}
 	switch {
 	case a.msg.Trust() == protocol.TrustInvited:
 		row.Held = "the sender holds a link and is not admitted yet"
-	case a.bare != nil:
-		row.Held = "the sender is an original client: nobody vouches for it"
 	case a.inbound == "hold":
 		row.Held = "messages of this mesh are held"
 	}
@@ -181,7 +164,6 @@ func (a *arrival) done(w *worker) error {
 	case a.expired != nil:
 		ack.State = string(protocol.StateRefused)
 		ack.Proof, err = w.m.proof(a.expired.Header, protocol.ReceiptBody{State: protocol.StateRefused, Reason: "sealed too long ago"})
-	case a.bare != nil: // its sender reads no receipts
 	case a.refused():
 		h := a.msg.Header()
 		ack.State = string(protocol.StateRefused)

@@ -204,7 +204,7 @@ func TestEvilTextAsWrap(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := []byte("a text of an original client that is exactly as long as the wrap of a group!")
+		text := []byte("a text that is no envelope and that is exactly as long as the wrap of a group!")
 		nonce := crypto.NewNonce()
 		return f.with("key", base64Text(append(nonce[:], crypto.Seal(nil, text[:76], &nonce, &shared)...)))
 	})
@@ -252,7 +252,7 @@ func TestEvilSessionOfAnother(t *testing.T) {
 	})
 }
 
-// Clear text under a certified name, in the forms that original clients use.
+// Clear text under a certified name, in the forms that clients of the original claudemesh use.
 func TestEvilClearText(t *testing.T) {
 	besieged(t, func(w *world, e *evil) {
 		for _, f := range []frame{
@@ -266,6 +266,30 @@ func TestEvilClearText(t *testing.T) {
 		}
 		if n := len(w.bob.messages(nil)); n != 3 {
 			t.Errorf("%d alarms", n)
+		}
+	})
+}
+
+// A key that nobody certified writes without an envelope, boxed to bob or in the clear to all: alarms, and nobody new is listed.
+func TestEvilTextOfAStranger(t *testing.T) {
+	ambush(t, func(w *world) {
+		olga := crypto.GenerateKey()
+		shared, err := olga.Shared(w.bob.m.self)
+		if err != nil {
+			t.Fatal(err)
+		}
+		nonce, me := crypto.NewNonce(), olga.Public().String()
+		for _, push := range []protocol.Push{
+			{TargetSpec: w.bob.m.self.String(), Ciphertext: base64Text(crypto.Seal(nil, []byte("hi"), &nonce, &shared))},
+			{TargetSpec: "*", Ciphertext: base64Text([]byte("hi"))},
+		} {
+			push.MessageID, push.MeshID, push.Priority = "m"+protocol.NewClientID(), string(w.charter.Mesh()), protocol.PriorityNext
+			push.SenderPubkey, push.SenderMemberPubkey, push.SenderName, push.Nonce = me, me, "olga", base64Text(nonce[:])
+			w.bob.wire().push(push)
+			w.bob.wantAlarm("")
+		}
+		if n := len(w.bob.m.members()); n != 3 {
+			t.Errorf("%d members are listed, want 3", n)
 		}
 	})
 }

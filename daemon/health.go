@@ -59,7 +59,7 @@ func (d *Daemon) handleMeshes(w http.ResponseWriter, _ *http.Request) error {
 	for _, o := range foreign {
 		all = append(all, protocol.MeshInfo{
 			Mesh: o.Slug, MeshID: o.MeshID, Broker: o.BrokerURL, Name: o.Name, Role: originalState, State: originalState,
-			Trust: protocol.TrustUnverified, Policy: originalState,
+			Trust: protocol.TrustUnverified,
 		})
 	}
 	return reply(w, all)

@@ -46,11 +46,6 @@ func (w *worker) takeMembers(items []protocol.MemberItem) error {
 		}
 		if key, err := crypto.ParsePublicKey(item.Pubkey); err == nil {
 			w.m.who.noteMember(key, item.Online, item.LastSeen)
-			if item.Legacy {
-				if _, _, err := w.m.meet(key, key, item.Name); err != nil {
-					return err
-				}
-			}
 		}
 	}
 	if err := w.m.learnStatements(certs); err != nil {
@@ -144,9 +139,6 @@ func (m *mesh) members() []protocol.MemberInfo {
 			note = "holds a link for admins: claudemesh members admit"
 		}
 		add(key, protocol.RoleMember, note, protocol.TrustInvited)
-	}
-	for _, key := range m.originals() {
-		add(key, protocol.RoleMember, "an original client: nobody vouches for name or key", protocol.TrustUnverified)
 	}
 	return all
 }

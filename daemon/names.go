@@ -57,9 +57,6 @@ func (t *trustState) nameOfLocked(key crypto.PublicKey) string {
 		}
 		return name
 	}
-	if t.view.Legacy() {
-		return t.legacyNameLocked(key)
-	}
 	return ""
 }
 

@@ -133,8 +133,6 @@ func (m *mesh) pingTarget(to string) (target, error) {
 		return t, protocol.Refuse(protocol.CodeInvalid, "a ping is for one member or session, not for %s", t.name)
 	case t.member == m.self:
 		return t, protocol.Refuse(protocol.CodeInvalid, "%s is yourself", t.name)
-	case m.isOriginal(t.member):
-		return t, protocol.Refuse(protocol.CodeNotSupported, "%s is an original client, which answers no pings", t.name)
 	case m.trust.keyMember(t.key, crypto.PublicKey{}) != (crypto.PublicKey{}):
 		return t, protocol.Refuse(protocol.CodeNotSupported, "%s is an API key: no daemon answers for it", t.name)
 	}

@@ -200,20 +200,6 @@ func (w *worker) readPeers(items []protocol.PeerItem) (map[crypto.PublicKey]peer
 		if err := w.takeSession(item.Session); err != nil {
 			return nil, err
 		}
-		if item.Legacy {
-			member, err := crypto.ParsePublicKey(item.MemberPubkey)
-			if err != nil {
-				continue
-			}
-			_, ok, err := w.m.meet(key, member, item.DisplayName)
-			if err != nil {
-				return nil, err
-			}
-			if ok {
-				list[key] = peer{item: item}
-				continue
-			}
-		}
 		s := w.m.trust.session(key)
 		if s == nil || s.Body.(*protocol.Session).Member.String() != item.MemberPubkey {
 			continue
@@ -287,7 +273,7 @@ func (m *mesh) peerInfo(p peer) (protocol.PeerInfo, bool) {
 	}
 	statement := m.trust.session(key)
 	if statement == nil {
-		return m.legacyPeer(p, key)
+		return protocol.PeerInfo{}, false
 	}
 	s := statement.Body.(*protocol.Session)
 	info := protocol.PeerInfo{

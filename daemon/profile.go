@@ -155,11 +155,6 @@ func (u *uplink) health() protocol.MeshHealth {
 
 // info describes the mesh. Who asks fills in Default.
 func (m *mesh) info() protocol.MeshInfo {
-	view := m.trust.current()
-	policy := "strict"
-	if view.Legacy() {
-		policy = "legacy"
-	}
 	inbound := m.cfg.Inbound
 	if inbound == "" {
 		inbound = "accept"
@@ -170,7 +165,7 @@ func (m *mesh) info() protocol.MeshInfo {
 	}
 	return protocol.MeshInfo{
 		Mesh: m.slug(), MeshID: string(m.meshID), Broker: m.cfg.BrokerURL, Role: m.role(), Name: m.label(), Pubkey: m.self.String(),
-		State: m.health().State, Trust: m.trust.trust(m.self), Policy: policy, Owner: view.Owner().String(), Inbound: inbound, Receipts: receipts,
+		State: m.health().State, Trust: m.trust.trust(m.self), Owner: m.trust.current().Owner().String(), Inbound: inbound, Receipts: receipts,
 	}
 }
 

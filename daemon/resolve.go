@@ -167,9 +167,6 @@ func (m *mesh) addressable() []target {
 			add(key, m.trust.nameOf(key))
 		}
 	}
-	for _, key := range m.originals() {
-		add(key, m.trust.nameOf(key))
-	}
 	seen := make(map[crypto.PublicKey]bool)
 	session := func(key, member crypto.PublicKey, label string) {
 		name, ok := members[member]

@@ -277,9 +277,6 @@ func (m *mesh) seal(tx *store.Tx, d *draft, h protocol.Header, keys map[crypto.P
 	epoch := epochOf(tx)
 	h.Ep = hex.EncodeToString(epoch[:])
 	if target, direct := h.Target(); direct {
-		if m.isOriginal(target) && d.kind != protocol.KindLog {
-			return m.sealBare(tx, d.body, keys[target])
-		}
 		if d.number {
 			n, err := m.takeNumber(tx, h.From, target, h.Prio, epoch)
 			if err != nil {

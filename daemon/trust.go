@@ -30,8 +30,6 @@ type trustState struct {
 	invited  map[crypto.PublicKey]enrolment
 	names    map[string]crypto.PublicKey // pinned: the first living key seen under a name
 	inPerson map[crypto.PublicKey]bool
-	legacy   map[crypto.PublicKey]legacyPin // keys of original clients
-	claims   map[legacyClaim]bool           // what was told of them already
 }
 
 // enrolment is how somebody came who is not, or was not at once, certified.
@@ -63,8 +61,6 @@ func loadTrust(db *store.DB, mesh protocol.MeshID, now func() time.Time, charter
 		invited:  make(map[crypto.PublicKey]enrolment),
 		names:    make(map[string]crypto.PublicKey),
 		inPerson: make(map[crypto.PublicKey]bool),
-		legacy:   make(map[crypto.PublicKey]legacyPin),
-		claims:   make(map[legacyClaim]bool),
 	}
 	pins := protocol.Pins{Owner: make(map[uint64]protocol.ID)}
 	var statements []*protocol.Statement
@@ -111,8 +107,6 @@ func (t *trustState) readPins(tx *store.Tx, pins *protocol.Pins) {
 			t.names[string(rest)] = crypto.PublicKey(v)
 		case 'p':
 			t.inPerson[crypto.PublicKey(rest)] = true
-		case 'l':
-			t.readLegacyPin(rest, v)
 		}
 	}
 }
