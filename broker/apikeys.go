@@ -164,9 +164,6 @@ func (c *conn) handleKeyCreate(tag protocol.Tag, frame []byte) error {
 	if err := json.Unmarshal(frame, &f); err != nil {
 		return errShape(tag)
 	}
-	if f.Statement == "" {
-		return protocol.Refuse(protocol.CodeNotSupported, "keys are signed by their member: this client is too old for them")
-	}
 	k, err := newAPIKey(c.mesh, f.Statement, f.Hash, f.Prefix)
 	if err != nil {
 		return err
@@ -263,8 +260,7 @@ func (c *conn) handleKeyList(tag protocol.Tag, _ []byte) error {
 	return nil
 }
 
-func (k *apiKey) name() (id, label string) { return k.body.Key.String(), k.body.Label }
-func (k *apiKey) createdLocked() int64     { return k.created }
+func (k *apiKey) id() string { return k.body.Key.String() }
 
 func (k *apiKey) itemLocked() protocol.APIKeyItem {
 	at, reason := k.overLocked()
@@ -311,7 +307,7 @@ func (c *conn) handleKeyRevoke(tag protocol.Tag, frame []byte) error {
 		answer.Status = protocol.KeyNotFound
 	case 1:
 		answer.Status, answer.Already = protocol.KeyRevoked, already
-		answer.ID, _ = found[0].name()
+		answer.ID = found[0].id()
 		m.mu.Lock()
 		at, _ := found[0].overLocked()
 		m.mu.Unlock()
@@ -319,14 +315,14 @@ func (c *conn) handleKeyRevoke(tag protocol.Tag, frame []byte) error {
 	default:
 		answer.Status = protocol.KeyNotUnique
 		for _, k := range found {
-			id, _ := k.name()
-			answer.Matches = append(answer.Matches, id)
+			answer.Matches = append(answer.Matches, k.id())
 		}
 	}
 	c.reply(answer)
 	return nil
 }
 
+// revoke marks the key, unless it is over already. The caller holds publishing.
 func (k *apiKey) revoke(reason string) (already bool, err error) {
 	m := k.mesh
 	m.mu.Lock()

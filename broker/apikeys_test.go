@@ -174,7 +174,7 @@ func TestAPIKeyCreateRefusals(t *testing.T) {
 				f.Statement = w.bob.sessionStatement(w.bob.key, "bob").Text()
 				return f
 			}, protocol.CodeBadStatement},
-			{"no statement", func() protocol.APIKeyCreate { f := good.createFrame(); f.Statement = ""; return f }, protocol.CodeNotSupported},
+			{"no statement", func() protocol.APIKeyCreate { f := good.createFrame(); f.Statement = ""; return f }, protocol.CodeBadStatement},
 			{"a session's key", func() protocol.APIKeyCreate {
 				w.bob.session("web")
 				s := protocol.NewAPISecret()

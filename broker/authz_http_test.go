@@ -39,17 +39,14 @@ var openScenes = []struct {
 	{"POST /api/v1/statements", "an admin's cert", offersCert(protocol.RoleAdmin), []int{403, 403, 403, 403, 403, 403, 403, 403, 200}},
 	{"POST /join", "a link for members", joinsBy(protocol.RoleMember), []int{403, 403, 403, 403, 403, 403, 403, 200, 200}},
 	{"POST /join", "a link for admins", joinsBy(protocol.RoleAdmin), []int{403, 403, 403, 403, 403, 403, 403, 403, 200}},
-	{"POST /join", "a v1 link", (*cast).joinsV1, []int{400, 400, 400, 400, 400, 400, 400, 400, 200}},
-	{"POST /api/v1/v1links", "a list of them", (*cast).listsV1, []int{403, 403, 403, 403, 403, 403, 403, 403, 200}},
 	{"POST /api/v1/meshes", "a mesh, no token", (*cast).createsMesh, []int{401, 401, 401, 401, 401, 401, 401, 401, 401}},
 }
 
 // plainRoutes are those where nothing that is brought counts: what anybody gets from elsewhere, and from this machine.
 var plainRoutes = map[string][2]int{
-	"GET /ws":               {400, 400}, // no WebSocket: hello decides there
-	"GET /health":           {200, 200},
-	"GET /health/ready":     {200, 200},
-	"POST /hook/set-status": {403, 200},
+	"GET /ws":           {400, 400}, // no WebSocket: hello decides there
+	"GET /health":       {200, 200},
+	"GET /health/ready": {200, 200},
 }
 
 func offersCert(role string) func(*cast, *crypto.PrivateKey) int {
@@ -70,22 +67,6 @@ func joinsBy(role string) func(*cast, *crypto.PrivateKey) int {
 	}
 }
 
-// joinsV1 uses a token that by signed and the owner registered, if the broker lets him.
-func (c *cast) joinsV1(by *crypto.PrivateKey) int {
-	token, err := protocol.MakeLegacyInvite(c.world.mesh, "acme", "wss://"+testHost+"/ws", time.Now().Add(time.Hour).Unix(), by)
-	if err != nil {
-		c.Fatal(err)
-	}
-	c.v1Op(protocol.OpV1Make, protocol.V1LinkOp{Token: token, Uses: 1}, c.owner)
-	status, _ := c.post("/join", "", joinBody(token, c.stranger("frank")))
-	return status
-}
-
-func (c *cast) listsV1(by *crypto.PrivateKey) int {
-	status, _ := c.v1Op(protocol.OpV1List, protocol.V1LinkOp{}, by)
-	return status
-}
-
 func (c *cast) createsMesh(by *crypto.PrivateKey) int {
 	charter := c.sign(&protocol.Charter{Owner: by.Public(), Created: time.Now().Unix(), Slug: "mine"}, by)
 	status, _ := c.post("/api/v1/meshes", c.ci.secret.Bearer.Text(), protocol.CreateRequest{Statements: []string{charter.Text()}})
@@ -96,7 +77,6 @@ func TestAuthorityOfOpenRoutes(t *testing.T) {
 	covered := make(map[string]bool)
 	story(t, Limits{HTTPPerAddress: 1000}, func(w *world) {
 		c := stage(w)
-		w.policy(1, protocol.FlagLegacy)
 		names, keys := c.signers()
 		for _, scene := range openScenes {
 			covered[scene.route] = true
@@ -157,7 +137,7 @@ var notAsked = []string{
 	protocol.TypeAPIKeyCreated, protocol.TypeAPIKeys, protocol.TypeAPIKeyRevoked,
 }
 
-// A frame, an op or a verb of original clients that is new fails here until the matrix says who may.
+// A frame or an op that is new fails here until the matrix says who may.
 func TestMatrixIsWhole(t *testing.T) {
 	inScenes := make(map[string]bool)
 	for _, scene := range scenes {
@@ -186,87 +166,4 @@ func TestMatrixIsWhole(t *testing.T) {
 			t.Errorf("%s is neither asked nor said", name)
 		}
 	}
-	for verb := range legacyVerbs {
-		if _, ok := legacyScenes[verb]; !ok {
-			t.Errorf("%s of original clients is not in the matrix", verb)
-		}
-	}
-}
-
-// legacyScenes are what a member with an original client hears of each verb: ok or nothing, or the code of the refusal. More than
-// a member none of them ever is.
-var legacyScenes = map[string]struct {
-	frame fields
-	want  string
-}{
-	"send":           {fields{"id": "m", "targetSpec": "*", "priority": "next", "nonce": "", "ciphertext": ""}, "ok"},
-	"client_ack":     {fields{"brokerMessageId": strings.Repeat("0", 32)}, "silence"},
-	"list_peers":     {nil, "ok"},
-	"set_status":     {fields{"status": "idle"}, "silence"},
-	"set_summary":    {fields{"summary": "x"}, "silence"},
-	"set_visible":    {fields{"visible": true}, "ok"},
-	"set_profile":    {fields{"title": "x"}, "ok"},
-	"set_stats":      {fields{"stats": fields{}}, "silence"},
-	"join_group":     {fields{"name": "g"}, "silence"},
-	"leave_group":    {fields{"name": "g"}, "silence"},
-	"message_status": {fields{"messageId": "abcdefgh"}, "not_found"},
-	"list_bans":      {nil, "ok"},
-	"kick":           {fields{"all": true}, "forbidden"},
-	"disconnect":     {fields{"target": "alice"}, "forbidden"},
-	"ban":            {fields{"target": "alice"}, "forbidden"},
-	"unban":          {fields{"target": "mal"}, "forbidden"},
-	"apikey_list":    {nil, "ok"},
-	"apikey_revoke":  {fields{"id": "abcdef"}, "not_found"},
-	"apikey_create":  {fields{"label": "x", "capabilities": []string{"read"}}, "ok"},
-	"hello":          {nil, "invalid"},
-	"session_hello":  {nil, "invalid"},
-	"publish":        {fields{"statements": []string{}}, "not_supported"},
-	"op":             {fields{"statement": ""}, "not_supported"},
-	"log":            {nil, "not_supported"},
-	"list_members":   {nil, "not_supported"},
-}
-
-func TestAuthorityOfOriginalClients(t *testing.T) {
-	legacyStory(t, func(w *world) {
-		dave := w.original("dave")
-		member := actor{dave.command(), crypto.GenerateKey(), dave.key.Public()}
-		for verb, scene := range legacyScenes {
-			frame := fields{"type": verb}
-			maps.Copy(frame, scene.frame)
-			if got := member.asks(frame); got != scene.want {
-				t.Errorf("%s: %s, want %s", verb, got, scene.want)
-			}
-			if verb == "hello" || verb == "session_hello" {
-				continue
-			}
-			before := actor{dave.dial(), crypto.GenerateKey(), crypto.PublicKey{}}
-			if got := before.asks(frame); got != "no_hello" {
-				t.Errorf("%s before hello: %s", verb, got)
-			}
-		}
-		banned := w.original("erin")
-		w.alice.connect().wantPublished(w.revoke(banned.key.Public()))
-		c := banned.dial()
-		c.write(banned.signedHello(nil))
-		c.wantClose(protocol.CloseBanned)
-	})
-}
-
-// asks is ask for original clients, whose send is answered by its id.
-func (a actor) asks(f fields) string {
-	if f["type"] != "send" {
-		return a.ask(f)
-	}
-	f["type"] = "send"
-	a.write(f)
-	var said struct{ Type, Code string }
-	a.takeWhere(func(g fields) bool {
-		said.Type, _ = g["type"].(string)
-		said.Code, _ = g["code"].(string)
-		return said.Type == "ack" || said.Type == "error"
-	})
-	if said.Code != "" {
-		return said.Code
-	}
-	return "ok"
 }

@@ -171,7 +171,7 @@ var scenes = []struct {
 	{"publish an admin's cert", (*cast).appoints, "          no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    forbidden     ok"},
 	{"publish a ban", (*cast).bans, "                        no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    ok            ok"},
 	{"publish a ban of an admin", (*cast).bansAdmin, "       no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    forbidden     ok"},
-	{"publish a policy", (*cast).allowsLegacy, "             no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    forbidden     ok"},
+	{"publish a policy", (*cast).publishesPolicy, "          no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    forbidden     ok"},
 	{"publish another's session", (*cast).publishesSession, "no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    forbidden     forbidden"},
 	{"apikey_create for himself", (*cast).createsKey, "      no_hello   forbidden    forbidden    ok                -      not_member   ok           ok           ok            forbidden"},
 	{"apikey_create for bob", (*cast).createsKeyForBob, "    no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    forbidden     forbidden"},
@@ -181,8 +181,8 @@ var scenes = []struct {
 	{"set_card", (*cast).setsCard, "                         no_hello   ok           ok           ok                -      ok           ok           ok           ok            ok"},
 	{"set_grants", (*cast).setsGrants, "                     no_hello   ok           forbidden    ok                -      ok           ok           ok           ok            ok"},
 	{"hello_challenge", (*cast).challenges, "                ok         ok           ok           ok                -      ok           ok           ok           ok            ok"},
-	{"hello once more", (*cast).hellosAgain, "               legacy_off invalid      invalid      invalid           -      invalid      invalid      invalid      invalid       invalid"},
-	{"session_hello once more", (*cast).sessionHellosAgain, "legacy_off invalid      invalid      invalid           -      invalid      invalid      invalid      invalid       invalid"},
+	{"hello once more", (*cast).hellosAgain, "               bad_statement invalid      invalid      invalid           -      invalid      invalid      invalid      invalid       invalid"},
+	{"session_hello once more", (*cast).sessionHellosAgain, "bad_statement invalid      invalid      invalid           -      invalid      invalid      invalid      invalid       invalid"},
 	{"op kick", (*cast).kicks, "                             no_hello   forbidden    forbidden    not_found         -      forbidden    forbidden    forbidden    ok            ok"},
 	{"op audit", (*cast).audits, "                           no_hello   forbidden    forbidden    ok                -      forbidden    forbidden    forbidden    ok            ok"},
 	{"op delete", (*cast).deletes, "                         no_hello   forbidden    forbidden    forbidden         -      forbidden    forbidden    forbidden    forbidden     ok"},
@@ -305,8 +305,8 @@ func (c *cast) bansAdmin(a actor) string {
 	return c.ban(a, frank.key.Public())
 }
 
-func (c *cast) allowsLegacy(a actor) string {
-	return a.publishes(c.sign(&protocol.Policy{Mesh: c.world.mesh, By: a.signer.Public(), N: 1, Flags: protocol.FlagLegacy}, a.signer))
+func (c *cast) publishesPolicy(a actor) string {
+	return a.publishes(c.sign(&protocol.Policy{Mesh: c.world.mesh, By: a.signer.Public(), N: 1}, a.signer))
 }
 
 func (c *cast) publishesSession(a actor) string {

@@ -34,9 +34,8 @@ type conn struct {
 	control  bool
 	receipts bool // the peer named CapReceipts: it hears what becomes of what it sends
 	instance [8]byte
-	atHome   bool        // its user said that these keys are at home there
-	presence string      // id told in hello_ack
-	legacy   *legacyConn // of an original client; nil: one of ours
+	atHome   bool   // its user said that these keys are at home there
+	presence string // id told in hello_ack
 
 	told readTo // guarded by mesh.mu
 
@@ -277,12 +276,8 @@ func (c *conn) leaseLeft() time.Duration {
 	return time.Until(c.awaySince().Add(c.srv.limits.Lease))
 }
 
-// handlePong takes what a ping brought back: from an original client, the id of a push that it has read.
-func (c *conn) handlePong(data string) error {
+func (c *conn) handlePong(string) error {
 	c.heard()
-	if c.legacy != nil && data != "" {
-		c.confirmed(data)
-	}
 	return nil
 }
 
@@ -353,8 +348,6 @@ func (c *conn) kind() string {
 	switch {
 	case c.mesh == nil:
 		return kindHello
-	case c.legacy != nil:
-		return kindLegacy
 	case c.control:
 		return kindControl
 	}

@@ -22,7 +22,7 @@ func opDelete(c *conn, by crypto.PublicKey, _ []byte) (any, error) {
 	m.audit.mu.Lock() // an entry on its way is in now, and goes with the others
 	m.audit.mu.Unlock()
 	err := m.srv.db.Commit(func(tx *store.Tx) error {
-		for _, bucket := range []string{bucketStatements, bucketEnrols, bucketSessions, bucketSeen, bucketKeys, bucketAudit, bucketOriginals, bucketGrants} {
+		for _, bucket := range []string{bucketStatements, bucketEnrols, bucketSessions, bucketSeen, bucketKeys, bucketAudit, bucketGrants} {
 			var rows [][]byte
 			for k := range tx.Scan(bucket, []byte(m.id), nil) {
 				rows = append(rows, append([]byte(nil), k...))
@@ -33,7 +33,7 @@ func opDelete(c *conn, by crypto.PublicKey, _ []byte) (any, error) {
 				}
 			}
 		}
-		return dropV1Links(tx, func(l *v1Link) bool { return l.Mesh == m.id })
+		return nil
 	})
 	if err != nil {
 		m.gone.Store(false)
@@ -44,11 +44,6 @@ func opDelete(c *conn, by crypto.PublicKey, _ []byte) (any, error) {
 	for hash, k := range m.srv.bearers {
 		if k.mesh == m {
 			delete(m.srv.bearers, hash)
-		}
-	}
-	for hash, k := range m.srv.legacyBearers {
-		if k.mesh == m {
-			delete(m.srv.legacyBearers, hash)
 		}
 	}
 	m.srv.mu.Unlock()

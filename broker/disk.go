@@ -30,7 +30,7 @@ const (
 	meshIDSize = 32
 )
 
-var buckets = []string{bucketStatements, bucketEnrols, bucketSessions, bucketSeen, bucketKeys, bucketAudit, bucketReady, bucketOriginals, bucketV1Links, bucketGrants}
+var buckets = []string{bucketStatements, bucketEnrols, bucketSessions, bucketSeen, bucketKeys, bucketAudit, bucketReady, bucketGrants}
 
 func numberKey(id protocol.MeshID, n uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(id), n)
@@ -116,9 +116,6 @@ func (m *mesh) loadPeople(tx *store.Tx) error {
 	}
 	if err := m.loadGrants(tx); err != nil {
 		return fmt.Errorf("read grants: %w", err)
-	}
-	if err := m.loadOriginals(tx); err != nil {
-		return fmt.Errorf("read original members: %w", err)
 	}
 	if err := m.loadKeys(tx); err != nil {
 		return fmt.Errorf("read API keys: %w", err)

@@ -35,8 +35,6 @@ func (c *conn) handle(frame []byte) {
 		c.refuse(tagOf(frame, ""), err)
 	case c.mesh == nil:
 		c.handleBeforeHello(typ, frame)
-	case c.legacy != nil:
-		c.handleLegacy(typ, frame)
 	case typ == protocol.TypeSend:
 		c.handleSend(frame)
 	case typ == protocol.TypeClientAck:
@@ -73,7 +71,7 @@ func (c *conn) handleRequest(typ string, frame []byte) {
 	}
 }
 
-// requests are the frames that a client of ours may send after hello, send and client_ack aside.
+// requests are the frames that a client may send after hello, send and client_ack aside.
 var requests = map[string]func(c *conn, tag protocol.Tag, frame []byte) error{
 	protocol.TypeHelloChallenge: (*conn).handleOpChallenge,
 	protocol.TypeHello:          (*conn).handleSecondHello,

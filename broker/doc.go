@@ -9,5 +9,5 @@
 // Locks, in this order: mesh.publishing, mesh.mu, conn.mu; Server.mu is taken alone. Only publishing is held across I/O: it
 // makes the changes of one mesh's log serial. What the queue calls (done, wake) takes mesh.mu and conn.mu and never Puts.
 //
-// Original clients are refused as legacy_off; a hello must carry a signed statement. DESIGN.md has the invariants.
+// A hello must carry a signed statement; clients of the original claudemesh, which have none, are refused as not_supported. DESIGN.md has the invariants.
 package broker

@@ -25,10 +25,6 @@ func (s *Server) sweep(ctx context.Context) {
 		}
 		s.visits.sweep()
 		s.refusedKeys.sweep()
-		s.hooks.sweep()
-		if err := s.sweepV1Links(); err != nil {
-			s.log.Error("sweep v1 links", "err", err)
-		}
 		if _, err := s.queue.Expire(ctx, s.expired); err != nil && ctx.Err() == nil {
 			s.log.Error("expire messages", "err", err)
 		}
@@ -51,7 +47,7 @@ func (m *mesh) sweep() error {
 	m.forgetNewsLocked()
 	for _, p := range m.members {
 		switch {
-		case len(p.conns) > 0, p.original != nil && m.mailSlotLocked(p) != nil:
+		case len(p.conns) > 0:
 			p.lastSeen = now.UnixMilli()
 			seen = append(seen, p)
 		case p.enrol != nil && m.standingLocked(p, now) == stranger:

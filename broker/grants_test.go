@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/claudemesh/claudemesh/crypto"
@@ -42,30 +41,14 @@ func TestGrants(t *testing.T) {
 		bob.grants(nil)
 		alice.Send(w.bob, "hello again")
 
-		for _, f := range []fields{{"bob": []string{}}, {w.alice.key.Public().String(): []string{"everything"}}} {
-			bob.wantRefused(fields{"type": protocol.TypeSetGrants, "grants": f}, protocol.CodeInvalid)
+		for _, f := range []map[string]any{{"bob": []string{}}, {w.alice.key.Public().String(): []string{"everything"}}} {
+			bob.wantRefused(map[string]any{"type": protocol.TypeSetGrants, "grants": f}, protocol.CodeInvalid)
 		}
-		many := make(fields)
+		many := make(map[string]any)
 		for range maxGrants + 1 {
 			many[crypto.GenerateKey().Public().String()] = []string{}
 		}
-		bob.wantRefused(fields{"type": protocol.TypeSetGrants, "grants": many}, protocol.CodePayloadTooLarge)
+		bob.wantRefused(map[string]any{"type": protocol.TypeSetGrants, "grants": many}, protocol.CodePayloadTooLarge)
 		alice.Send(w.bob, "and again")
-	})
-}
-
-func TestGrantsAboutOriginals(t *testing.T) {
-	legacyStory(t, func(w *world) {
-		bob, dave := w.bob.connect(), w.original("dave")
-		d := dave.plain()
-		bob.grants(map[crypto.PublicKey][]string{dave.key.Public(): {}})
-		if ack := d.legacySend("1", w.bob.key.Public(), "hello"); ack.Queued || !strings.Contains(ack.Error, "blocked by recipient grants") || !strings.Contains(ack.Error, "forbidden") {
-			t.Errorf("ack %+v", ack)
-		}
-		d.legacySubmit(fields{"id": "2", "targetSpec": "*", "priority": "next", "nonce": "", "ciphertext": "aGk="})
-		bob.wantNoMail()
-		bob.grants(nil)
-		d.legacySend("3", w.bob.key.Public(), "hello")
-		bob.wantBare("hello")
 	})
 }

@@ -57,13 +57,20 @@ func (c *conn) handleHello(tag protocol.Tag, frame []byte) {
 	c.end(end)
 }
 
+// errOriginal refuses a client of the original claudemesh. Such a client signs a timestamp, not a statement, and cannot seal what it
+// sends to many.
+func errOriginal() error {
+	return protocol.Refuse(protocol.CodeNotSupported,
+		"this is a client of the original claudemesh, and this broker does not serve those: install this claudemesh and ask for a new link")
+}
+
 func (c *conn) hello(tag protocol.Tag, frame []byte) error {
 	var h protocol.Hello
 	if err := json.Unmarshal(frame, &h); err != nil {
 		return protocol.Refuse(protocol.CodeBadFrame, "hello is not of its shape")
 	}
-	if h.Auth == "" {
-		return c.legacyHello(tag, &h)
+	if h.Auth == "" && h.Signature != "" {
+		return errOriginal()
 	}
 	m := c.srv.mesh(protocol.MeshID(h.MeshID))
 	if m == nil {
@@ -181,7 +188,7 @@ func (m *mesh) mayEnterLocked(auth *protocol.HelloAuth, session *protocol.Statem
 	}
 	if p.conns.get(key) == nil && len(m.conns) >= m.srv.limits.ConnsPerMesh {
 		return protocol.Refuse(protocol.CodeCapacity, "the mesh has %d connections, the most that this broker allows",
-			m.srv.limits.ConnsPerMesh).RetryAfter(time.Minute)
+			m.srv.limits.ConnsPerMesh).RetryAfter(capacityRetry)
 	}
 	return nil
 }
@@ -241,10 +248,6 @@ func (m *mesh) saveSession(key crypto.PublicKey, session *protocol.Statement, fr
 
 // left takes an ended connection out of the tables.
 func (m *mesh) left(c *conn, e ending) {
-	if c.legacy != nil {
-		m.leftLegacy(c, e)
-		return
-	}
 	kind := kindSession
 	if c.control {
 		kind = kindControl

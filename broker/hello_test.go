@@ -43,7 +43,7 @@ func TestHelloIsRefused(t *testing.T) {
 			h := c.helloFor(c.key, "control")
 			h.Auth = ""
 			return h
-		}, protocol.CodeLegacyOff},
+		}, protocol.CodeBadStatement},
 		{"to another mesh", func(w *world, c *client) protocol.Hello {
 			h := c.helloFor(c.key, "control")
 			h.MeshID = "00000000000000000000000000000000"

@@ -40,16 +40,13 @@ func (s *Server) routes() http.Handler {
 	return mux
 }
 
-// openRoutes are the routes that ask for no API key. What they do is decided by statements in the request, by the admin token, or
-// for hooks by where it comes from.
+// openRoutes are the routes that ask for no API key. What they do is decided by statements in the request, or by the admin token.
 func (s *Server) openRoutes() map[string]http.HandlerFunc {
 	return map[string]http.HandlerFunc{
 		"GET /ws":                 s.handleWebSocket,
 		"GET /health":             s.handleHealth,
 		"GET /health/ready":       s.handleReady,
 		"POST /join":              s.limited(s.handleJoin),
-		"POST /hook/set-status":   s.limited(s.handleLegacyHook),
-		"POST /api/v1/v1links":    s.limited(s.handleV1Links),
 		"POST /api/v1/meshes":     s.limited(s.handleCreate),
 		"POST /api/v1/statements": s.limited(s.handleOffer),
 	}

@@ -15,13 +15,13 @@ import (
 func (s *Server) handleJoin(r *http.Request) (int, any, error) {
 	var req struct {
 		protocol.JoinRequest
-		legacyJoin
+		Token string `json:"invite_token"` // of the original claudemesh
 	}
 	if err := readBody(r, &req); err != nil {
 		return 0, nil, err
 	}
-	if req.Invite == "" { // an original client has a token
-		return s.handleLegacyJoin(&req.legacyJoin)
+	if req.Token != "" {
+		return 0, nil, errOriginal()
 	}
 	invite, err := protocol.ParseText(req.Invite)
 	if err != nil {

@@ -27,9 +27,6 @@ func (m *mesh) memberItems(keys []crypto.PublicKey) []protocol.MemberItem {
 
 func (m *mesh) memberItemLocked(p *member) protocol.MemberItem {
 	item := protocol.MemberItem{Pubkey: p.key.String(), LastSeen: p.lastSeen, Online: m.onlineLocked(p)}
-	if p.original != nil && !m.view.Verified(p.key) {
-		item.Legacy, item.Name = true, p.original.Name
-	}
 	for _, st := range p.certs {
 		item.Certs = append(item.Certs, st.Text())
 	}
@@ -67,13 +64,6 @@ func (m *mesh) onlineLocked(p *member) bool {
 	for k := range p.sessions.all() {
 		if m.presences[k] != nil {
 			return true
-		}
-	}
-	if p.original != nil {
-		for _, s := range p.original.slots {
-			if s.kind != legacyCommand {
-				return true
-			}
 		}
 	}
 	return false

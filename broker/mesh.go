@@ -39,14 +39,13 @@ type mesh struct {
 	peopleNews   changes                      // members whose item changed
 	keys         map[crypto.PublicKey]*apiKey // API keys, those that are over included
 	audit        auditTail
-	legacyOpened int64         // hellos of original clients so far
 	joins        chan struct{} // closed and made anew when the view changes: wakes the joins that wait
 }
 
 // member is a key that a certificate or an enrolment names. It is guarded by the mesh's mutex.
 type member struct {
 	key      crypto.PublicKey
-	id       string // for original clients and hello_ack
+	id       string // told in answers to join and in lists
 	address  *address
 	invite   *protocol.Statement
 	enrol    *protocol.Statement // with invite: how he came
@@ -63,8 +62,7 @@ type member struct {
 	certified bool
 	name      string
 
-	original *original                     // of an original client; nil: one of ours
-	grants   map[crypto.PublicKey][]string // what he lets single peers do; who is not in it may do everything
+	grants map[crypto.PublicKey][]string // what he lets single peers do; who is not in it may do everything
 }
 
 // address is a key that can be written to, and its two queues: mail, and beside it receipts and the other control messages,
@@ -143,7 +141,6 @@ const (
 	invited                  // holds a link: direct messages only
 	verified                 // certified
 	revoked                  // for ever
-	legacy                   // came by a v1 link: boxes and clear text, while the policy says so
 )
 
 // certifiedLocked tells whether p is a verified member in the view, and has p.name be his name there.
@@ -166,9 +163,6 @@ func (m *mesh) standingLocked(p *member, now time.Time) standing {
 	if p.enrol != nil && m.view.Invited(p.invite, p.enrol, now) == nil {
 		return invited
 	}
-	if p.original != nil && m.view.Legacy() {
-		return legacy
-	}
 	return stranger
 }
 
@@ -178,7 +172,7 @@ func (m *mesh) reachableLocked(a *address, now time.Time) bool {
 		return a.api.readsLocked(now)
 	}
 	switch m.standingLocked(a.member, now) {
-	case verified, invited, legacy:
+	case verified, invited:
 	default:
 		return false
 	}
@@ -198,9 +192,6 @@ func (m *mesh) nameLocked(p *member) string {
 		if e, ok := p.enrol.Body.(*protocol.Enrol); ok {
 			return e.Name
 		}
-	}
-	if p.original != nil {
-		return p.original.Name
 	}
 	return ""
 }
@@ -249,9 +240,6 @@ func (m *mesh) forgetSessionsLocked(p *member) []*address {
 // feedsLocked lists the keys whose queues c drains: its own, and for a control connection those of the member's sessions that
 // have no connection of their own.
 func (m *mesh) feedsLocked(c *conn) []*address {
-	if c.legacy != nil {
-		return m.legacyFeedsLocked(c)
-	}
 	feeds := []*address{m.addresses[c.key]}
 	if !c.control {
 		return feeds

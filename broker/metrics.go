@@ -33,7 +33,7 @@ var latencyBuckets = []float64{.0002, .0005, .001, .002, .005, .01, .02, .05, .1
 
 func newMetrics() *metrics {
 	m := &metrics{registry: prometheus.NewRegistry()}
-	m.conns = m.gauges("connections", "Open connections by kind.", "kind", kindHello, kindControl, kindSession, kindLegacy)
+	m.conns = m.gauges("connections", "Open connections by kind.", "kind", kindHello, kindControl, kindSession)
 	m.closes = m.counters("closes_total", "Ended connections by reason.", "reason", closeReasons...)
 	m.refusals = m.counters("refusals_total", "Refused requests by code.", "reason", refusalCodes()...)
 	m.accepted = m.counters("messages_total", "Messages committed and acknowledged, by priority.", "priority", "now", "next", "low")

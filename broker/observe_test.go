@@ -37,7 +37,7 @@ func TestMetricsExistFromZero(t *testing.T) {
 			`drops_total{reason="%s"} 0`:      dropReasons,
 			`messages_total{priority="%s"} 0`: priorities[:],
 			`receipts_total{state="%s"} 0`:    {"delivered", "shown", "read", "expired", "refused"},
-			`connections{kind="%s"} 0`:        {kindHello, kindControl, kindSession, kindLegacy},
+			`connections{kind="%s"} 0`:        {kindHello, kindControl, kindSession},
 			`%s 0`: {"repeats_total", "pushes_total", "acknowledged_total", "commits_total", "committed_total", "queue_messages", "queue_bytes",
 				"queue_memory_bytes", "commit_seconds_count", "push_seconds_count", "flush_lag_seconds"},
 		} {

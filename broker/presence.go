@@ -13,11 +13,10 @@ import (
 // presence is one connection as others see it. It outlives the connection by the lease, so that a blip is invisible; it is
 // guarded by the mesh's mutex.
 type presence struct {
-	session *protocol.Statement // whose key, member and groups are those of the connection; nil: of an original client
+	session *protocol.Statement // whose key, member and groups are those of the connection
 	shown   shown
 	card    *protocol.SetCard // sealed by the key of the connection
 	conn    *conn             // nil while the lease runs
-	slot    *slot             // of an original client, which has conn, lease and all that is shown; nil: one of ours
 	until   *time.Timer       // ends the lease
 }
 
@@ -52,7 +51,6 @@ func (m *mesh) appearLocked(c *conn, h protocol.Hello, session *protocol.Stateme
 		m.presenceChangedLocked(c.key)
 	}
 	if !back {
-		m.tellOriginalsLocked(eventJoined, now.name, c.key, c.member.key, p.item().Groups)
 		m.personChangedLocked(c.member.key)
 	}
 }
@@ -61,13 +59,6 @@ func groupsOf(session *protocol.Statement) []string { return session.Body.(*prot
 
 // item describes the connection, without card and statement.
 func (p *presence) item() protocol.PeerItem {
-	if p.session == nil {
-		item := p.slot.item
-		if p.slot.summary != "" {
-			item.Summary = new(p.slot.summary)
-		}
-		return item
-	}
 	s := p.session.Body.(*protocol.Session)
 	item := protocol.PeerItem{
 		Pubkey: s.Session.String(), MemberPubkey: s.Member.String(), DisplayName: p.shown.name, Status: p.shown.status,
@@ -121,7 +112,6 @@ func (m *mesh) vanishLocked(key crypto.PublicKey) {
 	delete(m.presences, key)
 	m.presenceChangedLocked(key)
 	if a := m.addresses[key]; a != nil {
-		m.tellOriginalsLocked(eventLeft, m.nameLocked(a.member), key, a.member.key, nil)
 		m.personChangedLocked(a.member.key)
 	}
 }
@@ -140,18 +130,10 @@ func (m *mesh) presenceOf(c *conn, keys []crypto.PublicKey) protocol.Presence {
 	return f
 }
 
-// statement is the text of the session statement; original clients have none.
-func (p *presence) statement() string {
-	if p.session == nil {
-		return ""
-	}
-	return p.session.Text()
-}
-
 // itemFor is the item as reader sees it: with the session statement, and with the card if it was wrapped for him.
 func (p *presence) itemFor(reader crypto.PublicKey) protocol.PeerItem {
 	item := p.item()
-	item.Session = p.statement()
+	item.Session = p.session.Text()
 	if p.card == nil {
 		return item
 	}

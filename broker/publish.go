@@ -179,7 +179,7 @@ func (m *mesh) renameLocked(key crypto.PublicKey) {
 	}
 	name := m.nameLocked(p)
 	for k, pr := range m.presences {
-		if a := m.addresses[k]; a != nil && a.member == p && pr.slot == nil && pr.shown.name != name {
+		if a := m.addresses[k]; a != nil && a.member == p && pr.shown.name != name {
 			pr.shown.name = name
 			m.presenceChangedLocked(k)
 		}
@@ -199,9 +199,7 @@ func (m *mesh) expelLocked() {
 	now := m.srv.now()
 	for key, p := range m.presences {
 		if a := m.addresses[key]; p.conn == nil && (a == nil || !m.reachableLocked(a, now)) {
-			if p.until != nil { // an original client's lease is its slot's
-				p.until.Stop()
-			}
+			p.until.Stop()
 			m.vanishLocked(key)
 		}
 	}
@@ -211,12 +209,6 @@ func (m *mesh) expelLocked() {
 		switch {
 		case gone || s == revoked:
 			c.expel(protocol.CodeRevoked, "this key was revoked", ending{code: protocol.CloseBanned, text: "banned", reason: endRevoked})
-		case s == stranger && c.legacy != nil:
-			c.expel(protocol.CodeLegacyOff, "this mesh takes signed hello statements only",
-				ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeLegacyOff), reason: endNotMember})
-		case s == verified && c.legacy != nil:
-			c.expel(protocol.CodeUnauthorized, "this key has a certificate now: it says hello with a signed statement",
-				ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeUnauthorized), reason: endNotMember})
 		case s == stranger:
 			c.expel(protocol.CodeNotMember, "the link that admitted this key is over",
 				ending{code: websocket.ClosePolicyViolation, text: string(protocol.CodeNotMember), reason: endNotMember})

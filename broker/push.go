@@ -124,9 +124,6 @@ func (f *feed) look() {
 
 // writePushes writes a round of pushes, now before next before low, and returns how many.
 func (c *conn) writePushes() (int, error) {
-	if n, err := c.redeliver(); n > 0 || err != nil {
-		return n, err
-	}
 	feeds := c.refreshFeeds()
 	waiting := false
 	for _, f := range feeds {
@@ -142,9 +139,6 @@ func (c *conn) writePushes() (int, error) {
 		drained[i] = true
 	}
 	for class := queue.Now; class <= queue.Low; class++ {
-		if c.legacy != nil && !c.legacy.takes(class) {
-			continue // until its status changes
-		}
 		for i, f := range feeds {
 			if !f.more {
 				continue
@@ -215,7 +209,7 @@ func (c *conn) pushRows(f *feed, rows []queue.Row) error {
 	for i := range rows {
 		p := &out[n]
 		err := c.net.frame(func(dst []byte) (_ []byte, err error) {
-			p.row, dst, err = c.frameFor(dst, &rows[i])
+			p.row, dst, err = c.mesh.frameOf(dst, &rows[i])
 			return dst, err
 		})
 		if err != nil { // it stays until it expires, and holds up nobody
@@ -234,9 +228,6 @@ func (c *conn) pushRows(f *feed, rows []queue.Row) error {
 		c.pushes.out.add(&out[i])
 	}
 	c.mu.Unlock()
-	if c.legacy != nil {
-		c.awaitReading(out[:n])
-	}
 	return c.net.flushFrom(flushAt)
 }
 

@@ -9,7 +9,6 @@ const (
 	kindHello   = "hello" // not yet accepted
 	kindControl = "control"
 	kindSession = "session"
-	kindLegacy  = "legacy" // of an original client
 )
 
 // Why a connection ended: the word in the log and in /metrics. The peer hears the close code and its text only.
@@ -50,13 +49,12 @@ func refusalCodes() []string {
 	codes := []protocol.Code{
 		protocol.CodeAmbiguous, protocol.CodeBadFrame, protocol.CodeBadSignature, protocol.CodeBadStatement, protocol.CodeCapacity, protocol.CodeCloned,
 		protocol.CodeClosedLink, protocol.CodeDraining, protocol.CodeExists, protocol.CodeExpired, protocol.CodeForbidden,
-		protocol.CodeForeign, protocol.CodeInternal, protocol.CodeInvalid, protocol.CodeLegacyOff, protocol.CodeMeshFull, protocol.CodeNoHello,
+		protocol.CodeForeign, protocol.CodeInternal, protocol.CodeInvalid, protocol.CodeMeshFull, protocol.CodeNoHello,
 		protocol.CodeNotFound, protocol.CodeNotMember, protocol.CodeNotSupported, protocol.CodePayloadTooLarge, protocol.CodeQueueFull,
 		protocol.CodeRateLimit, protocol.CodeRevoked, protocol.CodeStoreFailed, protocol.CodeStoreFull,
 		protocol.CodeTimestamp, protocol.CodeUnauthorized, protocol.CodeUnavailable, protocol.CodeBlocked, protocol.CodeUnknownRecipient, protocol.CodeUnknownType,
 		protocol.CodeUsedUp,
 	}
-	codes = append(codes, codeMalformed, codeBadSession, codeBadParent, codeAttestMismatch, codeTTLTooLong, codeParentMismatch, codeBadArgument, codeBadArguments, codeBadPrefix)
 	out := make([]string, len(codes))
 	for i, c := range codes {
 		out[i] = string(c)

@@ -91,12 +91,7 @@ func (m *mesh) queueReceipt(to crypto.PublicKey, r receiptRow, done func(error))
 	m.mu.Lock()
 	a := m.addresses[to]
 	known := a != nil && m.reachableLocked(a, m.srv.now())
-	unread := known && m.standingLocked(a.member, m.srv.now()) == legacy
 	m.mu.Unlock()
-	if unread { // original clients know no receipts
-		done(nil)
-		return
-	}
 	if !known {
 		done(protocol.Refuse(protocol.CodeUnknownRecipient, "the sender %s is not in this mesh", to.Short()))
 		return

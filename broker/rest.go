@@ -27,24 +27,23 @@ type restCall struct {
 
 // restRoute is a route of API keys.
 type restRoute struct {
-	pattern   string
-	needs     string // capability; empty: any key
-	originals bool   // open to the bearers of original members, too, which cannot seal
-	handle    func(*restCall) (any, error)
+	pattern string
+	needs   string // capability; empty: any key
+	handle  func(*restCall) (any, error)
 }
 
 // restRoutes are the routes of API keys. Bodies are envelopes that the key sealed, or that were sealed to it.
 var restRoutes = []restRoute{
-	{"GET /api/v1/key", "", false, (*restCall).key},
-	{"GET /api/v1/log", "", false, (*restCall).log},
-	{"GET /api/v1/members", protocol.KeyCapRead, true, (*restCall).members},
-	{"GET /api/v1/peers", protocol.KeyCapRead, true, (*restCall).peers},
-	{"POST /api/v1/messages", protocol.KeyCapSend, false, (*restCall).send},
-	{"GET /api/v1/messages", protocol.KeyCapRead, false, (*restCall).list},
-	{"GET /api/v1/messages/{id}", protocol.KeyCapRead, false, (*restCall).one},
-	{"GET /api/v1/messages/{id}/status", protocol.KeyCapSend, false, (*restCall).status},
-	{"POST /api/v1/messages/ack", protocol.KeyCapRead, false, (*restCall).ack},
-	{"GET /api/v1/events", protocol.KeyCapRead, false, (*restCall).events},
+	{"GET /api/v1/key", "", (*restCall).key},
+	{"GET /api/v1/log", "", (*restCall).log},
+	{"GET /api/v1/members", protocol.KeyCapRead, (*restCall).members},
+	{"GET /api/v1/peers", protocol.KeyCapRead, (*restCall).peers},
+	{"POST /api/v1/messages", protocol.KeyCapSend, (*restCall).send},
+	{"GET /api/v1/messages", protocol.KeyCapRead, (*restCall).list},
+	{"GET /api/v1/messages/{id}", protocol.KeyCapRead, (*restCall).one},
+	{"GET /api/v1/messages/{id}/status", protocol.KeyCapSend, (*restCall).status},
+	{"POST /api/v1/messages/ack", protocol.KeyCapRead, (*restCall).ack},
+	{"GET /api/v1/events", protocol.KeyCapRead, (*restCall).events},
 }
 
 func (s *Server) keyRoutes(mux *http.ServeMux) {
@@ -92,9 +91,6 @@ func (c *restCall) authorise(s *Server, route *restRoute) error {
 		return s.noKey(c.r, protocol.RESTKeyInvalid, "that is the whole secret: only its first half, before the dot, may leave the program. The key is revoked now")
 	}
 	if k == nil {
-		if o := s.legacyBearer(hash); o != nil {
-			return c.authoriseOriginal(s, route, o)
-		}
 		return s.noKey(c.r, protocol.RESTKeyInvalid, "this API key is not known")
 	}
 	m := k.mesh
@@ -115,30 +111,6 @@ func (c *restCall) authorise(s *Server, route *restRoute) error {
 	}
 	c.k, c.m = k, m
 	m.keyUsed(k)
-	return nil
-}
-
-// authoriseOriginal is authorise for a bearer that nobody signed: it opens lists, and no mail.
-func (c *restCall) authoriseOriginal(s *Server, route *restRoute, k *legacyKey) error {
-	m := k.mesh
-	m.mu.Lock()
-	err := k.goodLocked(s.now())
-	m.mu.Unlock()
-	switch {
-	case err != nil:
-		return s.noKey(c.r, protocol.RESTKeyInvalid, "this API key is revoked or expired")
-	case s.draining.Load():
-		return errDraining()
-	}
-	if err := k.member.takeToken(); err != nil {
-		return err
-	}
-	if !route.originals {
-		return keyError{protocol.RESTKeyNotEnough, protocol.Refuse(protocol.CodeForbidden,
-			"an original client made this API key: it lists members and peers, and has no mail")}
-	}
-	c.m = m
-	k.used()
 	return nil
 }
 

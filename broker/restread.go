@@ -50,30 +50,8 @@ func (c *restCall) members() (any, error) {
 		}
 		answer.Members = append(answer.Members, out)
 	}
-	for _, p := range m.members {
-		if m.standingLocked(p, m.srv.now()) == legacy {
-			answer.Members = append(answer.Members, m.originalMemberLocked(p))
-		}
-	}
 	slices.SortStableFunc(answer.Members, func(a, b protocol.RESTMember) int { return cmp.Compare(a.DisplayName, b.DisplayName) })
 	return answer, nil
-}
-
-// originalMemberLocked is a member who came by a v1 link: nothing proves his name.
-func (m *mesh) originalMemberLocked(p *member) protocol.RESTMember {
-	out := protocol.RESTMember{
-		MemberID: p.id, Pubkey: p.key.String(), DisplayName: p.original.Name, Role: protocol.RoleMember, IsHuman: true,
-		JoinedAt: timeText(p.original.Joined), Online: m.onlineLocked(p), Status: "offline", Legacy: true,
-	}
-	if out.Online {
-		out.Status = protocol.StatusIdle
-	}
-	for _, s := range p.original.slots {
-		if s.kind != legacyCommand {
-			out.Status = s.item.Status
-		}
-	}
-	return out
 }
 
 func (c *restCall) peers() (any, error) {
@@ -85,7 +63,7 @@ func (c *restCall) peers() (any, error) {
 	for _, p := range m.presences {
 		item := p.item()
 		out := protocol.RESTPeer{Pubkey: item.Pubkey, DisplayName: item.DisplayName, Status: item.Status, Groups: []string{}, Via: "ws",
-			MemberPubkey: item.MemberPubkey, SessionID: item.SessionID, Statement: p.statement()}
+			MemberPubkey: item.MemberPubkey, SessionID: item.SessionID, Statement: p.session.Text()}
 		for _, g := range item.Groups {
 			out.Groups = append(out.Groups, g.Name)
 		}

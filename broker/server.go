@@ -49,10 +49,8 @@ type Server struct {
 	started     time.Time
 	visits      *visits // of unauthenticated HTTP requests
 	refusedKeys *visits // requests with a wrong API key
-	hooks       *visits // of original sessions, by presence
 	ready       readiness
 	closed      closedLog
-	hellos      *helloMemory // of original clients
 
 	draining    atomic.Bool
 	storeLogged atomic.Int64   // Unix s of the last line about the disk
@@ -71,8 +69,6 @@ type Server struct {
 	perAddress map[string]int       // WebSocket connections
 	sockets    map[string]int       // by address, that have not become one
 	closing    bool
-
-	legacyBearers map[[32]byte]*legacyKey // of original members, by the hash of the bearer
 }
 
 // New opens the data directory and brings the broker to where it was. Errors: store.ErrLocked when another broker holds the
@@ -81,9 +77,8 @@ func New(cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
 	s := &Server{
 		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, now: cfg.Now, metrics: newMetrics(), started: time.Now(),
-		visits: newVisits(cfg.Limits.HTTPPerAddress), refusedKeys: newVisits(refusedKeysPerMinute), hooks: newVisits(hooksPerMinute),
-		hellos: newHelloMemory(cfg.Now()),
-		meshes: make(map[protocol.MeshID]*mesh), conns: make(map[*conn]struct{}), bearers: make(map[[32]byte]*apiKey), legacyBearers: make(map[[32]byte]*legacyKey),
+		visits: newVisits(cfg.Limits.HTTPPerAddress), refusedKeys: newVisits(refusedKeysPerMinute),
+		meshes: make(map[protocol.MeshID]*mesh), conns: make(map[*conn]struct{}), bearers: make(map[[32]byte]*apiKey),
 		perAddress: make(map[string]int), sockets: make(map[string]int),
 		parking: parking{read: (*conn).readLoop},
 	}
@@ -225,7 +220,6 @@ func (s *Server) stopLeases() {
 				p.until.Stop()
 			}
 		}
-		m.stopLegacyLeasesLocked()
 		m.mu.Unlock()
 	}
 }

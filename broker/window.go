@@ -62,16 +62,6 @@ func (w *window) take(id []byte) (pushed, bool) {
 	return pushed{}, false
 }
 
-// holds reports whether that row of that queue is not acknowledged.
-func (w *window) holds(f *feed, lsn uint64) bool {
-	for i := w.head; i < len(w.rows); i++ {
-		if w.rows[i].feed == f && w.rows[i].lsn == lsn {
-			return true
-		}
-	}
-	return false
-}
-
 // trim moves head to the first row that is not acknowledged.
 func (w *window) trim() {
 	for w.head < len(w.rows) && w.rows[w.head].feed == nil {
