@@ -52,13 +52,14 @@ func (t *term) worth() float64 { return t.weight * t.idf }
 
 // parsed is a query in tokens. pairs are neighbours in the question or within a term.
 type parsed struct {
-	terms []*term
-	pairs map[[2]string]bool
-	index map[string]*term
+	terms  []*term
+	pairs  map[[2]string]bool
+	index  map[string]*term
+	starts words.Starts
 }
 
 func parseQuery(q Query) *parsed {
-	p := &parsed{pairs: map[[2]string]bool{}, index: map[string]*term{}}
+	p := &parsed{pairs: map[[2]string]bool{}, index: map[string]*term{}, starts: words.Starts{}}
 	for _, t := range q.Terms[:min(len(q.Terms), maxTerms)] {
 		p.add(t, maxTerm, termWeight)
 	}
@@ -82,6 +83,7 @@ func (p *parsed) add(text string, max int, weight float64) {
 		} else if len(p.terms) < maxTokens {
 			t = &term{token: token, weight: weight}
 			p.index[token] = t
+			p.starts.Add(token)
 			p.terms = append(p.terms, t)
 		}
 		if before != "" && before != token {

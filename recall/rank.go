@@ -104,7 +104,7 @@ func (p *parsed) count(f field, text string, tf map[string]float64, pairs map[[2
 	counts := map[string]int{}
 	n := 0
 	before := ""
-	words.Each(text, func(token string) {
+	words.EachOf(p.starts, text, func(token string) {
 		n++
 		if words.Stop(token) {
 			return

@@ -23,17 +23,42 @@ const (
 )
 
 // Each calls emit for every token of text, in order. A whole identifier comes before its parts.
-func Each(text string, emit func(token string)) {
+func Each(text string, emit func(token string)) { scanner{emit: emit}.each(text) }
+
+// Starts is a set of token beginnings.
+type Starts map[[2]byte]bool
+
+// Add adds the beginning of token to the set.
+func (s Starts) Add(token string) { s[start(token)] = true }
+
+func start(token string) [2]byte {
+	var b [2]byte
+	copy(b[:], token)
+	return b
+}
+
+// EachOf is Each for a reader who looks for few tokens: a token that begins like none of those in
+// starts is given as "", which saves its stemming.
+func EachOf(starts Starts, text string, emit func(token string)) {
+	scanner{emit: emit, starts: starts}.each(text)
+}
+
+type scanner struct {
+	emit   func(string)
+	starts Starts // nil: all
+}
+
+func (s scanner) each(text string) {
 	for text != "" {
 		r, size := utf8.DecodeRuneInString(text)
 		switch {
 		case dense(r):
 			end := span(text, dense)
-			pairs(text[:end], emit)
+			pairs(text[:end], s.emit)
 			text = text[end:]
 		case inWord(r):
 			end := runEnd(text)
-			run(strings.Trim(text[:end], connectors), emit)
+			s.run(strings.Trim(text[:end], connectors))
 			text = text[end:]
 		default:
 			text = text[size:]
@@ -116,22 +141,22 @@ func pairs(s string, emit func(string)) {
 }
 
 // run emits the tokens of one run without connectors at its ends.
-func run(s string, emit func(string)) {
-	if s == "" {
+func (s scanner) run(text string) {
+	if text == "" {
 		return
 	}
-	if plain(s) {
-		one(s, emit)
+	if plain(text) {
+		s.one(text)
 		return
 	}
-	parts := split(s)
+	parts := split(text)
 	if len(parts) > 1 && len(parts) <= maxParts {
 		if whole := strings.ToLower(strings.Join(parts, "_")); len(whole) <= maxToken {
-			emit(whole)
+			s.emit(whole)
 		}
 	}
 	for _, p := range parts {
-		one(p, emit)
+		s.one(p)
 	}
 }
 
@@ -145,15 +170,19 @@ func plain(s string) bool {
 	return true
 }
 
-func one(part string, emit func(string)) {
+func (s scanner) one(part string) {
 	part = strings.ToLower(part)
 	if len(part) > maxToken || len(part) == 1 && part[0] < utf8.RuneSelf && !isDigit(part[0]) {
+		return
+	}
+	if s.starts != nil && !s.starts[start(part)] {
+		s.emit("")
 		return
 	}
 	if plain(part) {
 		part = Stem(part)
 	}
-	emit(part)
+	s.emit(part)
 }
 
 func isDigit(b byte) bool { return b >= '0' && b <= '9' }
