@@ -171,7 +171,7 @@ var scenes = []struct {
 	{"publish an admin's cert", (*cast).appoints, "          no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    forbidden     ok"},
 	{"publish a ban", (*cast).bans, "                        no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    ok            ok"},
 	{"publish a ban of an admin", (*cast).bansAdmin, "       no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    forbidden     ok"},
-	{"publish a policy", (*cast).publishesPolicy, "          no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    forbidden     ok"},
+	{"publish a link's closing", (*cast).closesLink, "       no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    ok            ok"},
 	{"publish another's session", (*cast).publishesSession, "no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    forbidden     forbidden"},
 	{"apikey_create for himself", (*cast).createsKey, "      no_hello   forbidden    forbidden    ok                -      not_member   ok           ok           ok            forbidden"},
 	{"apikey_create for bob", (*cast).createsKeyForBob, "    no_hello   forbidden    forbidden    foreign           -      forbidden    forbidden    forbidden    forbidden     forbidden"},
@@ -305,8 +305,8 @@ func (c *cast) bansAdmin(a actor) string {
 	return c.ban(a, frank.key.Public())
 }
 
-func (c *cast) publishesPolicy(a actor) string {
-	return a.publishes(c.sign(&protocol.Policy{Mesh: c.world.mesh, By: a.signer.Public(), N: 1}, a.signer))
+func (c *cast) closesLink(a actor) string {
+	return a.publishes(c.sign(&protocol.Revoke{Mesh: c.world.mesh, Issuer: a.signer.Public(), Kind: protocol.RevokeLink, Target: c.link.Public(), At: time.Now().Unix()}, a.signer))
 }
 
 func (c *cast) publishesSession(a actor) string {

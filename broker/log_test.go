@@ -62,10 +62,11 @@ func TestPublishPushesTheLog(t *testing.T) {
 		alice.wantPublished(cert) // again: accepted, and nobody hears of it
 		bob.wantNone(protocol.TypeLog)
 
-		bob.clear() // a policy concerns no member: the log alone tells of it
-		policy := w.sign(&protocol.Policy{Mesh: w.mesh, By: w.owner.Public(), N: 1}, w.owner)
-		alice.wantPublished(policy)
-		if bob.wantFrame(protocol.TypeLog, &log); !slices.Equal(log.Statements, []string{policy.Text()}) {
+		bob.clear() // the closing of a link concerns no member: the log alone tells of it
+		closing := w.sign(&protocol.Revoke{Mesh: w.mesh, Issuer: w.owner.Public(), Kind: protocol.RevokeLink, Target: crypto.GenerateKey().Public(),
+			At: time.Now().Unix()}, w.owner)
+		alice.wantPublished(closing)
+		if bob.wantFrame(protocol.TypeLog, &log); !slices.Equal(log.Statements, []string{closing.Text()}) {
 			t.Errorf("pushed %+v", log)
 		}
 	})

@@ -30,7 +30,7 @@ func (s *Server) handleOffer(r *http.Request) (int, any, error) {
 			return 0, nil, err
 		}
 		switch st.Kind {
-		case protocol.KindOwner, protocol.KindCert, protocol.KindRevoke, protocol.KindPolicy:
+		case protocol.KindOwner, protocol.KindCert, protocol.KindRevoke:
 			offered = append(offered, st)
 		default:
 			return 0, nil, protocol.Refuse(protocol.CodeInvalid, "a statement of kind %s is not offered", st.Kind)

@@ -54,7 +54,7 @@ func (c *conn) mayPublish(st *protocol.Statement) error {
 		return protocol.Refuse(protocol.CodeExpired, "the link that it closes has expired long ago")
 	}
 	switch b := st.Body.(type) {
-	case *protocol.Charter, *protocol.OwnerChange, *protocol.Cert, *protocol.Revoke, *protocol.Policy:
+	case *protocol.Charter, *protocol.OwnerChange, *protocol.Cert, *protocol.Revoke:
 		return nil
 	case *protocol.Session:
 		if b.Member != c.member.key {

@@ -43,7 +43,6 @@ var exits = map[protocol.Code]int{
 	protocol.CodeInternal:         exitInternal,
 	protocol.CodeInvalid:          exitUsage,
 	protocol.CodeKicked:           exitRefused,
-	protocol.CodeLegacyOff:        exitDenied,
 	protocol.CodeMeshFull:         exitRefused,
 	protocol.CodeNoHello:          exitRefused,
 	protocol.CodeNotFound:         exitNotFound,

@@ -90,8 +90,6 @@ func (b *book) describe(s *protocol.Statement) string {
 			return fmt.Sprintf("closes a link, %s", day(x.At))
 		}
 		return fmt.Sprintf("%s %s (%s), %s%s", what, b.nameOf(x.Target), x.Target.Short(), day(x.At), parenthesis(x.Reason))
-	case *protocol.Policy:
-		return fmt.Sprintf("sets the policy to %d", x.Flags)
 	case *protocol.OwnerChange:
 		return fmt.Sprintf("hands the mesh over to %s", x.New.Short())
 	}

@@ -134,7 +134,7 @@ func TestEvilMemberAdded(t *testing.T) {
 		session := w.sign(&protocol.Session{
 			Mesh: w.charter.Mesh(), Member: k, Session: k, Label: "mallory", Issued: time.Now().UnixMilli(), Expires: time.Now().Add(time.Hour).UnixMilli(),
 		}, mallory, mallory)
-		item := protocol.MemberItem{Pubkey: k.String(), Certs: []string{own.Text(), foreign.Text()}, Sessions: []string{session.Text()}, Online: true, Name: "mallory"}
+		item := protocol.MemberItem{Pubkey: k.String(), Certs: []string{own.Text(), foreign.Text()}, Sessions: []string{session.Text()}, Online: true}
 		e.say(frameOf(protocol.Membership{Tag: protocol.Tag{Type: protocol.TypeMembership}, Members: []protocol.MemberItem{item}}))
 		e.say(frameOf(protocol.Log{Tag: protocol.Tag{Type: protocol.TypeLog}, Statements: []string{own.Text(), charter.Text(), foreign.Text()}, Cursor: 99}))
 		e.say(frameOf(protocol.Presence{Tag: protocol.Tag{Type: protocol.TypePresence}, Peers: []protocol.PeerItem{{

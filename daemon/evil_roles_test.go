@@ -263,7 +263,7 @@ func TestEvilLinkUsedTooOften(t *testing.T) {
 		enrol := w.sign(&protocol.Enrol{
 			Mesh: w.charter.Mesh(), Link: link.Key.Public(), Member: eve.Public(), Name: "eve", At: time.Now().Add(-time.Hour).Unix(),
 		}, link.Key, eve)
-		item := protocol.MemberItem{Pubkey: eve.Public().String(), Invite: link.Invite.Text(), Enrol: enrol.Text(), Name: "eve", Online: true}
+		item := protocol.MemberItem{Pubkey: eve.Public().String(), Invite: link.Invite.Text(), Enrol: enrol.Text(), Online: true}
 		for _, n := range []*node{w.alice, w.bob} {
 			if _, err := n.m.trust.learn(nil, []enrolment{{link.Invite, enrol}}); err != nil {
 				t.Fatal(err)

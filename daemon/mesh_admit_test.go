@@ -272,7 +272,7 @@ func TestBrokerInventsMembers(t *testing.T) {
 		}, mallory, mallory)
 		x := w.alice.wire()
 		err := x.w.takeMembers([]protocol.MemberItem{{
-			Pubkey: mallory.Public().String(), Certs: []string{self.Text()}, Sessions: []string{session.Text()}, Name: "carol", Online: true,
+			Pubkey: mallory.Public().String(), Certs: []string{self.Text()}, Sessions: []string{session.Text()}, Online: true,
 		}})
 		if err != nil {
 			t.Fatal(err)

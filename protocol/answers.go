@@ -78,17 +78,6 @@ func (v *View) RevokedOf(member, key crypto.PublicKey) (Revocation, bool) {
 	return r, ok
 }
 
-// Flags returns the flags of the policy, 0 without one.
-func (v *View) Flags() uint64 {
-	if v.policy == nil {
-		return 0
-	}
-	return v.policy.Body.(*Policy).Flags
-}
-
-// Legacy reports whether the policy lets original clients in.
-func (v *View) Legacy() bool { return v.Flags()&FlagLegacy != 0 }
-
 // InForce reports whether the statement with this id is in the set and counts.
 func (v *View) InForce(id ID) bool {
 	_, found := slices.BinarySearchFunc(v.inForce, id, func(s *Statement, id ID) int { return bytes.Compare(s.ID[:], id[:]) })
@@ -109,9 +98,8 @@ func (v *View) Signed(key crypto.PublicKey) []*Statement {
 	return signed
 }
 
-// Log returns the owner, policy, admin cert and revoke statements in force, in ascending order of ids.
+// Log returns the owner, admin cert and revoke statements in force, in ascending order of ids.
 func (v *View) Log() []*Statement { return slices.Clone(v.log) }
 
-// Digest returns BLAKE2b-256(block("log", ids of Log)). Two members with one digest agree on owner, admins, revocations and
-// policy.
+// Digest returns BLAKE2b-256(block("log", ids of Log)). Two members with one digest agree on owner, admins and revocations.
 func (v *View) Digest() [32]byte { return v.digest }

@@ -149,7 +149,7 @@ type APIKeys struct {
 
 // APIKeyItem is one key as the broker knows it. Times are RFC 3339 in UTC, or null.
 type APIKeyItem struct {
-	ID           string   `json:"id"` // its public key, 64 hex digits; of a bearer that an original client made, 32 of base62
+	ID           string   `json:"id"` // its public key, 64 hex digits
 	Label        string   `json:"label"`
 	Prefix       string   `json:"prefix"`
 	Capabilities []string `json:"capabilities"`

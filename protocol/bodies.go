@@ -13,7 +13,6 @@ const (
 	KindOwner   = "owner"
 	KindCert    = "cert"
 	KindRevoke  = "revoke"
-	KindPolicy  = "policy"
 	KindInvite  = "invite"
 	KindEnrol   = "enrol"
 	KindSession = "session"
@@ -22,10 +21,7 @@ const (
 	KindOp      = "op"
 )
 
-// FlagLegacy is the bit of Policy.Flags that lets original clients in.
-const FlagLegacy = 1 << 0
-
-// Body is what a statement says: a *Charter, *OwnerChange, *Cert, *Revoke, *Policy, *Invite, *Enrol, *Session, *APIKey,
+// Body is what a statement says: a *Charter, *OwnerChange, *Cert, *Revoke, *Invite, *Enrol, *Session, *APIKey,
 // *HelloAuth or *Op. Times are Unix seconds, or milliseconds where the field says so; a zero key is an absent one.
 type Body interface {
 	kind() string
@@ -42,7 +38,6 @@ var bodies = map[string]struct {
 	KindOwner:   {6, 1, func() Body { return new(OwnerChange) }},
 	KindCert:    {6, 1, func() Body { return new(Cert) }},
 	KindRevoke:  {7, 1, func() Body { return new(Revoke) }},
-	KindPolicy:  {4, 1, func() Body { return new(Policy) }},
 	KindInvite:  {8, 1, func() Body { return new(Invite) }},
 	KindEnrol:   {5, 2, func() Body { return new(Enrol) }},
 	KindSession: {8, 2, func() Body { return new(Session) }},
@@ -143,23 +138,6 @@ func (r *Revoke) visit(f *fields) {
 	f.ids("keep", &r.Keep)
 	f.time("at", &r.At)
 	f.text("reason", &r.Reason, ruleReason)
-}
-
-// Policy sets the mesh's flags. Signed by By, which must be the owner. Of two the higher N counts.
-type Policy struct {
-	Mesh  MeshID
-	By    crypto.PublicKey
-	N     uint64
-	Flags uint64 // FlagLegacy; unknown bits are ignored
-}
-
-func (*Policy) kind() string                  { return KindPolicy }
-func (p *Policy) signers() []crypto.PublicKey { return []crypto.PublicKey{p.By} }
-func (p *Policy) visit(f *fields) {
-	f.mesh(&p.Mesh)
-	f.key("by", &p.By)
-	f.uint("n", &p.N)
-	f.uint("flags", &p.Flags)
 }
 
 // Invite makes a link: who holds the private half of Link may enrol. Signed by the issuer: an admin, or for RoleAdmin the

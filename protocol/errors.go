@@ -29,12 +29,11 @@ const (
 	CodeInternal         Code = "internal"          // our fault; details are in the log
 	CodeInvalid          Code = "invalid"           // an argument breaks its rule
 	CodeKicked           Code = "kicked"            // an admin ended the connection
-	CodeLegacyOff        Code = "legacy_off"        // the mesh does not allow original clients
 	CodeMeshFull         Code = "mesh_full"         // the mesh has as many statements as it may
 	CodeNoHello          Code = "no_hello"          // a frame before hello
 	CodeNotFound         Code = "not_found"         // no such thing
 	CodeNotMember        Code = "not_member"        // the key belongs to no member of the mesh
-	CodeNotSupported     Code = "not_supported"     // an original verb that this broker does not have
+	CodeNotSupported     Code = "not_supported"     // not something that this build does
 	CodePayloadTooLarge  Code = "payload_too_large" // longer than the limit that the message names
 	CodeQueueFull        Code = "queue_full"        // the recipient's queue is full; the sender keeps the message
 	CodeRateLimit        Code = "rate_limit"        // too many requests; see retry_after_ms

@@ -162,8 +162,6 @@ type MemberItem struct {
 	APIKeys  []string `json:"apikeys,omitempty"`  // apikey statements of this member's keys that live
 	Online   bool     `json:"online"`
 	LastSeen int64    `json:"last_seen,omitempty"` // Unix ms
-	Legacy   bool     `json:"legacy,omitempty"`    // enrolled by a v1 link, holds no certificate
-	Name     string   `json:"name,omitempty"`      // legacy only: the name that he gave himself
 }
 
 // Membership is pushed to control connections when a member is new or changed (enrolled, admitted, session published).
@@ -204,7 +202,6 @@ type PeerItem struct {
 	Visible      bool    `json:"visible"`
 	Session      string  `json:"session,omitempty"` // session statement
 	Card         *Sealed `json:"card,omitempty"`    // with the asker's own wrap
-	Legacy       bool    `json:"legacy,omitempty"`  // of an original client, which has no session statement
 }
 
 // Peer roles in PeerItem.
@@ -242,7 +239,7 @@ type Ack struct {
 	ID         string `json:"id"`
 	MessageID  string `json:"messageId"`
 	Queued     bool   `json:"queued"`
-	Error      string `json:"error,omitempty"` // code and sentence, as original clients match it
+	Error      string `json:"error,omitempty"` // code and sentence
 	Code       Code   `json:"code,omitempty"`
 	Retryable  bool   `json:"retryable,omitempty"`
 	RetryAfter int64  `json:"retry_after_ms,omitempty"`

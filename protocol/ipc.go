@@ -47,7 +47,6 @@ type MeshInfo struct {
 	State   string `json:"state"`
 	Trust   Trust  `json:"trust"` // of ourselves in the view
 	Default bool   `json:"default,omitempty"`
-	Policy  string `json:"policy"` // strict or legacy
 	Owner   string `json:"owner_pubkey"`
 	Inbound string `json:"inbound,omitempty"` // accept, hold or refuse
 

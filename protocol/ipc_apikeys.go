@@ -14,7 +14,7 @@ type APIKeyRequest struct {
 // APIKeyInfo is one API key as scripts see it, in GET /v1/apikeys. Times are RFC 3339, or null.
 type APIKeyInfo struct {
 	Mesh         string   `json:"mesh"`
-	ID           string   `json:"id"` // its public key; 32 characters of base62 for a bearer that an original client made
+	ID           string   `json:"id"` // its public key
 	Label        string   `json:"label"`
 	Prefix       string   `json:"prefix"`
 	Capabilities []string `json:"capabilities"`
@@ -52,7 +52,7 @@ type RevokeAPIKeyReply struct {
 	Already   bool   `json:"already,omitempty"` // it was before
 	RevokedAt string `json:"revoked_at,omitempty"`
 	Published bool   `json:"published"`        // the statement is out: peers refuse the key whatever the broker does
-	Reason    string `json:"reason,omitempty"` // why it is not; empty also where there is nothing to publish: a bearer of an original client
+	Reason    string `json:"reason,omitempty"` // why it is not
 }
 
 // What a user may let a peer do.

@@ -6,7 +6,7 @@ import "time"
 const (
 	Version = 2 // protocolVersion in hello and hello_ack
 
-	MaxFrame       = 2 << 20  // bytes of one WebSocket message, both ways: original clients relay files of 1 MiB in base64
+	MaxFrame       = 2 << 20  // bytes of one WebSocket message, both ways
 	MaxPreHello    = 16 << 10 // bytes of a frame before hello was accepted: nobody unknown may make us buffer more
 	MaxBody        = 64 << 10 // bytes of the body of one message, before sealing
 	MaxHeader      = 16 << 10 // bytes of the JSON header inside an envelope
@@ -35,7 +35,7 @@ const (
 	LinkLifetime      = 7 * 24 * time.Hour
 )
 
-// Close codes of our WebSocket connections, as the original uses them (RFC 6455 section 7.4 and its private range).
+// Close codes of our WebSocket connections (RFC 6455 section 7.4 and its private range).
 const (
 	CloseKicked = 4001 // an admin ended this connection
 	CloseBanned = 4002 // the key is revoked

@@ -57,7 +57,7 @@ func TestMangledLinks(t *testing.T) {
 		"a short seed":      {linkOf("link", invite.Raw(), seed[:31]), CodeInvalid},
 		"another seed":      {linkOf("link", invite.Raw(), other[:]), CodeInvalid},
 		"a bad signature":   {linkOf("link", unsigned, seed[:]), CodeInvalid},
-		"another statement": {linkOf("link", samplesStatement(t, KindPolicy).Raw(), seed[:]), CodeInvalid},
+		"another statement": {linkOf("link", samplesStatement(t, KindCert).Raw(), seed[:]), CodeInvalid},
 		"no statement":      {linkOf("link", nil, seed[:]), CodeInvalid},
 		"far too long":      {LinkPrefix + strings.Repeat("A", 1<<20), CodeInvalid},
 	} {
@@ -119,7 +119,7 @@ func TestLinkErrorsKeepTheSecret(t *testing.T) {
 
 func TestMakeLinkOfSomethingElse(t *testing.T) {
 	for name, f := range map[string]func(){
-		"another kind": func() { MakeLink(samplesStatement(t, KindPolicy), [crypto.SeedSize]byte{}) },
+		"another kind": func() { MakeLink(samplesStatement(t, KindCert), [crypto.SeedSize]byte{}) },
 		"another seed": func() { MakeLink(samplesStatement(t, KindInvite), seeded(8).Seed()) },
 	} {
 		func() {

@@ -17,7 +17,7 @@ func (m MeshID) Valid() bool {
 	return len(m) == idLength && only(string(m), func(c byte) bool { return lowerOrDigit(c) || c >= 'A' && c <= 'Z' })
 }
 
-// MemberID returns the id by which the broker names a member where the original clients want one: 32 characters of base62,
+// MemberID returns the id by which the broker names a member in answers to join and over HTTP: 32 characters of base62,
 // derived from mesh and member key. It proves nothing.
 func MemberID(mesh MeshID, key crypto.PublicKey) string {
 	id := hashID(EncodeBlock("member-id", []byte(mesh), key[:]))

@@ -150,7 +150,7 @@ func boolByte(b bool) byte {
 }
 
 // storedTrusts are the levels that an opened message can have, by their byte on disk.
-var storedTrusts = [...]Trust{1: TrustVerified, 2: TrustInvited, 3: TrustUnverified}
+var storedTrusts = [...]Trust{1: TrustVerified, 2: TrustInvited}
 
 func trustByte(t Trust) (byte, bool) {
 	for i, stored := range storedTrusts {

@@ -6,7 +6,7 @@ import (
 	"unicode/utf8"
 )
 
-const maxShownName = 64 // runes; names by the rule have at most 32, pinned ones of original clients any number
+const maxShownName = 64 // runes; names by the rule have at most 32
 
 // Neutralize makes a peer's text safe to show to a model or on a terminal: it stays readable and can do nothing.
 // Angle brackets become ‹ and ›, control characters their pictures (␛ for escape), and what is invisible or turns the

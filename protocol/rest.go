@@ -43,7 +43,7 @@ type RESTMembers struct {
 	Members []RESTMember `json:"members"`
 }
 
-// RESTMember is a member: the original's fields, which are the broker's word, and the statements that prove who he is.
+// RESTMember is a member: fields that are the broker's word, and the statements that prove who he is.
 type RESTMember struct {
 	MemberID    string  `json:"memberId"`
 	Pubkey      string  `json:"pubkey"`
@@ -54,7 +54,6 @@ type RESTMember struct {
 	Online      bool    `json:"online"`
 	Status      string  `json:"status"`
 	Summary     *string `json:"summary"`
-	Legacy      bool    `json:"legacy,omitempty"` // came by a v1 link: nobody certified him
 
 	Certs    []string `json:"certs,omitempty"`
 	Sessions []string `json:"sessions,omitempty"`

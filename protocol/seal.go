@@ -8,8 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 )
 
-// Everything that we put into a box starts with a zero byte and a label, so that no box can be shown as another:
-// text of original clients never starts with a zero byte.
+// Everything that we put into a box starts with a zero byte and a label, so that no box can be shown as another.
 const (
 	labelEnvelope = "\x00cm2" // ‖ sig(64) ‖ u32be len(H) ‖ H ‖ body
 	labelWrap     = "\x00cmk" // ‖ K(32) ‖ BLAKE2b-256(nonce ‖ ciphertext) ‖ u64be seq

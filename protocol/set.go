@@ -167,7 +167,7 @@ func (s *Set) fresh(stmts []*Statement) (fresh []*Statement, err error) {
 		}
 		seen[st.ID] = true
 		switch st.Kind {
-		case KindOwner, KindCert, KindRevoke, KindPolicy:
+		case KindOwner, KindCert, KindRevoke:
 			fresh = append(fresh, st)
 		default:
 			if err == nil {

@@ -30,9 +30,9 @@ func TestSetResolvesLater(t *testing.T) {
 func TestSetAdd(t *testing.T) {
 	h := newHistory(t)
 	a := h.cert(owner, alice, "alice", RoleAdmin, 1)
-	foreign := mustSign(t, &Policy{testMesh, owner.Public(), 1, 0}, owner)
+	foreign := mustSign(t, &Cert{testMesh, owner.Public(), bob.Public(), "bob", RoleMember, 1}, owner)
 	sess := h.session(alice, seeded(4), 1)
-	p := h.policy(owner, 1, 0)
+	p := h.revoke(owner, RevokeKey, cathy)
 	s := NewSet(h.charter, Pins{})
 	added, err := s.Add(foreign, h.charter, a, a, sess, p)
 	wantCode(t, err, CodeForeign)
@@ -255,7 +255,7 @@ func TestViewWithoutCharterPanics(t *testing.T) {
 			t.Error("no panic")
 		}
 	}()
-	NewView(samplesStatement(t, KindPolicy), nil, Pins{})
+	NewView(samplesStatement(t, KindCert), nil, Pins{})
 }
 
 func samplesStatement(t testing.TB, kind string) *Statement {

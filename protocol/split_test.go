@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -74,38 +72,6 @@ func wantSame(t *testing.T, frame []byte, v *SendView) {
 	}
 	if n != v.NumWraps() || n != len(want.Keys) {
 		t.Fatalf("got %d keys and NumWraps %d, want %d", n, v.NumWraps(), len(want.Keys))
-	}
-}
-
-// Frames recorded from the original clients are taken, whatever version.
-func TestOriginalFrames(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join("..", "testdata", "frames", "original", "*.jsonl"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no samples: %v", err)
-	}
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for frame := range bytes.Lines(b) {
-			switch typ, err := FrameType(frame); {
-			case err != nil:
-				t.Errorf("%s: %v", file, err)
-			case typ == TypeSend:
-				v, err := SplitSend(frame)
-				if err != nil {
-					t.Errorf("%s: %v", file, err)
-				}
-				wantSame(t, frame, &v)
-			case typ == TypeClientAck:
-				v, err := SplitClientAck(frame)
-				if err != nil {
-					t.Errorf("%s: %v", file, err)
-				}
-				wantSameAck(t, frame, &v)
-			}
-		}
 	}
 }
 

@@ -46,7 +46,7 @@ type Trust string
 const (
 	TrustVerified   Trust = "verified"   // a chain of signatures from the mesh's owner
 	TrustInvited    Trust = "invited"    // somebody who holds a link
-	TrustUnverified Trust = "unverified" // an original client, pinned at first sight
+	TrustUnverified Trust = "unverified" // nobody vouches for it: removed, left, or never admitted
 	TrustAlarm      Trust = "alarm"      // claims to be from someone and is not proved to be
 )
 

@@ -188,8 +188,6 @@ func meshOf(b Body, block []byte) MeshID {
 		return b.Mesh
 	case *Revoke:
 		return b.Mesh
-	case *Policy:
-		return b.Mesh
 	case *Invite:
 		return b.Mesh
 	case *Enrol:

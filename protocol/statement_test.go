@@ -29,7 +29,6 @@ func samples() map[string]signed {
 		KindOwner:   {&OwnerChange{testMesh, o, 1, a, b, []ID{{1}, {2}}}, by(owner)},
 		KindCert:    {&Cert{testMesh, o, a, "alice", RoleAdmin, 1700000000}, by(owner)},
 		KindRevoke:  {&Revoke{testMesh, a, RevokeKey, b, []ID{{1}}, 1700000200, "lost laptop"}, by(alice)},
-		KindPolicy:  {&Policy{testMesh, o, 1, FlagLegacy}, by(owner)},
 		KindInvite:  {&Invite{testMesh, a, l, RoleMember, 1, 1900000000, "wss://b.example/ws", o}, by(alice)},
 		KindEnrol:   {&Enrol{testMesh, l, b, "bob", 1700000100}, by(link, bob)},
 		KindSession: {&Session{testMesh, a, s, "web", []string{"backend"}, []string{"files"}, 1700000000000, 1700043200000}, by(alice, session)},
@@ -143,7 +142,6 @@ func TestFieldRules(t *testing.T) {
 		KindCert:    {meshes, keys, members, names, roles, numbers},
 		KindRevoke: {meshes, keys, {text("key", "admin", "link"), text("", "Key", "keys")},
 			anyKeys, keeps, numbers, reasons},
-		KindPolicy: {meshes, keys, numbers, numbers},
 		KindInvite: {meshes, keys, anyKeys, roles,
 			{[][]byte{number(1), number(1000)}, [][]byte{nil, number(0), number(1001), make([]byte, 7)}}, numbers,
 			{text("ws://h", "wss://h:1/ws", "wss://"+strings.Repeat("h", 250)),
@@ -279,7 +277,7 @@ func TestIdentityR(t *testing.T) {
 }
 
 func TestParseText(t *testing.T) {
-	c := samples()[KindPolicy]
+	c := samples()[KindCert]
 	s := mustSign(t, c.body, c.keys...)
 	if got, err := ParseText(s.Text()); err != nil || got.ID != s.ID {
 		t.Fatalf("its own text: %v", err)
@@ -314,11 +312,11 @@ func TestSignRefusesBadBodies(t *testing.T) {
 	cert.Name = "Alice"
 	_, err := Sign(cert, seeded(1))
 	wantCode(t, err, CodeBadStatement)
-	_, err = Sign(&Policy{Mesh: testMesh, By: seeded(1).Public(), N: 1 << 53}, seeded(1))
+	_, err = Sign(&OwnerChange{Mesh: testMesh, By: seeded(1).Public(), New: seeded(2).Public(), N: 1 << 53}, seeded(1))
 	wantCode(t, err, CodeBadStatement)
 	_, err = Sign(&Cert{Mesh: testMesh, Issuer: seeded(1).Public(), Member: seeded(2).Public(), Name: "a", Role: RoleMember, Issued: -1}, seeded(1))
 	wantCode(t, err, CodeBadStatement)
-	_, err = Sign(&Policy{Mesh: testMesh}, seeded(1))
+	_, err = Sign(&OwnerChange{Mesh: testMesh, New: seeded(2).Public()}, seeded(1))
 	wantCode(t, err, CodeBadStatement)
 	if (&Charter{}).MeshID() != "" {
 		t.Error("an empty charter has a mesh id")
@@ -338,7 +336,7 @@ func TestSignOrdersLists(t *testing.T) {
 }
 
 func TestStatementsKeepTheirBytes(t *testing.T) {
-	c := samples()[KindPolicy]
+	c := samples()[KindCert]
 	raw := slices.Clone(mustSign(t, c.body, c.keys...).Raw())
 	s, err := Parse(raw)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 // decides anything, and a date only which of two names of one key is the newer:
 //
 //	charter ─▶ owner ─(owner statements 1, 2, …)─▶ owner
-//	             │ cert admin, revoke, policy
+//	             │ cert admin, revoke
 //	             ▼
 //	           admins ── cert member, revoke key ──▶ members ── session, apikey
 //
@@ -40,7 +40,6 @@ type View struct {
 	certified map[crypto.PublicKey]*certified   // who has a cert that makes a member, revoked or not
 	members   []*certified                      // of these the verified, by name and key
 	closed    map[crypto.PublicKey][]*Statement // link key → its revokes of kind link, all of them
-	policy    *Statement
 
 	inForce []*Statement // ascending ids
 	log     []*Statement // ascending ids
@@ -97,7 +96,6 @@ func NewView(charter *Statement, set []*Statement, pins Pins) *View {
 	v.appoint(all)
 	v.revoke(all)
 	v.admit(all)
-	v.setPolicy(all)
 	v.collect(all)
 	return v
 }
@@ -256,16 +254,6 @@ func (v *View) admit(all []*Statement) {
 	})
 }
 
-// setPolicy finds the policy: the owner-signed one with the highest n.
-func (v *View) setPolicy(all []*Statement) {
-	for _, s := range all {
-		b, ok := s.Body.(*Policy)
-		if ok && v.ownerSigned(b.By, s.ID) && (v.policy == nil || b.N > v.policy.Body.(*Policy).N) {
-			v.policy = s
-		}
-	}
-}
-
 // collect finds what is in force and, of it, the log.
 func (v *View) collect(all []*Statement) {
 	var ids []byte
@@ -282,15 +270,13 @@ func (v *View) collect(all []*Statement) {
 	v.digest = crypto.Hash(EncodeBlock("log", ids))
 }
 
-// weigh reports whether s is in force, and whether it belongs to the log: what decides who is an admin, who is revoked and
-// what the policy is. Certs of plain members are in force and not in the log; so are revokes by the key's own holder.
+// weigh reports whether s is in force, and whether it belongs to the log: what decides who is an admin and who is
+// revoked. Certs of plain members are in force and not in the log; so are revokes by the key's own holder.
 func (v *View) weigh(s *Statement) (force, logged bool) {
 	switch b := s.Body.(type) {
 	case *OwnerChange:
 		force = b.N >= 1 && b.N <= v.N() && v.chain[b.N-1].ID == s.ID
 		return force, force
-	case *Policy:
-		return s == v.policy, s == v.policy
 	case *Cert:
 		force = v.certifies(s, b)
 		return force, force && b.Role == RoleAdmin

@@ -73,11 +73,6 @@ func (h *history) handOver(by *crypto.PrivateKey, n uint64, to, rec *crypto.Priv
 	return h.say(o, by)
 }
 
-func (h *history) policy(by *crypto.PrivateKey, n, flags uint64) *Statement {
-	h.t.Helper()
-	return h.say(&Policy{h.mesh(), by.Public(), n, flags}, by)
-}
-
 func (h *history) session(member, key *crypto.PrivateKey, issued int64) *Statement {
 	h.t.Helper()
 	return h.say(&Session{Mesh: h.mesh(), Member: member.Public(), Session: key.Public(), Label: "web", Issued: issued, Expires: issued + 1000}, member, key)
@@ -97,7 +92,7 @@ func ids(stmts []*Statement) (ids []ID) {
 // dump shows all that a view says, for comparing two.
 func dump(v *View) string {
 	var b strings.Builder
-	fmt.Fprintln(&b, "owners", v.Owners(), "recovery", v.Recovery(), "n", v.N(), "flags", v.Flags(), "forks", v.Forks())
+	fmt.Fprintln(&b, "owners", v.Owners(), "recovery", v.Recovery(), "n", v.N(), "forks", v.Forks())
 	for _, m := range v.Members() {
 		fmt.Fprintf(&b, "member %+v\n", m)
 	}
@@ -174,12 +169,11 @@ func TestMembersAndStrangersAdmitNobody(t *testing.T) {
 	h.cert(dave, bob, "bob", RoleMember, 1)
 	h.cert(mallory, mallory, "mallory", RoleMember, 1)
 	h.cert(recovery, mallory, "mallory", RoleMember, 1)
-	h.policy(mallory, 9, FlagLegacy)
 	h.revoke(dave, RevokeKey, bob)
 	v := h.view()
 	wantMembers(t, v, "dave")
-	if v.Legacy() || len(v.Log()) != 0 {
-		t.Errorf("flags %d, log %v", v.Flags(), v.Log())
+	if len(v.Log()) != 0 {
+		t.Errorf("log %v", v.Log())
 	}
 }
 
@@ -391,38 +385,18 @@ func TestMembersRevokeTheirSessions(t *testing.T) {
 	}
 }
 
-func TestPolicy(t *testing.T) {
-	h := newHistory(t)
-	h.cert(owner, alice, "alice", RoleAdmin, 1)
-	if v := h.view(); v.Flags() != 0 || v.Legacy() {
-		t.Error("without a policy there are flags")
-	}
-	h.policy(owner, 2, FlagLegacy|4)
-	h.policy(owner, 1, 2)
-	h.policy(alice, 3, 8)
-	v := h.view()
-	if v.Flags() != FlagLegacy|4 || !v.Legacy() || len(v.Log()) != 2 {
-		t.Errorf("flags %d, log %d", v.Flags(), len(v.Log()))
-	}
-	a, b := h.policy(owner, 5, 0), h.policy(owner, 5, 1)
-	if want := a.ID.String() < b.ID.String(); h.view().InForce(a.ID) != want || h.view().InForce(b.ID) == want {
-		t.Error("of two policies of one n not the lower id is in force")
-	}
-}
-
 func TestHandOver(t *testing.T) {
 	h := newHistory(t)
 	kept := h.cert(owner, alice, "alice", RoleAdmin, 1)
 	h.cert(owner, cathy, "cathy", RoleAdmin, 1)
 	h.cert(alice, bob, "bob", RoleMember, 1)
 	h.cert(cathy, dave, "dave", RoleMember, 1)
-	h.policy(owner, 1, FlagLegacy)
 	h.handOver(owner, 1, owner2, recovery, kept)
 	v := h.view()
 	wantOwner(t, v, owner2)
 	wantMembers(t, v, "alice!", "bob")
-	if v.N() != 1 || v.Recovery() != recovery.Public() || v.Legacy() || v.Fork() || len(v.Alarms()) != 0 {
-		t.Errorf("n %d, flags %d, alarms %v", v.N(), v.Flags(), v.Alarms())
+	if v.N() != 1 || v.Recovery() != recovery.Public() || v.Fork() || len(v.Alarms()) != 0 {
+		t.Errorf("n %d, alarms %v", v.N(), v.Alarms())
 	}
 	if !slices.Equal(v.Owners(), []crypto.PublicKey{owner.Public(), owner2.Public()}) {
 		t.Errorf("owners %v", v.Owners())
@@ -596,7 +570,6 @@ func TestLog(t *testing.T) {
 		h.cert(owner, alice, "alice", RoleAdmin, 1),
 		h.cert(owner, cathy, "cathy", RoleAdmin, 1),
 		h.cert(owner, cathy, "cat", RoleAdmin, 2),
-		h.policy(owner, 2, 0),
 		h.revoke(alice, RevokeKey, dave),
 		h.revoke(owner, RevokeAdmin, cathy),
 		h.revoke(owner, RevokeKey, mallory),
@@ -604,7 +577,6 @@ func TestLog(t *testing.T) {
 	h.cert(alice, bob, "bob", RoleMember, 1)
 	h.cert(owner, dave, "dave", RoleMember, 1)
 	h.cert(cathy, bob, "bob", RoleMember, 1)
-	h.policy(owner, 1, 0)
 	h.revoke(owner, RevokeLink, seeded(9))
 	h.revoke(bob, RevokeKey, bob)
 	h.revoke(cathy, RevokeKey, bob)

@@ -38,7 +38,7 @@ func (h *history) sayRandom(r *rand.Rand, by *crypto.PrivateKey) *Statement {
 			keep = append(keep, s)
 		}
 	}
-	switch about := pick(r, everyone); r.IntN(10) {
+	switch about := pick(r, everyone); r.IntN(9) {
 	case 0:
 		return h.handOver(by, uint64(1+r.IntN(3)), about, pick(r, []*crypto.PrivateKey{recovery, recovery, recovery2, nil}), keep...)
 	case 1, 2, 3:
@@ -48,8 +48,6 @@ func (h *history) sayRandom(r *rand.Rand, by *crypto.PrivateKey) *Statement {
 	case 6:
 		return h.revoke(by, RevokeKey, by)
 	case 7:
-		return h.policy(by, uint64(r.IntN(4)), uint64(r.IntN(4)))
-	case 8:
 		return h.session(by, about, int64(r.IntN(4)))
 	default:
 		return h.cert(by, about, "d", RoleMember, int64(r.IntN(4)))
@@ -106,9 +104,9 @@ func TestViewAgainstTheRules(t *testing.T) {
 	histories(t, 300, func(t *testing.T, r *rand.Rand, h *history) {
 		pins := randomPins(r, h)
 		v, m := NewView(h.charter, h.set, pins), newModel(h.charter, h.set, pins)
-		if v.Owner() != m.owner() || v.Recovery() != m.recovery || v.Fork() != m.fork || v.Flags() != m.flags() {
-			t.Fatalf("owner %s, want %s; fork %v, want %v; flags %d, want %d",
-				v.Owner().Short(), m.owner().Short(), v.Fork(), m.fork, v.Flags(), m.flags())
+		if v.Owner() != m.owner() || v.Recovery() != m.recovery || v.Fork() != m.fork {
+			t.Fatalf("owner %s, want %s; fork %v, want %v",
+				v.Owner().Short(), m.owner().Short(), v.Fork(), m.fork)
 		}
 		for _, k := range everyone {
 			key := k.Public()
@@ -180,8 +178,8 @@ func TestThePowerlessChangeNothing(t *testing.T) {
 			h.session(pick(r, powerless), web, 1)
 		}
 		after := h.view()
-		if after.Owner() != before.Owner() || after.Digest() != before.Digest() || after.Fork() != before.Fork() || after.Flags() != before.Flags() {
-			t.Errorf("owner, log, fork or policy changed")
+		if after.Owner() != before.Owner() || after.Digest() != before.Digest() || after.Fork() != before.Fork() {
+			t.Errorf("owner, log or fork changed")
 		}
 		for _, k := range everyone {
 			if own[k.Public()] {
@@ -406,28 +404,10 @@ func (m *model) name(k crypto.PublicKey) string {
 	return newest.Body.(*Cert).Name
 }
 
-func (m *model) policy() (best *Statement) {
-	for _, s := range m.set {
-		if p, ok := s.Body.(*Policy); ok && m.ownerSigned(s) && (best == nil || p.N > best.Body.(*Policy).N) {
-			best = s
-		}
-	}
-	return best
-}
-
-func (m *model) flags() uint64 {
-	if p := m.policy(); p != nil {
-		return p.Body.(*Policy).Flags
-	}
-	return 0
-}
-
 func (m *model) logged(s *Statement) bool {
 	switch b := s.Body.(type) {
 	case *OwnerChange:
 		return slices.Contains(m.chain, s)
-	case *Policy:
-		return s == m.policy()
 	case *Cert:
 		return b.Role == RoleAdmin && m.ownerSigned(s)
 	case *Revoke:
