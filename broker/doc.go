@@ -9,5 +9,6 @@
 // Locks, in this order: mesh.publishing, mesh.mu, conn.mu; Server.mu is taken alone. Only publishing is held across I/O: it
 // makes the changes of one mesh's log serial. What the queue calls (done, wake) takes mesh.mu and conn.mu and never Puts.
 //
-// A hello must carry a signed statement; clients of the original claudemesh, which have none, are refused as not_supported. DESIGN.md has the invariants.
+// A hello must carry a signed statement. Clients of the original claudemesh have none and are refused as not_supported.
+// DESIGN.md has the invariants.
 package broker

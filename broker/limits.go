@@ -21,7 +21,7 @@ const (
 	defaultCardEvery      = 10 * time.Second          // a card is wrapped for every member: it must not be chatter
 	defaultEnrolSlack     = 32                        // enrolments of a link beyond its uses: the issuer decides, we only bound the disk
 	defaultMaxSessions    = 256                       // session keys of one member that can be written to: a control connection watches them all
-	defaultHTTPBody       = 1 << 20                   // a charter, certificates and a policy are far below
+	defaultHTTPBody       = 1 << 20                   // a charter and certificates are far below
 	defaultJoinWait       = 10 * time.Second          // an issuer who is online certifies within one round trip
 	defaultDrain          = 2 * time.Second           // over which a drain spreads the closes, so that not all return at once
 	defaultDedupe         = 4096                      // client ids a member: a sender has at most 1,024 unacknowledged

@@ -55,7 +55,7 @@ func (s *Set) Get(id ID) (*Statement, bool) {
 // Len returns the number of statements held.
 func (s *Set) Len() int { return len(s.all) }
 
-// Add takes owner, cert, revoke and policy statements, in force or not, and returns those that are new and held from now on.
+// Add takes owner, cert and revoke statements, in force or not, and returns those that are new and held from now on.
 // The charter and what is held already are passed over. err is the first refusal, if any, and does not keep the others out:
 // an *Error of CodeForeign, CodeInvalid for another kind of statement, or CodeMeshFull.
 func (s *Set) Add(stmts ...*Statement) (added []*Statement, err error) {

@@ -2,7 +2,7 @@
 // the owner keys in it.
 //
 //	~/.claudemesh/            0700, CLAUDEMESH_CONFIG_DIR moves all of it
-//	  config.json             memberships, in the schema of original clients where it fits
+//	  config.json             memberships, in the schema of the original claudemesh where it fits
 //	  config.lock             held while config.json is changed
 //	  owner-<slug>.key        may be taken off the machine
 //	  recovery-<slug>.seed    only where it could not be shown
