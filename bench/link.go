@@ -134,7 +134,7 @@ func (l *link) hello(url string, p *person, receipts bool) error {
 		return err
 	}
 	hello := protocol.Hello{
-		Tag: protocol.Tag{Type: protocol.TypeHello}, MeshID: string(p.mesh), Pubkey: p.key.Public().String(), SessionID: "bench",
+		Tag: protocol.Tag{Type: protocol.TypeHello}, MeshID: string(p.mesh), SessionID: "bench",
 		ProtocolVersion: protocol.Version, Capabilities: []string{protocol.CapTrust, protocol.CapEnvelope2},
 		Auth: auth.Text(), Session: session.Text(),
 	}

@@ -85,14 +85,30 @@ func (r *relay) handle(c *relayConn, frame []byte) {
 	case protocol.TypeHelloChallenge:
 		c.reply(protocol.Challenge{Tag: protocol.Tag{Type: protocol.TypeChallenge}, Nonce: noNonce})
 	case protocol.TypeHello:
-		var h protocol.Hello
-		if json.Unmarshal(frame, &h) == nil {
+		if key, ok := memberOf(frame); ok {
 			r.mu.Lock()
-			c.key, r.conns[h.Pubkey] = h.Pubkey, c
+			c.key, r.conns[key] = key, c
 			r.mu.Unlock()
 			c.reply(protocol.HelloAck{Tag: protocol.Tag{Type: protocol.TypeHelloAck}})
 		}
 	}
+}
+
+// memberOf returns whose hello the frame is.
+func memberOf(frame []byte) (key string, ok bool) {
+	var h protocol.Hello
+	if json.Unmarshal(frame, &h) != nil {
+		return "", false
+	}
+	st, err := protocol.ParseText(h.Auth)
+	if err != nil {
+		return "", false
+	}
+	auth, ok := st.Body.(*protocol.HelloAuth)
+	if !ok {
+		return "", false
+	}
+	return auth.Member.String(), true
 }
 
 const noNonce = "0000000000000000000000000000000000000000000000000000000000000000"

@@ -85,7 +85,10 @@ func newConn(s *Server, ws *websocket.Conn, nc *coalescer, addr, host string) *c
 // a deep stack, which a goroutine keeps: once it is accepted another one goes on.
 func (c *conn) serve() {
 	c.ws.SetPingHandler(c.handlePing)
-	c.ws.SetPongHandler(c.handlePong)
+	c.ws.SetPongHandler(func(string) error {
+		c.heard()
+		return nil
+	})
 	c.ws.SetCloseHandler(func(int, string) error { return nil }) // the writer answers it
 	c.ws.SetReadLimit(c.srv.limits.PreHello)
 	c.ws.SetReadDeadline(c.opened.Add(c.srv.limits.HelloTimeout))
@@ -153,9 +156,7 @@ func (c *conn) readLoop() {
 			framed = true
 			c.take(payload)
 		case opcode == websocket.PongMessage:
-			if err = c.handlePong(string(payload)); err != nil {
-				break
-			}
+			c.heard()
 			if c.park() {
 				return
 			}
@@ -274,11 +275,6 @@ func (c *conn) awaySince() time.Time {
 // leaseLeft is how long the presence of the ended connection outlives it.
 func (c *conn) leaseLeft() time.Duration {
 	return time.Until(c.awaySince().Add(c.srv.limits.Lease))
-}
-
-func (c *conn) handlePong(string) error {
-	c.heard()
-	return nil
 }
 
 const maxPongs = 4 // a peer that pings faster than it reads gets fewer pongs

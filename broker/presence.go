@@ -63,13 +63,10 @@ func (p *presence) item() protocol.PeerItem {
 	item := protocol.PeerItem{
 		Pubkey: s.Session.String(), MemberPubkey: s.Member.String(), DisplayName: p.shown.name, Status: p.shown.status,
 		SessionID: p.shown.sessionID, PeerRole: protocol.RoleSession, ConnectedAt: timeText(p.shown.since),
-		PeerType: p.shown.peerType, Channel: p.shown.channel, Visible: true, Groups: []protocol.Group{},
+		PeerType: p.shown.peerType, Channel: p.shown.channel, Groups: append([]string{}, s.Groups...),
 	}
 	if s.Session == s.Member {
 		item.PeerRole = protocol.RoleControl
-	}
-	for _, g := range s.Groups {
-		item.Groups = append(item.Groups, protocol.Group{Name: g})
 	}
 	return item
 }

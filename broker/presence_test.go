@@ -54,7 +54,7 @@ func TestPresenceOfASession(t *testing.T) {
 		alice.wantPresence(joined(key))
 		p := alice.peers()[key]
 		if p.DisplayName != "bob" || p.PeerRole != protocol.RoleSession || p.SessionID != "web" || p.Status != "idle" ||
-			len(p.Groups) != 1 || p.Groups[0].Name != "backend" || p.Session == "" || p.MemberPubkey != w.bob.key.Public().String() {
+			len(p.Groups) != 1 || p.Groups[0] != "backend" || p.Session == "" || p.MemberPubkey != w.bob.key.Public().String() {
 			t.Errorf("item %+v", p)
 		}
 		var ok protocol.OK

@@ -62,11 +62,8 @@ func (c *restCall) peers() (any, error) {
 	now := m.srv.now()
 	for _, p := range m.presences {
 		item := p.item()
-		out := protocol.RESTPeer{Pubkey: item.Pubkey, DisplayName: item.DisplayName, Status: item.Status, Groups: []string{}, Via: "ws",
+		out := protocol.RESTPeer{Pubkey: item.Pubkey, DisplayName: item.DisplayName, Status: item.Status, Groups: item.Groups, Via: "ws",
 			MemberPubkey: item.MemberPubkey, SessionID: item.SessionID, Statement: p.session.Text()}
-		for _, g := range item.Groups {
-			out.Groups = append(out.Groups, g.Name)
-		}
 		answer.Peers = append(answer.Peers, out)
 	}
 	for _, k := range m.keys {

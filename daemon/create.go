@@ -171,7 +171,7 @@ func found(o CreateOptions, wsURL string) (*founding, error) {
 		f.statements = append(f.statements, s.Text())
 	}
 	f.member = config.Membership{
-		Slug: o.Slug, MeshID: mesh, MemberID: protocol.MemberID(mesh, key.Public()), Name: o.Name, Key: key, BrokerURL: wsURL,
+		Slug: o.Slug, MeshID: mesh, Name: o.Name, Key: key, BrokerURL: wsURL,
 		JoinedAt: now, Charter: f.statements[0], Cert: f.statements[1], Log: f.statements[2:], Insecure: o.Insecure,
 	}
 	return f, nil

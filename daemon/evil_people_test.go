@@ -138,7 +138,7 @@ func TestEvilMemberAdded(t *testing.T) {
 		e.say(frameOf(protocol.Membership{Tag: protocol.Tag{Type: protocol.TypeMembership}, Members: []protocol.MemberItem{item}}))
 		e.say(frameOf(protocol.Log{Tag: protocol.Tag{Type: protocol.TypeLog}, Statements: []string{own.Text(), charter.Text(), foreign.Text()}, Cursor: 99}))
 		e.say(frameOf(protocol.Presence{Tag: protocol.Tag{Type: protocol.TypePresence}, Peers: []protocol.PeerItem{{
-			Pubkey: k.String(), MemberPubkey: k.String(), DisplayName: "mallory", PeerRole: protocol.RoleSession, Session: session.Text(), Visible: true,
+			Pubkey: k.String(), MemberPubkey: k.String(), DisplayName: "mallory", PeerRole: protocol.RoleSession, Session: session.Text(),
 		}}}))
 		if _, err := w.bob.m.resolve("mallory"); protocol.CodeOf(err) != protocol.CodeNotFound {
 			t.Errorf("bob may write to mallory: %v", err)

@@ -89,17 +89,13 @@ func (w *worker) helloFrame(nonce string) (*protocol.Hello, error) {
 	}
 	s, _ := m.ring.session(u.key)
 	frame := &protocol.Hello{
-		Tag: protocol.Tag{Type: protocol.TypeHello}, MeshID: string(m.meshID), Pubkey: m.self.String(), DisplayName: m.label(),
-		SessionID: s.ID, PID: s.PID, PeerType: s.PeerType, Channel: s.Channel, Status: s.Status,
+		Tag: protocol.Tag{Type: protocol.TypeHello}, MeshID: string(m.meshID), SessionID: s.ID,
+		PeerType: s.PeerType, Channel: s.Channel, Status: s.Status,
 		ProtocolVersion: protocol.Version, Capabilities: protocol.Capabilities(),
 		Auth: signed.Text(), Session: statement.Text(),
 	}
-	for _, g := range s.Groups {
-		frame.Groups = append(frame.Groups, protocol.Group{Name: g})
-	}
 	if !u.control {
 		frame.Type = protocol.TypeSessionHello
-		frame.Pubkey, frame.ParentMemberPubkey, frame.SessionPubkey = "", m.self.String(), u.key.String()
 	}
 	return frame, nil
 }

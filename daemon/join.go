@@ -261,7 +261,7 @@ func (j *joining) save() error {
 		key := j.pending.Key
 		j.member = config.Membership{
 			Slug:   c.FreeSlug(view.Charter().Body.(*protocol.Charter).Slug),
-			MeshID: j.inv.Mesh, MemberID: protocol.MemberID(j.inv.Mesh, key.Public()), Name: j.pending.Name, Key: key,
+			MeshID: j.inv.Mesh, Name: j.pending.Name, Key: key,
 			BrokerURL: j.inv.URL, JoinedAt: j.o.Now(), Charter: view.Charter().Text(),
 			Invite: j.link.Invite.Text(), Enrol: j.enrol.Text(), Log: ownersOf(view), Insecure: j.o.Insecure,
 		}

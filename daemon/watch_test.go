@@ -17,7 +17,7 @@ func membership(t *testing.T, slug string) config.Membership {
 	f := forge(t)
 	key := crypto.GenerateKey()
 	return config.Membership{
-		Slug: slug, MeshID: f.charter.Mesh(), MemberID: protocol.MemberID(f.charter.Mesh(), key.Public()), Name: "bob", Key: key,
+		Slug: slug, MeshID: f.charter.Mesh(), Name: "bob", Key: key,
 		BrokerURL: "ws://127.0.0.1:1/ws", JoinedAt: time.Now(), Charter: f.charter.Text(),
 	}
 }

@@ -27,7 +27,6 @@ type PushView struct {
 	ClientMessageID    []byte
 	ReplyToID          []byte
 	Topic              []byte
-	Subtype            []byte
 }
 
 // ReceiptView is what AppendReceipt writes. What is empty is left out.
@@ -72,7 +71,6 @@ func AppendPush(dst []byte, p *PushView) []byte {
 	dst = appendField(dst, `,"client_message_id":`, p.ClientMessageID)
 	dst = appendField(dst, `,"replyToId":`, p.ReplyToID)
 	dst = appendField(dst, `,"topic":`, p.Topic)
-	dst = appendField(dst, `,"subtype":`, p.Subtype)
 	return append(dst, '}')
 }
 

@@ -16,12 +16,12 @@ func samplePush(text string) (PushView, Push) {
 		MessageID: []byte("m1"), MeshID: []byte("mesh"), SenderPubkey: []byte(key), SenderMemberPubkey: []byte(key),
 		SenderName: []byte(text), TargetSpec: []byte(text), Priority: []byte("now"), Nonce: []byte(b64), Ciphertext: []byte(b64),
 		Key: []byte(wrapSample), CreatedAt: 1_700_000_000_007, ClientMessageID: []byte(text), ReplyToID: []byte(text),
-		Topic: []byte(text), Subtype: []byte(text),
+		Topic: []byte(text),
 	}
 	p := Push{
 		Tag: Tag{Type: TypePush}, MessageID: "m1", MeshID: "mesh", SenderPubkey: key, SenderMemberPubkey: key, SenderName: text,
 		TargetSpec: text, Priority: "now", Nonce: b64, Ciphertext: b64, Key: wrapSample, CreatedAt: "2023-11-14T22:13:20.007Z",
-		ClientMessageID: text, ReplyToID: text, Topic: text, Subtype: text,
+		ClientMessageID: text, ReplyToID: text, Topic: text,
 	}
 	return v, p
 }

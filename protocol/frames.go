@@ -69,40 +69,19 @@ type Challenge struct {
 }
 
 // Hello opens a connection. As `hello` it is a member's control connection, as `session_hello` that of one session.
-// Our clients fill Auth and Session; original clients fill Timestamp and Signature instead.
 type Hello struct {
 	Tag
 	MeshID          string   `json:"meshId"`
-	MemberID        string   `json:"memberId,omitempty"`
-	Pubkey          string   `json:"pubkey,omitempty"` // member key, hello only
-	DisplayName     string   `json:"displayName,omitempty"`
 	SessionID       string   `json:"sessionId,omitempty"`
-	PID             int      `json:"pid,omitempty"`
-	Cwd             string   `json:"cwd,omitempty"`
-	Hostname        string   `json:"hostname,omitempty"`
 	PeerType        string   `json:"peerType,omitempty"`
 	Channel         string   `json:"channel,omitempty"`
-	Model           string   `json:"model,omitempty"`
-	Groups          []Group  `json:"groups,omitempty"`
-	Timestamp       int64    `json:"timestamp,omitempty"`
-	Signature       string   `json:"signature,omitempty"`
+	Status          string   `json:"status,omitempty"` // idle, working or dnd; empty is idle
 	ProtocolVersion int      `json:"protocolVersion,omitempty"`
 	Capabilities    []string `json:"capabilities,omitempty"`
+	Auth            string   `json:"auth,omitempty"`    // a `hello` statement
+	Session         string   `json:"session,omitempty"` // a `session` statement of the connecting key, fresh at each connect
 
-	ParentMemberID     string          `json:"parentMemberId,omitempty"`     // session_hello
-	ParentMemberPubkey string          `json:"parentMemberPubkey,omitempty"` // session_hello
-	SessionPubkey      string          `json:"sessionPubkey,omitempty"`
-	ParentAttestation  json.RawMessage `json:"parentAttestation,omitempty"` // original session_hello
-
-	Auth    string `json:"auth,omitempty"`    // a `hello` statement
-	Session string `json:"session,omitempty"` // a `session` statement of the connecting key, fresh at each connect
-	Status  string `json:"status,omitempty"`  // idle, working or dnd; empty is idle
-}
-
-// Group is a group as original clients write it.
-type Group struct {
-	Name string `json:"name"`
-	Role string `json:"role,omitempty"`
+	Signature string `json:"signature,omitempty"` // of the original claudemesh, which has it in the place of Auth: refused
 }
 
 // HelloAck accepts a hello.
@@ -185,30 +164,24 @@ type Presence struct {
 
 // PeerItem is one live connection. Everything in it is the broker's word, except what Session and Card prove.
 type PeerItem struct {
-	Pubkey       string  `json:"pubkey"` // session key, or the member key for a control connection
-	MemberPubkey string  `json:"memberPubkey"`
-	DisplayName  string  `json:"displayName"`
-	Status       string  `json:"status"`
-	Summary      *string `json:"summary"` // always null from our clients: summaries travel in cards
-	Groups       []Group `json:"groups"`
-	SessionID    string  `json:"sessionId"`
-	ConnectedAt  string  `json:"connectedAt"` // UTC, RFC 3339 with milliseconds
-	Cwd          string  `json:"cwd"`
-	PeerRole     string  `json:"peerRole"` // control-plane, session or service
-	Hostname     string  `json:"hostname,omitempty"`
-	PeerType     string  `json:"peerType,omitempty"`
-	Channel      string  `json:"channel,omitempty"`
-	Model        string  `json:"model,omitempty"`
-	Visible      bool    `json:"visible"`
-	Session      string  `json:"session,omitempty"` // session statement
-	Card         *Sealed `json:"card,omitempty"`    // with the asker's own wrap
+	Pubkey       string   `json:"pubkey"` // session key, or the member key for a control connection
+	MemberPubkey string   `json:"memberPubkey"`
+	DisplayName  string   `json:"displayName"`
+	Status       string   `json:"status"`
+	Groups       []string `json:"groups"`
+	SessionID    string   `json:"sessionId"`
+	ConnectedAt  string   `json:"connectedAt"` // UTC, RFC 3339 with milliseconds
+	PeerRole     string   `json:"peerRole"`    // control-plane or session
+	PeerType     string   `json:"peerType,omitempty"`
+	Channel      string   `json:"channel,omitempty"`
+	Session      string   `json:"session,omitempty"` // session statement
+	Card         *Sealed  `json:"card,omitempty"`    // with the asker's own wrap
 }
 
 // Peer roles in PeerItem.
 const (
 	RoleControl = "control-plane"
 	RoleSession = "session"
-	RoleService = "service"
 )
 
 // Sealed is an envelope outside of send and push: a card, or the proof in a receipt.
@@ -263,7 +236,6 @@ type Push struct {
 	ClientMessageID    string `json:"client_message_id,omitempty"`
 	ReplyToID          string `json:"replyToId,omitempty"`
 	Topic              string `json:"topic,omitempty"`
-	Subtype            string `json:"subtype,omitempty"`
 }
 
 // ClientAck says that a push, or a receipt, is on the recipient's disk: the broker may forget it.

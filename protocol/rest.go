@@ -45,15 +45,14 @@ type RESTMembers struct {
 
 // RESTMember is a member: fields that are the broker's word, and the statements that prove who he is.
 type RESTMember struct {
-	MemberID    string  `json:"memberId"`
-	Pubkey      string  `json:"pubkey"`
-	DisplayName string  `json:"displayName"`
-	Role        string  `json:"role"`
-	IsHuman     bool    `json:"isHuman"`
-	JoinedAt    string  `json:"joinedAt"`
-	Online      bool    `json:"online"`
-	Status      string  `json:"status"`
-	Summary     *string `json:"summary"`
+	MemberID    string `json:"memberId"`
+	Pubkey      string `json:"pubkey"`
+	DisplayName string `json:"displayName"`
+	Role        string `json:"role"`
+	IsHuman     bool   `json:"isHuman"`
+	JoinedAt    string `json:"joinedAt"`
+	Online      bool   `json:"online"`
+	Status      string `json:"status"`
 
 	Certs    []string `json:"certs,omitempty"`
 	Sessions []string `json:"sessions,omitempty"`
@@ -70,7 +69,6 @@ type RESTPeer struct {
 	Pubkey       string   `json:"pubkey"`
 	DisplayName  string   `json:"displayName"`
 	Status       string   `json:"status"`
-	Summary      *string  `json:"summary"`
 	Groups       []string `json:"groups"`
 	Via          string   `json:"via"` // ws or rest
 	MemberPubkey string   `json:"memberPubkey"`

@@ -26,8 +26,6 @@ type SendView struct {
 	Ciphertext      []byte // base64, maybe empty
 	Sender          []byte // 64 hex digits
 	Kind            []byte
-	ReplyTo         []byte // replyToId, from original clients
-	Fingerprint     []byte // request_fingerprint, from original clients: 64 hex digits
 
 	wraps    []byte // keys, the whole object
 	numWraps int
@@ -62,7 +60,7 @@ var sendFields = [...]field{
 	{"type", wordClass, 1, 64}, {"_reqId", idClass, 0, 128}, {"id", idClass, 0, 128}, {"client_message_id", idClass, 0, 128},
 	{"targetSpec", targetClass, 1, 128}, {"priority", wordClass, 1, 8}, {"nonce", base64Class, 0, 64},
 	{"ciphertext", base64Class, 0, MaxFrame}, {"sender", hexClass, 64, 64}, {"kind", wordClass, 1, 32},
-	{"replyToId", idClass, 0, 128}, {"request_fingerprint", hexClass, 64, 64}, {"keys", 0, 0, 0},
+	{"keys", 0, 0, 0},
 }
 
 var clientAckFields = [...]field{
@@ -84,7 +82,7 @@ func SplitSend(frame []byte) (SendView, error) {
 	err := s.object(sendFields[:], f[:])
 	v := SendView{
 		ReqID: f[1], ID: f[2], ClientMessageID: f[3], TargetSpec: f[4], Priority: f[5], Nonce: f[6], Ciphertext: f[7],
-		Sender: f[8], Kind: f[9], ReplyTo: f[10], Fingerprint: f[11], wraps: f[12],
+		Sender: f[8], Kind: f[9], wraps: f[10],
 	}
 	switch {
 	case err != nil:

@@ -28,7 +28,7 @@ func meshID(n int) protocol.MeshID { return protocol.MeshID(fmt.Sprintf("%032d",
 
 func membership(slug string, n int) Membership {
 	return Membership{
-		Slug: slug, MeshID: meshID(n), MemberID: "m" + slug, Name: "alice", Key: crypto.GenerateKey(), BrokerURL: "wss://b.example/ws",
+		Slug: slug, MeshID: meshID(n), Name: "alice", Key: crypto.GenerateKey(), BrokerURL: "wss://b.example/ws",
 		JoinedAt: time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC), Charter: "Y2hhcnRlcg", Invite: "aW52", Enrol: "ZW5y",
 	}
 }

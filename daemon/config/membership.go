@@ -12,7 +12,6 @@ import (
 type Membership struct {
 	Slug      string // local label
 	MeshID    protocol.MeshID
-	MemberID  string // what original clients call the member
 	Name      string // asked for at joining; the name that counts is in the certificate
 	Key       *crypto.PrivateKey
 	BrokerURL string // ws:// or wss://
@@ -36,7 +35,7 @@ func membershipOf(o object) (Membership, error) {
 		name string
 		into any
 	}{
-		{"slug", &m.Slug}, {"meshId", &m.MeshID}, {"memberId", &m.MemberID}, {"name", &m.Name}, {"pubkey", &pubkey},
+		{"slug", &m.Slug}, {"meshId", &m.MeshID}, {"name", &m.Name}, {"pubkey", &pubkey},
 		{"secretKey", &secret}, {"brokerUrl", &m.BrokerURL}, {"joinedAt", &joined}, {"charter", &m.Charter}, {"cert", &m.Cert},
 		{"invite", &m.Invite}, {"enrol", &m.Enrol}, {"log", &m.Log}, {"inbound", &m.Inbound}, {"receipts", &m.Receipts}, {"insecure", &m.Insecure},
 	} {
@@ -65,7 +64,6 @@ func membershipOf(o object) (Membership, error) {
 func (m *Membership) encode(indent string) []byte {
 	o := append(object(nil), m.doc...)
 	o.set("meshId", mustJSON(m.MeshID))
-	o.set("memberId", mustJSON(m.MemberID))
 	o.set("slug", mustJSON(m.Slug))
 	o.set("name", mustJSON(m.Name))
 	o.set("pubkey", mustJSON(m.Key.Public()))
