@@ -14,13 +14,16 @@ import (
 func inboxVerb() *verb {
 	narrow := func(more ...urfave.Flag) []urfave.Flag { return append(more, meshFlag(), sessionFlag(), jsonFlag()) }
 	return &verb{
-		name: "inbox", heading: headTalk, usage: "list what arrived and is not read yet, newest first",
+		name: "inbox", heading: headTalk, usage: "list what arrived and no person has read yet, newest first",
 		flags: narrow(
 			&urfave.BoolFlag{Name: "all", Usage: "list what was read, too"},
+			&urfave.BoolFlag{Name: "unseen", Usage: "list what no person has read, also in a session, which lists its own unread mail"},
+			&urfave.BoolFlag{Name: "unread", Usage: "list only what no session was shown either"},
 			&urfave.BoolFlag{Name: "follow", Usage: "stay, and print each message as it arrives"},
 			&urfave.IntFlag{Name: "limit", Usage: "list at most `N` messages", Value: 100},
 		),
-		about:    "Listing marks nothing as read.",
+		about: "Listing marks nothing as read. Each message says who saw it: a session of yours that was shown or read it, or you. What a session\n" +
+			"saw stays in your list until you answer it or mark it as read.",
 		examples: []string{"claudemesh inbox", "claudemesh inbox --follow --json", "claudemesh inbox read 7HqX2a1b", "claudemesh inbox flush --older 30d"},
 		run:      runInbox,
 		subs: []*verb{
@@ -34,12 +37,14 @@ func inboxVerb() *verb {
 				run: func(ctx context.Context, c *call) error {
 					return c.changeInbox(ctx, "deleted %s", (*client.Client).DeleteMessages)
 				}},
-			{name: "flush", usage: "delete old messages from this machine, read or not", min: 0, max: 0,
+			{name: "flush", usage: "delete old messages from this machine that you have read", min: 0, max: 0,
 				flags: []urfave.Flag{
 					&urfave.StringFlag{Name: "older", Usage: "delete what is older than `TIME`", Value: "30d"},
+					&urfave.BoolFlag{Name: "unread", Usage: "delete what no person has read, too; needs --yes"},
+					&urfave.BoolFlag{Name: "yes", Usage: "with --unread: yes, delete messages that nobody may have read"},
 					meshFlag(), jsonFlag(),
 				},
-				examples: []string{"claudemesh inbox flush --older 7d"}, run: runFlush},
+				examples: []string{"claudemesh inbox flush --older 7d", "claudemesh inbox flush --older 90d --unread --yes"}, run: runFlush},
 		},
 	}
 }
@@ -49,11 +54,14 @@ func runInbox(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if err := c.onlyOne("all", "unseen", "unread"); err != nil {
+		return err
+	}
 	cl, err := c.daemon(ctx)
 	if err != nil {
 		return err
 	}
-	q := protocol.InboxQuery{Mesh: c.str("mesh"), All: c.yes("all"), Limit: limit}
+	q := protocol.InboxQuery{Mesh: c.str("mesh"), All: c.yes("all"), Unseen: c.yes("unseen"), Unread: c.yes("unread"), Limit: limit}
 	if q.Session, err = c.acting(ctx, cl); err != nil {
 		return err
 	}
@@ -86,9 +94,7 @@ func (c *call) printMessage(m *protocol.InboxMessage) {
 	if m.Priority == protocol.PriorityNow {
 		head = append(head, c.paint(yellow, "now"))
 	}
-	if m.ReadAt != nil {
-		head = append(head, "read")
-	}
+	head = append(head, seenWords(m.SeenBy)...)
 	if m.ReplyTo != "" {
 		head = append(head, "answers "+shortID(m.ReplyTo))
 	}
@@ -108,6 +114,21 @@ func (c *call) printMessage(m *protocol.InboxMessage) {
 	for l := range strings.SplitSeq(cleanText(m.Body), "\n") {
 		c.say("    %s", l)
 	}
+}
+
+// seenWords say who saw a message: "shown to api", "read by api", "read by you".
+func seenWords(all []protocol.SeenBy) (words []string) {
+	for _, s := range all {
+		switch {
+		case s.By == protocol.SeenByPerson:
+			words = append(words, "read by you")
+		case s.State == protocol.StateRead:
+			words = append(words, "read by "+clean(s.Session))
+		default:
+			words = append(words, "shown to "+clean(s.Session))
+		}
+	}
+	return words
 }
 
 // flagWords explain what the daemon noticed of a message that it could not refuse.
@@ -158,15 +179,27 @@ func runFlush(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if c.yes("unread") && !c.yes("yes") {
+		return protocol.Refuse(protocol.CodeInvalid, "--unread deletes messages that nobody may have read").
+			WithHint("claudemesh inbox --unread lists them; add --yes to delete them")
+	}
 	cl, err := c.daemon(ctx)
 	if err != nil {
 		return err
 	}
-	n, err := cl.FlushInbox(ctx, protocol.InboxFlush{Mesh: c.str("mesh"), Before: time.Now().Add(-older).UTC()})
+	done, err := cl.FlushInbox(ctx, protocol.InboxFlush{Mesh: c.str("mesh"), Before: time.Now().Add(-older).UTC(), Unread: c.yes("unread")})
 	if err != nil {
 		return err
 	}
-	return c.counted("deleted %s", n)
+	if c.json {
+		c.printJSON(done)
+		return nil
+	}
+	c.say("deleted %s", plural(done.Count, "message"))
+	if done.Kept > 0 {
+		c.note("kept %s that you have not read; claudemesh inbox lists what is unread", plural(done.Kept, "message"))
+	}
+	return nil
 }
 
 func (c *call) counted(did string, n int) error {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -25,7 +26,8 @@ type overviewStatus struct {
 	Daemon daemonStatus        `json:"daemon"`
 	Meshes []protocol.MeshInfo `json:"meshes"`
 	Peers  int                 `json:"peers_online"`
-	Unread int                 `json:"unread"`
+	Unread int                 `json:"unread"` // seen by nobody
+	Unseen int                 `json:"unseen"` // seen by no person: those, and what only sessions saw
 	Self   []protocol.WhoAmI   `json:"self"`
 
 	Sessions []protocol.SessionInfo `json:"sessions"`
@@ -55,11 +57,20 @@ func runStatus(ctx context.Context, c *call) error {
 	if len(o.Self) == 0 {
 		c.say("no mesh joined yet: claudemesh create <slug>, or claudemesh join <link>")
 	}
-	c.say("%s online, %s unread", plural(o.Peers, "other peer"), plural(o.Unread, "message"))
+	c.say("%s online, %s", plural(o.Peers, "other peer"), unreadWords(o))
 	for _, s := range o.Sessions {
 		c.sayWaiting(s)
 	}
 	return nil
+}
+
+// unreadWords count what nobody saw, and what only sessions saw.
+func unreadWords(o overviewStatus) string {
+	words := plural(o.Unread, "message") + " unread"
+	if n := o.Unseen - o.Unread; n > 0 {
+		words += fmt.Sprintf(", %d more that only sessions saw", n)
+	}
+	return words
 }
 
 // sayWaiting tells what does not come in front of a session, and why.
@@ -116,8 +127,14 @@ func gatherStatus(ctx context.Context, cl *client.Client, st daemonStatus) (o ov
 		return o, err
 	}
 	o.Sessions = list(sessions)
-	unread, err := cl.Inbox(ctx, protocol.InboxQuery{Limit: maxUnread})
-	o.Unread, o.Meshes, o.Self = len(unread), list(o.Meshes), list(o.Self)
+	unseen, err := cl.Inbox(ctx, protocol.InboxQuery{Unseen: true, Limit: maxUnread})
+	for _, m := range unseen {
+		o.Unseen++
+		if len(m.SeenBy) == 0 {
+			o.Unread++
+		}
+	}
+	o.Meshes, o.Self = list(o.Meshes), list(o.Self)
 	return o, err
 }
 

@@ -112,6 +112,20 @@ func (c *call) oneOf(name string, words ...string) (string, error) {
 	return "", e
 }
 
+// onlyOne refuses flags that contradict each other.
+func (c *call) onlyOne(names ...string) error {
+	var set []string
+	for _, name := range names {
+		if c.yes(name) {
+			set = append(set, "--"+name)
+		}
+	}
+	if len(set) > 1 {
+		return protocol.Refuse(protocol.CodeInvalid, "%s contradict each other: name one", listAnd(set))
+	}
+	return nil
+}
+
 // positive reads a whole number of at least 1.
 func (c *call) positive(name string) (int, error) {
 	n := c.flags.Int(name)

@@ -137,6 +137,7 @@ func (d *Daemon) run(ln *listener) error {
 	wg.Go(func() { d.live.Run(d.life) })
 	wg.Go(func() { d.sweepInbox(d.life) })
 	wg.Go(func() { d.watch(seen) })
+	wg.Go(func() { d.give.watchLeases(d.life) })
 	err := d.serve(ln)
 	d.stop(nil)
 	wg.Wait()

@@ -114,7 +114,7 @@ func (a *arrival) storeMessage(tx *store.Tx, cloned bool) error {
 	row := &inRow{
 		Mesh: a.m.meshID, Own: a.msg.Opened(), Member: a.msg.Opened() == a.m.self, From: a.msg.From(),
 		Name: a.m.callName(a.msg.Member()), ID: a.msg.ID(), MessageID: a.push.MessageID, Message: stored,
-		Received: a.m.env.now().UnixMilli(),
+		Received: a.m.env.now().UnixMilli(), Several: a.msg.Group(),
 	}
 	if cloned {
 		row.Flags = append(row.Flags, "cloned")
@@ -128,7 +128,7 @@ func (a *arrival) storeMessage(tx *store.Tx, cloned bool) error {
 	return a.m.storeRow(tx, row, a.msg)
 }
 
-// storeRow puts a row into the inbox and tells of it. A session's mail is told to that session alone. msg is nil for an alarm, which waits for nobody.
+// storeRow puts a row into the inbox and tells of it. msg is nil for an alarm, which waits for nobody.
 func (m *mesh) storeRow(tx *store.Tx, row *inRow, msg *protocol.Message) error {
 	if s, _ := m.ring.session(row.Own); s != nil && !row.Member {
 		row.ToSession = s.Label
@@ -142,11 +142,7 @@ func (m *mesh) storeRow(tx *store.Tx, row *inRow, msg *protocol.Message) error {
 			return err
 		}
 	}
-	o := eventOptions{Inbox: n}
-	if s, _ := m.ring.session(row.Own); s != nil && !row.Member {
-		o.Session = s.ID
-	}
-	return m.env.events.put(tx, protocol.Event{Type: eventMessage, Mesh: m.slug()}, o)
+	return m.env.events.put(tx, protocol.Event{Type: eventMessage, Mesh: m.slug()}, eventOptions{Inbox: n})
 }
 
 // done acknowledges: the message is on disk, or is nothing that a repetition would make better.

@@ -117,8 +117,8 @@ func (h *hub) span() (first, last uint64, err error) {
 
 // audience is who a subscriber is.
 type audience struct {
-	acting *localSession // nil: the member, who sees all
-	mesh   string        // slug; empty: all
+	who  *viewer // nil: the person, who sees all
+	mesh string  // slug; empty: all
 }
 
 // read returns events behind the cursor that the audience may see, and the cursor behind what was looked at: equal to
@@ -155,7 +155,7 @@ func (h *hub) resolve(tx *store.Tx, row *eventRow, a audience) (bool, error) {
 	if a.mesh != "" && row.Event.Mesh != "" && row.Event.Mesh != a.mesh {
 		return false, nil
 	}
-	if a.acting != nil && row.Session != "" && row.Session != a.acting.ID {
+	if a.who != nil && row.Session != "" && row.Session != a.who.id {
 		return false, nil
 	}
 	if row.Inbox == 0 {
@@ -163,7 +163,7 @@ func (h *hub) resolve(tx *store.Tx, row *eventRow, a audience) (bool, error) {
 	}
 	var mail inRow
 	found, err := getJSON(tx, bucketInbox, u64(row.Inbox), &mail)
-	if err != nil || !found || !mail.visible(a.acting) {
+	if err != nil || !found || !mail.visible(a.who) {
 		return false, err
 	}
 	msg, err := h.mail.show(&mail)

@@ -2,9 +2,8 @@ package daemon
 
 import (
 	"bytes"
-	"cmp"
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,6 +25,7 @@ type waitRow struct {
 	Member   bool                 `json:"member"` // for the member: the rows of one machine share it
 	Several  bool                 `json:"several,omitempty"`
 	Group    string               `json:"group,omitempty"` // without @
+	Label    string               `json:"label,omitempty"` // of the session that it is for, when it came
 	Prio     string               `json:"prio"`
 	Held     bool                 `json:"held,omitempty"` // kept out of the model's context until the sender is accepted
 	Received int64                `json:"received"`       // Unix ms
@@ -34,13 +34,20 @@ type waitRow struct {
 
 // givenMark is what became of the message for one session, by the hex of the session's key.
 type givenMark struct {
-	State string `json:"state"` // taken, or a Settle state
+	State string `json:"state"` // taken, lost, or a Settle state
 	Rung  string `json:"rung"`
-	At    int64  `json:"at"` // Unix ms
+	At    int64  `json:"at"`             // Unix ms
+	Life  string `json:"life,omitempty"` // the process that the session lived in: see lifeOf
+}
+
+// lifeOf names the process that a session lives in. A session that is resumed has the same key and another life.
+func lifeOf(s registry.Session) string {
+	return fmt.Sprintf("%d.%d.%.8s", s.Process.PID, s.Process.Start, s.Process.Boot)
 }
 
 const (
-	stateTaken = "taken"
+	stateTaken = "taken" // given to a process, which has said nothing yet
+	stateLost  = "lost"  // the process that took it ended without a word: it may have been written
 
 	takenFor    = 30 * time.Second // a rung that took and says nothing for this long has died
 	takeDefault = 20
@@ -51,13 +58,14 @@ const (
 
 // giver hands mail to the rungs of delivery: each message to one rung, once, and a message for the member to one session.
 type giver struct {
-	d     *Daemon
-	rungs *rungTable
-	guard *guard
+	d      *Daemon
+	rungs  *rungTable
+	guard  *guard
+	leases *leases
 }
 
 func newGiver(d *Daemon, db *store.DB) *giver {
-	return &giver{d: d, rungs: newRungTable(), guard: newGuard(db)}
+	return &giver{d: d, rungs: newRungTable(), guard: newGuard(db), leases: newLeases()}
 }
 
 // waitFor makes the row that stands for a message, in the transaction of its inbox row. Control messages and alarms have none.
@@ -72,7 +80,7 @@ func waitFor(tx *store.Tx, seq uint64, row *inRow, msg *protocol.Message) error 
 	}
 	return putJSON(tx, bucketWaiting, u64(seq), waitRow{
 		Mesh: row.Mesh, Own: row.Own, From: row.From, Sender: msg.Member(), Member: row.Member, Several: several, Group: group, Prio: h.Prio,
-		Held: row.Held != "", Received: row.Received,
+		Held: row.Held != "", Received: row.Received, Label: row.ToSession,
 	})
 }
 
@@ -86,12 +94,13 @@ func (m *mesh) groupsOf(session crypto.PublicKey) (groups []string) {
 	return groups
 }
 
-// take hands out what is ready for a rung of session s, oldest first, and marks it as taken.
-func (g *giver) take(s registry.Session, local *localSession, req protocol.TakeRequest) (protocol.TakeReply, error) {
-	return g.takeFor(g.view(s, local, req.Rung), req)
+// take hands out what is ready for a rung of session s, oldest first, and marks it as taken. Ctx is that of the request
+// that asks: its connection answers for what it takes.
+func (g *giver) take(ctx context.Context, s registry.Session, local *localSession, req protocol.TakeRequest) (protocol.TakeReply, error) {
+	return g.takeFor(ctx, g.view(s, local, req.Rung), req)
 }
 
-func (g *giver) takeFor(v *giveView, req protocol.TakeRequest) (protocol.TakeReply, error) {
+func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeRequest) (protocol.TakeReply, error) {
 	most := req.Max
 	if most <= 0 {
 		most = takeDefault
@@ -102,7 +111,7 @@ func (g *giver) takeFor(v *giveView, req protocol.TakeRequest) (protocol.TakeRep
 		return reply, err
 	}
 	err := g.d.env.db.Commit(func(tx *store.Tx) error {
-		reply, v.gave = protocol.TakeReply{Messages: []protocol.InboxMessage{}}, nil
+		reply, v.gave, v.taken = protocol.TakeReply{Messages: []protocol.InboxMessage{}}, nil, nil
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(bucketWaiting, nil, nil) {
 			var row waitRow
@@ -123,6 +132,7 @@ func (g *giver) takeFor(v *giveView, req protocol.TakeRequest) (protocol.TakeRep
 	if err != nil {
 		return reply, storeRefusal("take mail", err)
 	}
+	g.leases.took(ctx, v.taken)
 	if err := g.guard.gave(v.key, v.gave, v.now); err != nil {
 		g.d.log.Warn("exchanges not counted on disk", "reason", err) // the mail is out already
 	}
@@ -153,25 +163,30 @@ func (g *giver) hand(tx *store.Tx, k []byte, row *waitRow, v *giveView, again bo
 	if err != nil {
 		return err
 	}
-	if msg == nil || msg.ReadAt != nil {
+	if msg == nil || !msg.Unseen {
 		return tx.Delete(bucketWaiting, k)
 	}
+	msg.Flags = slices.Clone(msg.Flags)
 	if again {
-		msg.Flags = append(slices.Clone(msg.Flags), "again")
+		msg.Flags = append(msg.Flags, protocol.FlagAgain)
 	}
-	row.mark(v.key, stateTaken, v.rung, v.now)
+	if v.inherited(row) {
+		msg.Flags = append(msg.Flags, protocol.FlagSessionEnded)
+	}
+	row.mark(v.s, v.key, stateTaken, v.rung, v.now)
 	if v.rung != protocol.RungPull && !again {
 		v.gave = append(v.gave, gift{from: row.From, member: row.Sender, name: msg.From.Name})
 	}
+	v.taken = append(v.taken, takenRow{uint64FromKey(k), v.s.ID, v.key, v.now.UnixMilli()})
 	reply.Messages = append(reply.Messages, *msg)
 	return putJSON(tx, bucketWaiting, k, row)
 }
 
-func (row *waitRow) mark(key crypto.PublicKey, state, rung string, at time.Time) {
+func (row *waitRow) mark(s registry.Session, key crypto.PublicKey, state, rung string, at time.Time) {
 	if row.Given == nil {
 		row.Given = make(map[string]givenMark)
 	}
-	row.Given[key.String()] = givenMark{State: state, Rung: rung, At: at.UnixMilli()}
+	row.Given[key.String()] = givenMark{State: state, Rung: rung, At: at.UnixMilli(), Life: lifeOf(s)}
 }
 
 // anyReady looks without writing, and counts: the common answer is that there is nothing.
@@ -220,83 +235,6 @@ func (g *giver) acceptedIn(tx *store.Tx) func(protocol.MeshID, crypto.PublicKey)
 	return func(mesh protocol.MeshID, member crypto.PublicKey) bool {
 		return tx.Peek(bucketAccepted, keyIn(mesh, member[:])) != nil
 	}
-}
-
-// settle records what became of taken messages. Ids that are unknown, or were settled before, are no error.
-func (g *giver) settle(s registry.Session, local *localSession, req protocol.SettleRequest) error {
-	key, now := local.public(), g.d.cfg.Now()
-	var shown map[string][]string // by rung
-	err := g.d.env.db.Commit(func(tx *store.Tx) error {
-		shown = make(map[string][]string)
-		for _, id := range req.IDs {
-			seq, err := g.d.mail.lookup(tx, id)
-			if err != nil {
-				continue
-			}
-			var row waitRow
-			ok, err := getJSON(tx, bucketWaiting, u64(seq), &row)
-			if err != nil {
-				return err
-			}
-			if !ok || row.shownTo(key) {
-				continue
-			}
-			mark := row.Given[key.String()]
-			if req.Rung == "" && mark.Rung == "" {
-				continue // nobody gave it to this session: no proof of anything
-			}
-			rung := cmp.Or(req.Rung, mark.Rung)
-			row.mark(key, req.State, rung, now)
-			if req.State == protocol.SettleShown {
-				shown[rung] = append(shown[rung], id)
-			}
-			if req.State == protocol.SettleShown && (!row.Several || !g.othersWait(&row, key)) {
-				err = tx.Delete(bucketWaiting, u64(seq))
-			} else {
-				err = putJSON(tx, bucketWaiting, u64(seq), row)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return storeRefusal("settle mail", err)
-	}
-	for rung, ids := range shown {
-		meshes, _, e := g.d.mail.markShown(ids, s.Label, rung)
-		err = errors.Join(err, e)
-		for _, id := range meshes {
-			if m, e := g.d.mesh(string(id)); e == nil {
-				m.wake()
-			}
-		}
-		g.rungs.proved(s.ID, rung)
-	}
-	if req.State == protocol.SettleReturned {
-		g.rungs.failed(s.ID, req.Rung)
-		g.d.hub.wake()
-	}
-	return err
-}
-
-// othersWait says whether a message to several still has a live session to reach.
-func (g *giver) othersWait(row *waitRow, shown crypto.PublicKey) bool {
-	m, err := g.d.mesh(string(row.Mesh))
-	if err != nil {
-		return false // the mesh was left
-	}
-	for _, s := range g.d.live.Live() {
-		_, l, err := g.d.liveSession(s.ID)
-		if err != nil || row.Group != "" && !slices.Contains(m.groupsOf(l.public()), row.Group) {
-			continue
-		}
-		if l.public() != shown && l.public() != row.From && !row.shownTo(l.public()) && row.Received >= s.Registered.UnixMilli() {
-			return true
-		}
-	}
-	return false
 }
 
 // accept lets a sender's messages come in front of sessions from now on, and those that are held too.

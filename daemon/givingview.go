@@ -13,7 +13,7 @@ import (
 type giveView struct {
 	s        registry.Session
 	key      crypto.PublicKey
-	former   []crypto.PublicKey // of the sessions that this one's process went on from: what was on its way to them is for this one
+	heirs    *succession
 	now      time.Time
 	rung     string
 	status   string
@@ -24,6 +24,7 @@ type giveView struct {
 	accepted func(protocol.MeshID, crypto.PublicKey) bool
 	groups   map[protocol.MeshID][]string // of this session, and of the member as a whole
 	gave     []gift                       // what take handed out by itself
+	taken    []takenRow                   // what take handed out
 }
 
 func (g *giver) view(s registry.Session, local *localSession, rung string) *giveView {
@@ -31,7 +32,7 @@ func (g *giver) view(s registry.Session, local *localSession, rung string) *give
 		s: s, key: local.public(), now: g.d.cfg.Now(), rung: rung, guard: g.guard,
 		live: make(map[string]registry.Session), groups: make(map[protocol.MeshID][]string),
 	}
-	v.former = g.d.formerKeys(s)
+	v.heirs = g.d.succession()
 	v.ladder = g.rungs.of(s.ID, v.now)
 	v.status = v.ladder.status(statusOr(s.Status), v.now)
 	for _, m := range g.d.meshes() {
@@ -68,25 +69,41 @@ func (g *giver) choose(live map[string]registry.Session, now time.Time) string {
 // mine says whether the row concerns this session at all, whatever its priority.
 func (v *giveView) mine(row *waitRow) bool {
 	switch {
-	case !row.Member:
-		return row.Own == v.key || slices.Contains(v.former, row.Own)
+	case row.Own == v.key:
+		return true
 	case row.From == v.key:
 		return false // own words
+	case !row.Member:
+		id, _ := v.heirs.heir(row.Own, row.Label)
+		return id == "" || id == v.s.ID
 	case !row.Several:
 		return true
 	case row.Group != "" && !slices.Contains(v.groups[row.Mesh], row.Group):
 		return false
 	}
 	// A message to several reaches the sessions that were there when it came; if none was, the first to come after.
-	if row.Received >= v.s.Registered.UnixMilli() {
+	if _, mine := row.Given[v.key.String()]; mine || row.Received >= v.s.Registered.UnixMilli() {
 		return true
 	}
-	for key := range row.Given {
-		if key != v.key.String() {
-			return false
-		}
+	return len(row.Given) == 0
+}
+
+// inherited says whether the row was for a session that has ended.
+func (v *giveView) inherited(row *waitRow) bool {
+	if row.Member || row.Own == v.key {
+		return false
 	}
-	return true
+	_, ended := v.heirs.heir(row.Own, row.Label)
+	return ended
+}
+
+// anybodys says whether one of several sessions is to get the row, whichever is best.
+func (v *giveView) anybodys(row *waitRow) bool {
+	if row.Member {
+		return !row.Several
+	}
+	id, _ := v.heirs.heir(row.Own, row.Label)
+	return id == ""
 }
 
 // held says whether the row waits for the user to accept its sender.
@@ -107,28 +124,43 @@ func (v *giveView) ready(row *waitRow) (ok, again bool) {
 		if !own && row.Several {
 			continue
 		}
-		if _, alive := v.live[key]; !alive && !own {
-			continue // its session ended without showing it
-		}
 		switch {
 		case mark.State == protocol.SettleShown:
 			return false, false
+		case !v.lives(key, mark): // its session, or that life of it, ended without proof
 		case mark.State == protocol.SettlePushed && !(own && v.mayRepeat(mark)):
 			return false, false
 		case mark.State == stateTaken && !(own && v.asksAnew(mark)) && v.now.Sub(time.UnixMilli(mark.At)) < takenFor:
 			return false, false
-		case mark.State == protocol.SettleReturned && mark.Rung == v.rung && own:
+		case mark.gaveUp() && mark.Rung == v.rung && own && !v.comesAnew():
 			return false, false // this rung failed with it
 		}
-		again = again || own && mark.State != protocol.SettleReturned
+		again = again || mark.State != protocol.SettleReturned
 	}
 	if v.rung == protocol.RungPull {
 		return true, again
 	}
-	if row.Member && !row.Several && !v.chosen {
+	if v.anybodys(row) && !v.chosen {
 		return false, false
 	}
 	return gate(row.Prio, v.status), again
+}
+
+// lives says whether the session that a mark is of still lives in the process that it was given to.
+func (v *giveView) lives(key string, mark givenMark) bool {
+	s, alive := v.live[key]
+	return alive && mark.Life == lifeOf(s)
+}
+
+// gaveUp says whether the rung itself said that it failed.
+func (m givenMark) gaveUp() bool {
+	return m.State == protocol.SettleReturned || m.State == protocol.SettleUnproved
+}
+
+// comesAnew says whether each try of the rung is a process or a request of its own, of which one may work where another
+// failed. The others would try again at once, and for ever.
+func (v *giveView) comesAnew() bool {
+	return v.rung == protocol.RungHook || v.rung == protocol.RungPull
 }
 
 // mayRepeat says whether the rung may give what was pushed by another and never proved to be shown.

@@ -22,7 +22,7 @@ func (d *Daemon) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a := audience{acting: acting, mesh: r.FormValue("mesh")}
+	a := audience{who: d.viewer(acting), mesh: r.FormValue("mesh")}
 	if a.mesh != "" {
 		if _, err := d.mesh(a.mesh); err != nil {
 			return err

@@ -73,14 +73,14 @@ func (g *giver) heldSenders(s registry.Session, local *localSession) ([]protocol
 			if err := json.Unmarshal(b, &row); err != nil {
 				return fmt.Errorf("decode a row of %s: %w", bucketWaiting, err)
 			}
-			if !v.mine(&row) || !v.held(&row) || row.shownTo(v.key) || !gate(row.Prio, v.status) || row.Member && !row.Several && !v.chosen {
+			if !v.mine(&row) || !v.held(&row) || row.shownTo(v.key) || !gate(row.Prio, v.status) || v.anybodys(&row) && !v.chosen {
 				continue
 			}
 			msg, err := g.d.mail.row(tx, uint64FromKey(k))
 			if err != nil {
 				return err
 			}
-			if msg == nil || msg.ReadAt != nil {
+			if msg == nil || !msg.Unseen {
 				continue
 			}
 			i, seen := at[who{row.Mesh, row.Sender}]

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"net/http"
 	"time"
 
@@ -35,7 +36,7 @@ func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
 	if err := d.give.judge(s, local); err != nil {
 		return err
 	}
-	d.give.rungs.heard(s.ID, d.cfg.Now())
+	d.give.rungs.heard(s.ID, req.Event, d.cfg.Now())
 	if len(req.Shown) > 0 {
 		if err := d.give.settle(s, local, protocol.SettleRequest{State: protocol.SettleShown, IDs: req.Shown}); err != nil {
 			return err
@@ -50,7 +51,7 @@ func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
 			d.hub.wake()
 		}
 	}
-	mail, err := d.hookMail(s, local, &req)
+	mail, err := d.hookMail(r.Context(), s, local, &req)
 	if err != nil {
 		return err
 	}
@@ -69,7 +70,7 @@ func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
 
 // hookMail takes what the event may add to the context. The start of a session adds nothing: the model is not asked before a prompt
 // comes, so nothing could be said to be shown.
-func (d *Daemon) hookMail(s registry.Session, local *localSession, req *protocol.HookRequest) (protocol.TakeReply, error) {
+func (d *Daemon) hookMail(ctx context.Context, s registry.Session, local *localSession, req *protocol.HookRequest) (protocol.TakeReply, error) {
 	v := d.give.view(s, local, protocol.RungHook)
 	status := protocol.StatusIdle
 	switch req.Event {
@@ -89,7 +90,7 @@ func (d *Daemon) hookMail(s registry.Session, local *localSession, req *protocol
 	if s.Status != protocol.StatusDND {
 		v.status = status
 	}
-	return d.give.takeFor(v, protocol.TakeRequest{Session: s.ID, Rung: protocol.RungHook, Max: hookMost})
+	return d.give.takeFor(ctx, v, protocol.TakeRequest{Session: s.ID, Rung: protocol.RungHook, Max: hookMost})
 }
 
 // hookStatus follows the turn. What the user set to dnd stays so.
@@ -102,17 +103,28 @@ func (d *Daemon) hookStatus(r *http.Request, s registry.Session, local *localSes
 	case req.Event == protocol.HookStop, req.Event == protocol.HookSessionStart:
 		status = protocol.StatusIdle
 	}
-	if status == "" || status == s.Status {
-		return nil
+	if status != "" && status != s.Status {
+		d.setStatus(r.Context(), s, local, status)
 	}
+	return nil
+}
+
+// setStatus tells all meshes what a session does now.
+func (d *Daemon) setStatus(ctx context.Context, s registry.Session, local *localSession, status string) {
 	change := protocol.PresenceRequest{Session: s.ID, Status: status}
 	for _, m := range d.meshes() {
-		if err := m.setPresence(r.Context(), change, local); err != nil {
-			d.log.Warn("status not told", "mesh", m.slug(), "session", s.Label, "reason", err)
+		if err := m.setPresence(ctx, change, local); err != nil {
+			d.log.Warn("status not told", "mesh", m.slug(), "session", s.Label, "err", err)
 		}
 	}
 	d.keepPresence(s.ID, change)
-	return nil
+}
+
+// turnEnded makes a session idle whose hook was to keep the turn going and could not.
+func (d *Daemon) turnEnded(session string) {
+	if s, local, err := d.liveSession(session); err == nil && s.Status == protocol.StatusWorking {
+		d.setStatus(d.life, s, local, protocol.StatusIdle)
+	}
 }
 
 // judge finds the ways of delivery that pushed to an idle session which shows nothing of it: the next way gets their mail.
@@ -192,7 +204,7 @@ func (d *Daemon) handleStatusLine(w http.ResponseWriter, r *http.Request) error 
 		line.Guarded = len(d.give.guard.state(local.public(), d.cfg.Now())) > 0
 		return reply(w, line)
 	}
-	unread, err := d.mail.list(protocol.InboxQuery{Limit: 100}, nil)
+	unread, err := d.mail.list(protocol.InboxQuery{Unread: true, Limit: 100}, nil)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,19 @@ func (d *Daemon) handleSend(w http.ResponseWriter, r *http.Request) error {
 	if acting != nil {
 		d.sentBy(acting, &req, &result)
 	}
+	d.answered(&req, acting)
 	return reply(w, result)
+}
+
+// answered marks what a message that was accepted answers as read by who wrote it.
+func (d *Daemon) answered(req *protocol.SendRequest, acting *localSession) {
+	if req.ReplyTo == "" {
+		return
+	}
+	_, err := d.markRead(protocol.InboxChange{IDs: []string{req.ReplyTo}}, acting)
+	if code := protocol.CodeOf(err); err != nil && code != protocol.CodeNotFound && code != protocol.CodeForbidden {
+		d.log.Warn("what was answered is not marked as read", "msg", req.ReplyTo, "err", err)
+	}
 }
 
 func (d *Daemon) handleMessage(w http.ResponseWriter, r *http.Request) error {
@@ -60,8 +72,10 @@ func (d *Daemon) handleInbox(w http.ResponseWriter, r *http.Request) error {
 func (d *Daemon) listInbox(r *http.Request) ([]protocol.InboxMessage, error) {
 	q := protocol.InboxQuery{Mesh: r.FormValue("mesh"), Session: r.FormValue("session")}
 	for name, parse := range map[string]func(string) (err error){
-		"all":   func(s string) (err error) { q.All, err = strconv.ParseBool(s); return err },
-		"limit": func(s string) (err error) { q.Limit, err = strconv.Atoi(s); return err },
+		"all":    func(s string) (err error) { q.All, err = strconv.ParseBool(s); return err },
+		"unseen": func(s string) (err error) { q.Unseen, err = strconv.ParseBool(s); return err },
+		"unread": func(s string) (err error) { q.Unread, err = strconv.ParseBool(s); return err },
+		"limit":  func(s string) (err error) { q.Limit, err = strconv.Atoi(s); return err },
 	} {
 		if s := r.FormValue(name); s != "" && parse(s) != nil {
 			return nil, protocol.Refuse(protocol.CodeInvalid, "%s=%q", name, s)
@@ -71,7 +85,7 @@ func (d *Daemon) listInbox(r *http.Request) ([]protocol.InboxMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.mail.list(q, acting)
+	return d.mail.list(q, d.viewer(acting))
 }
 
 // inboxOf checks what narrows a request about mail: an unknown mesh or session is an error, not an empty list.
@@ -83,15 +97,20 @@ func (d *Daemon) inboxOf(mesh, session string) (*localSession, error) {
 }
 
 func (d *Daemon) handleRead(w http.ResponseWriter, r *http.Request) error {
-	return d.change(w, r, func(c protocol.InboxChange, acting *localSession) (int, error) {
-		meshes, n, err := d.mail.markRead(c, acting)
-		d.wakeMeshes(meshes)
-		return n, err
-	})
+	return d.change(w, r, d.markRead)
+}
+
+// markRead marks messages as read by a session or, with nil, by the person.
+func (d *Daemon) markRead(c protocol.InboxChange, acting *localSession) (int, error) {
+	meshes, n, err := d.mail.markRead(c, d.viewer(acting), d.give.read(acting))
+	d.wakeMeshes(meshes)
+	return n, err
 }
 
 func (d *Daemon) handleDelete(w http.ResponseWriter, r *http.Request) error {
-	return d.change(w, r, d.mail.delete)
+	return d.change(w, r, func(c protocol.InboxChange, acting *localSession) (int, error) {
+		return d.mail.delete(c, d.viewer(acting))
+	})
 }
 
 // change runs a change of the inbox that names its messages.
@@ -125,11 +144,11 @@ func (d *Daemon) handleFlush(w http.ResponseWriter, r *http.Request) error {
 	if _, err := d.some(f.Mesh); err != nil {
 		return err
 	}
-	n, err := d.mail.flush(f)
+	n, kept, err := d.mail.flush(f)
 	if err != nil {
 		return err
 	}
-	return reply(w, protocol.CountReply{OK: true, Count: n})
+	return reply(w, protocol.FlushReply{OK: true, Count: n, Kept: kept})
 }
 
 // wakeMeshes lets meshes send the receipts that a change of the inbox made.

@@ -32,6 +32,8 @@ func (d *Daemon) serve(ln *listener) error {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+		ConnContext:       d.give.leases.opened,
+		ConnState:         d.give.leases.changed,
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()

@@ -82,7 +82,7 @@ func (d *Daemon) handleTake(w http.ResponseWriter, r *http.Request) error {
 		if err := d.give.judge(s, local); err != nil {
 			return err
 		}
-		mail, err := d.give.take(s, local, req)
+		mail, err := d.give.take(r.Context(), s, local, req)
 		if err != nil {
 			return err
 		}
@@ -96,10 +96,13 @@ func (d *Daemon) handleTake(w http.ResponseWriter, r *http.Request) error {
 			return reply(w, protocol.TakeReply{Messages: []protocol.InboxMessage{}, Replaced: true})
 		case <-timeout.C:
 			return reply(w, mail)
-		case <-r.Context().Done():
-			return nil
 		case <-d.life.Done():
 			return protocol.Refuse(protocol.CodeUnavailable, "the daemon stops").RetryAfter(time.Second)
+		case <-r.Context().Done():
+			if d.life.Err() == nil {
+				d.give.hungUp(s.ID, req.Rung)
+			}
+			return nil
 		}
 	}
 }
@@ -110,9 +113,9 @@ func (d *Daemon) handleSettle(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	switch req.State {
-	case protocol.SettlePushed, protocol.SettleReturned, protocol.SettleShown:
+	case protocol.SettlePushed, protocol.SettleReturned, protocol.SettleUnproved, protocol.SettleShown:
 	default:
-		return protocol.Refuse(protocol.CodeInvalid, "state %q is none of pushed, returned, shown", req.State)
+		return protocol.Refuse(protocol.CodeInvalid, "state %q is none of pushed, returned, unproved, shown", req.State)
 	}
 	s, local, err := d.liveSession(req.Session)
 	if err != nil {

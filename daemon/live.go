@@ -119,33 +119,6 @@ func (d *Daemon) successor(id string) *localSession {
 	return d.sessions[s.ID]
 }
 
-// formerKeys are the keys of the sessions that the process of s had before.
-func (d *Daemon) formerKeys(s registry.Session) (keys []crypto.PublicKey) {
-	var ids []string
-	d.mu.Lock()
-	for id, p := range d.replaced {
-		if p == s.Process && id != s.ID {
-			ids = append(ids, id)
-		}
-	}
-	d.mu.Unlock()
-	if len(ids) == 0 {
-		return nil
-	}
-	err := d.env.db.View(func(tx *store.Tx) error {
-		for _, id := range ids {
-			if seed := tx.Get(bucketSessions, []byte(id)); seed != nil {
-				keys = append(keys, crypto.KeyFromSeed([crypto.SeedSize]byte(seed)).Public())
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		d.log.Warn("mail of former sessions is not offered", "session", s.Label, "reason", err)
-	}
-	return keys
-}
-
 // sessionOf is the live session of a process.
 func (d *Daemon) sessionOf(p registry.Process) (registry.Session, bool) {
 	for _, s := range d.live.Live() {

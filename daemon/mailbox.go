@@ -6,30 +6,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
-
-// inRow is one received message, or an alarm, on disk. Rows are kept in the order of their arrival, over all meshes.
-type inRow struct {
-	Mesh      protocol.MeshID  `json:"mesh"`
-	Own       crypto.PublicKey `json:"own"`    // our key that it is for
-	Member    bool             `json:"member"` // Own is the member key: every session may see it but the one that sent it
-	ToSession string           `json:"to_session,omitempty"`
-	From      crypto.PublicKey `json:"from"` // of an alarm: what it claims
-	Name      string           `json:"name"` // the sender's, as we called him when it came
-	ID        string           `json:"id"`
-	MessageID string           `json:"message_id"`
-	Message   []byte           `json:"message,omitempty"` // protocol.Message; none in an alarm
-	Received  int64            `json:"received"`          // Unix ms, like the following
-	Read      int64            `json:"read,omitempty"`
-	Shown     int64            `json:"shown,omitempty"`
-	ShownBy   string           `json:"shown_by,omitempty"`
-	Held      string           `json:"held,omitempty"`
-	Alarm     string           `json:"alarm,omitempty"`
-	Flags     []string         `json:"flags,omitempty"`
-}
 
 // mailbox is what this machine has received, over all meshes.
 type mailbox struct {
@@ -96,36 +75,16 @@ func (b *mailbox) row(tx *store.Tx, n uint64) (*protocol.InboxMessage, error) {
 	return &msg, err
 }
 
-// ids are what the row can be asked for by.
-func (r *inRow) ids() []string {
-	if r.ID == "" {
-		return []string{r.MessageID}
-	}
-	return []string{r.ID, r.MessageID}
-}
-
 func indexKey(id string, seq uint64) []byte { return append([]byte(id+"\x00"), u64(seq)...) }
-
-// visible reports whether acting, nil for the member, may see the row.
-func (r *inRow) visible(acting *localSession) bool {
-	if acting == nil {
-		return true
-	}
-	key := acting.public()
-	return r.Own == key || r.Member && r.From != key
-}
 
 // show makes of a row what people and scripts see.
 func (b *mailbox) show(r *inRow) (protocol.InboxMessage, error) {
 	out := protocol.InboxMessage{
 		ID: r.ID, MessageID: r.MessageID, Mesh: b.slug(r.Mesh), To: r.Own.String(), ToSession: r.ToSession,
 		From:       protocol.From{Name: r.Name, Pubkey: r.From.String(), Trust: protocol.TrustAlarm},
-		ReceivedAt: time.UnixMilli(r.Received).UTC(), ShownBy: r.ShownBy, Held: r.Held, Alarm: r.Alarm, Flags: r.Flags,
+		ReceivedAt: time.UnixMilli(r.Received).UTC(), Held: r.Held, Alarm: r.Alarm, Flags: r.Flags,
 	}
-	if r.Read != 0 {
-		at := time.UnixMilli(r.Read).UTC()
-		out.ReadAt = &at
-	}
+	r.tellSights(&out)
 	if r.Alarm != "" {
 		return out, nil
 	}
@@ -146,8 +105,8 @@ func (b *mailbox) show(r *inRow) (protocol.InboxMessage, error) {
 
 const inboxLimit = 100 // messages listed when the caller names no limit
 
-// list returns what acting may see, newest first. It marks nothing.
-func (b *mailbox) list(q protocol.InboxQuery, acting *localSession) ([]protocol.InboxMessage, error) {
+// list returns what v may see, newest first. It marks nothing.
+func (b *mailbox) list(q protocol.InboxQuery, v *viewer) ([]protocol.InboxMessage, error) {
 	if q.Limit <= 0 {
 		q.Limit = inboxLimit
 	}
@@ -161,7 +120,7 @@ func (b *mailbox) list(q protocol.InboxQuery, acting *localSession) ([]protocol.
 			if _, err := getJSON(tx, bucketInbox, k, &row); err != nil {
 				return err
 			}
-			if !q.All && (row.Read != 0 || row.Shown != 0) || q.Mesh != "" && b.slug(row.Mesh) != q.Mesh || !row.visible(acting) {
+			if q.Mesh != "" && b.slug(row.Mesh) != q.Mesh || !row.visible(v) || !row.wanted(q, v) {
 				continue
 			}
 			msg, err := b.show(&row)

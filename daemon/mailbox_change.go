@@ -3,8 +3,10 @@ package daemon
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -19,69 +21,30 @@ type receiptRow struct {
 	Reason  string `json:"reason,omitempty"`
 }
 
-// markRead marks messages as read and keeps a receipt for each sender, unless the user wants none sent. The meshes returned have receipts to send: wake them.
-func (b *mailbox) markRead(c protocol.InboxChange, acting *localSession) ([]protocol.MeshID, int, error) {
-	return b.change(c, acting, func(row *inRow, now int64) *receiptRow {
-		if row.Read != 0 {
-			return nil
-		}
-		row.Read = now
-		return &receiptRow{State: string(protocol.StateRead), At: now}
-	})
-}
-
-// markShown records that messages were put in front of somebody: by names the session, rung the way.
-func (b *mailbox) markShown(ids []string, by, rung string) ([]protocol.MeshID, int, error) {
-	if len(ids) == 0 {
-		return nil, 0, nil
-	}
-	return b.change(protocol.InboxChange{IDs: ids}, nil, func(row *inRow, now int64) *receiptRow {
-		if row.Shown != 0 {
-			return nil
-		}
-		row.Shown, row.ShownBy = now, by
-		return &receiptRow{State: string(protocol.StateShown), At: now, Rung: rung}
-	})
-}
-
-// change applies edit to rows, and stores them and the receipts that it returns in one transaction. Edit returns nil for
-// a row that stays as it is.
-func (b *mailbox) change(c protocol.InboxChange, acting *localSession, edit func(*inRow, int64) *receiptRow) (meshes []protocol.MeshID, count int, err error) {
+// markRead marks messages as read by v and keeps a receipt for each sender who is to be told. The meshes returned have
+// receipts to send: wake them. What follows for the message's delivery is after's, in the same transaction; nil: nothing.
+func (b *mailbox) markRead(c protocol.InboxChange, v *viewer, after func(tx *store.Tx, seq uint64) error) (meshes []protocol.MeshID, count int, err error) {
 	err = b.db.Commit(func(tx *store.Tx) error {
 		meshes, count = nil, 0
-		rows, err := b.pick(tx, c, acting)
+		rows, err := b.pick(tx, c, v)
 		if err != nil {
 			return err
 		}
-		for seq, row := range rows {
-			receipt := edit(row, b.now().UnixMilli())
-			if receipt == nil {
+		for _, seq := range slices.Sorted(maps.Keys(rows)) {
+			row := rows[seq]
+			changed, state := row.read(v, b.now().UnixMilli())
+			if !changed {
 				continue
 			}
 			count++
-			if err := putJSON(tx, bucketInbox, u64(seq), row); err != nil {
+			if err := b.saveSeen(tx, seq, row, state, "", &meshes); err != nil {
 				return err
 			}
-			if row.Read != 0 {
-				if err := tx.Delete(bucketWaiting, u64(seq)); err != nil {
-					return err
-				}
-			}
-			if row.Alarm != "" {
+			if after == nil {
 				continue
 			}
-			if err := passNumber(tx, row); err != nil {
+			if err := after(tx, seq); err != nil {
 				return err
-			}
-			if b.silent(row.Mesh) {
-				continue
-			}
-			receipt.Message, receipt.ID = row.Message, row.MessageID
-			if err := addReceipt(tx, row.Mesh, receipt); err != nil {
-				return err
-			}
-			if !slices.Contains(meshes, row.Mesh) {
-				meshes = append(meshes, row.Mesh)
 			}
 		}
 		return nil
@@ -90,6 +53,41 @@ func (b *mailbox) change(c protocol.InboxChange, acting *localSession, edit func
 		return nil, 0, storeRefusal("change the inbox", err)
 	}
 	return meshes, count, nil
+}
+
+// markShown records, in the caller's transaction, that a message was put in front of a session by a rung.
+func (b *mailbox) markShown(tx *store.Tx, seq uint64, label string, key crypto.PublicKey, rung string, meshes *[]protocol.MeshID) error {
+	row := new(inRow)
+	if ok, err := getJSON(tx, bucketInbox, u64(seq), row); !ok || err != nil {
+		return err
+	}
+	changed, state := row.show(label, key, rung, b.now().UnixMilli())
+	if !changed {
+		return nil
+	}
+	return b.saveSeen(tx, seq, row, state, rung, meshes)
+}
+
+// saveSeen stores a row that somebody saw, and the receipt for its sender where the state is news to him. Meshes collects
+// those with receipts to send.
+func (b *mailbox) saveSeen(tx *store.Tx, seq uint64, row *inRow, state protocol.State, rung string, meshes *[]protocol.MeshID) error {
+	if err := putJSON(tx, bucketInbox, u64(seq), row); err != nil || row.Alarm != "" {
+		return err
+	}
+	if err := passNumber(tx, row); err != nil {
+		return err
+	}
+	if state == "" || b.silent(row.Mesh) {
+		return nil
+	}
+	receipt := &receiptRow{Message: row.Message, ID: row.MessageID, State: string(state), At: b.now().UnixMilli(), Rung: rung}
+	if err := addReceipt(tx, row.Mesh, receipt); err != nil {
+		return err
+	}
+	if !slices.Contains(*meshes, row.Mesh) {
+		*meshes = append(*meshes, row.Mesh)
+	}
+	return nil
 }
 
 // addReceipt keeps a receipt until the broker has it.
@@ -101,8 +99,8 @@ func addReceipt(tx *store.Tx, mesh protocol.MeshID, r *receiptRow) error {
 	return putJSON(tx, bucketReceipts, rowKey(mesh, seq), r)
 }
 
-// pick reads the rows that c names, or all of c.Mesh (empty: of all meshes) that acting may see.
-func (b *mailbox) pick(tx *store.Tx, c protocol.InboxChange, acting *localSession) (map[uint64]*inRow, error) {
+// pick reads the rows that c names, or all of c.Mesh (empty: of all meshes) that v may see.
+func (b *mailbox) pick(tx *store.Tx, c protocol.InboxChange, v *viewer) (map[uint64]*inRow, error) {
 	rows := make(map[uint64]*inRow)
 	for _, id := range c.IDs {
 		seq, err := b.lookup(tx, id)
@@ -113,7 +111,7 @@ func (b *mailbox) pick(tx *store.Tx, c protocol.InboxChange, acting *localSessio
 		if _, err := getJSON(tx, bucketInbox, u64(seq), row); err != nil {
 			return nil, err
 		}
-		if !row.visible(acting) {
+		if !row.visible(v) {
 			return nil, protocol.Refuse(protocol.CodeForbidden, "message %q is another session's", id)
 		}
 		rows[seq] = row
@@ -121,12 +119,12 @@ func (b *mailbox) pick(tx *store.Tx, c protocol.InboxChange, acting *localSessio
 	if !c.All {
 		return rows, nil
 	}
-	for k, v := range tx.Scan(bucketInbox, nil, nil) {
+	for k, stored := range tx.Scan(bucketInbox, nil, nil) {
 		row := new(inRow)
-		if err := json.Unmarshal(v, row); err != nil {
+		if err := json.Unmarshal(stored, row); err != nil {
 			return nil, fmt.Errorf("decode a row of %s: %w", bucketInbox, err)
 		}
-		if row.visible(acting) && (c.Mesh == "" || b.slug(row.Mesh) == c.Mesh) {
+		if row.visible(v) && (c.Mesh == "" || b.slug(row.Mesh) == c.Mesh) {
 			rows[uint64FromKey(k)] = row
 		}
 	}
@@ -134,21 +132,29 @@ func (b *mailbox) pick(tx *store.Tx, c protocol.InboxChange, acting *localSessio
 }
 
 // delete removes messages. What was removed stays known as received.
-func (b *mailbox) delete(c protocol.InboxChange, acting *localSession) (int, error) {
-	return b.remove(func(tx *store.Tx) (map[uint64]*inRow, error) { return b.pick(tx, c, acting) })
+func (b *mailbox) delete(c protocol.InboxChange, v *viewer) (int, error) {
+	return b.remove(func(tx *store.Tx) (map[uint64]*inRow, error) { return b.pick(tx, c, v) })
 }
 
-// flush removes what was received before a time, read or not.
-func (b *mailbox) flush(f protocol.InboxFlush) (int, error) {
-	return b.remove(func(tx *store.Tx) (map[uint64]*inRow, error) {
+// flush removes what was received before a time, and returns how many messages of that age it kept: those that no person
+// saw, unless they are to go, too.
+func (b *mailbox) flush(f protocol.InboxFlush) (count, kept int, err error) {
+	count, err = b.remove(func(tx *store.Tx) (map[uint64]*inRow, error) {
+		kept = 0
 		rows, err := b.pick(tx, protocol.InboxChange{All: true, Mesh: f.Mesh}, nil)
 		for seq, row := range rows {
-			if row.Received >= f.Before.UnixMilli() {
+			old := row.Received < f.Before.UnixMilli()
+			if old && row.Read == 0 && !f.Unread {
+				kept++
+				old = false
+			}
+			if !old {
 				delete(rows, seq)
 			}
 		}
 		return rows, err
 	})
+	return count, kept, err
 }
 
 func (b *mailbox) remove(pick func(*store.Tx) (map[uint64]*inRow, error)) (count int, err error) {

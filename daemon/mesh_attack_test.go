@@ -350,7 +350,7 @@ func TestGapsOfLowPriority(t *testing.T) {
 		w.bob.start()
 		read := func(i int) []protocol.Event {
 			t.Helper()
-			if _, _, err := w.bob.m.env.mail.markRead(protocol.InboxChange{IDs: ids[i : i+1]}, nil); err != nil {
+			if _, _, err := w.bob.m.env.mail.markRead(protocol.InboxChange{IDs: ids[i : i+1]}, nil, nil); err != nil {
 				t.Fatal(err)
 			}
 			pass(2 * time.Minute)

@@ -6,7 +6,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
 )
 
 func TestExchange(t *testing.T) {
@@ -40,16 +42,23 @@ func TestReadAndShownAreProved(t *testing.T) {
 		id := w.alice.send("bob", "hi")
 		synctest.Wait()
 		mail := w.bob.m.env.mail
-		meshes, n, err := mail.markShown([]string{id}, "web", protocol.RungHook)
-		if err != nil || n != 1 || len(meshes) != 1 {
-			t.Fatalf("markShown: %v %d %v", meshes, n, err)
+		var meshes []protocol.MeshID
+		err := mail.db.Update(func(tx *store.Tx) error {
+			seq, err := mail.lookup(tx, id)
+			if err != nil {
+				return err
+			}
+			return mail.markShown(tx, seq, "web", crypto.PublicKey{1}, protocol.RungHook, &meshes)
+		})
+		if err != nil || len(meshes) != 1 {
+			t.Fatalf("markShown: %v %v", meshes, err)
 		}
 		w.bob.m.wake()
 		if r := w.alice.wantState(id, protocol.StateShown, protocol.ProofPeer).Recipients; r[0].Rung != protocol.RungHook {
 			t.Errorf("rung %q", r[0].Rung)
 		}
 		w.bob.unplug()
-		if _, _, err := mail.markRead(protocol.InboxChange{IDs: []string{id}}, nil); err != nil {
+		if _, _, err := mail.markRead(protocol.InboxChange{IDs: []string{id}}, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		w.bob.kill() // the receipt is on disk until the broker has it

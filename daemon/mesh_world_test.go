@@ -415,7 +415,18 @@ func (n *node) inbox(acting *localSession) (bodies []string) {
 
 func (n *node) messages(acting *localSession) []protocol.InboxMessage {
 	n.Helper()
-	all, err := n.m.env.mail.list(protocol.InboxQuery{All: true, Limit: 100_000}, acting)
+	var v *viewer
+	if acting != nil {
+		heirs := &succession{owner: map[crypto.PublicKey]string{}}
+		for _, s := range n.m.ring.sessions(true) {
+			heirs.owner[s.public()] = s.ID
+		}
+		v = &viewer{id: acting.ID, key: acting.public(), name: acting.Label, heir: func(own crypto.PublicKey, label string) bool {
+			id, _ := heirs.heir(own, label)
+			return id == "" || id == acting.ID
+		}}
+	}
+	all, err := n.m.env.mail.list(protocol.InboxQuery{All: true, Limit: 100_000}, v)
 	if err != nil {
 		n.Fatal(err)
 	}

@@ -76,7 +76,7 @@ func (b *mailbox) tooOld(mostSeen int) (old []uint64, err error) {
 			if err := json.Unmarshal(v, &row); err != nil {
 				return fmt.Errorf("decode a row of %s: %w", bucketInbox, err)
 			}
-			seen := row.Read != 0 || row.Shown != 0
+			seen := row.Read != 0 || len(row.Seen) > 0
 			if seen {
 				bytes += len(v)
 			}

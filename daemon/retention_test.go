@@ -29,7 +29,7 @@ func TestInboxRetention(t *testing.T) {
 		t.Helper()
 		row := &inRow{MessageID: id, Received: now.Add(-age).UnixMilli(), Alarm: "a row without a message", Name: strings.Repeat("x", size)}
 		if seen {
-			row.Shown = row.Received
+			row.Seen = []sight{{Label: "api", Shown: row.Received}}
 		}
 		if err := db.Update(func(tx *store.Tx) error { _, err := b.add(tx, row); return err }); err != nil {
 			t.Fatal(err)

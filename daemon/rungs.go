@@ -39,6 +39,7 @@ type rungRow struct {
 	first  time.Time            // when the session was first heard of
 	came   bool                 // the tool server has asked
 	event  time.Time            // last one that a hook told
+	stop   bool                 // that was the end of a turn
 	waiter int64                // newest background hook, by its start
 	newer  chan struct{}        // closed when a newer one comes
 }
@@ -104,14 +105,22 @@ func (t *rungTable) unproved(session, rung string) {
 }
 
 // heard notes that a hook told something: hooks are installed, and the session lives.
-func (t *rungTable) heard(session string, now time.Time) {
+func (t *rungTable) heard(session, event string, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.rowLocked(session)
-	r.event = now
+	r.event, r.stop = now, event == protocol.HookStop
 	if r.first.IsZero() {
 		r.first = now
 	}
+}
+
+// stopped says whether the last that was heard of a session is that its turn ended.
+func (t *rungTable) stopped(session string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	r := t.sessions[session]
+	return r != nil && r.stop
 }
 
 // forget drops what is known of a session that ended.

@@ -96,7 +96,7 @@ func TestOneWaiterTheNewest(t *testing.T) {
 func TestInterruptedTurnCountsAsIdle(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	table := newRungTable()
-	table.heard("s", now)
+	table.heard("s", protocol.HookPrompt, now)
 	for _, test := range []struct {
 		told  string
 		after time.Duration

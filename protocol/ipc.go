@@ -174,11 +174,30 @@ type InboxMessage struct {
 	Body       string     `json:"body"`
 	SentAt     time.Time  `json:"sent_at"`
 	ReceivedAt time.Time  `json:"received_at"`
-	ReadAt     *time.Time `json:"read_at,omitempty"`
-	ShownBy    string     `json:"shown_by,omitempty"`
-	Held       string     `json:"held,omitempty"`  // why it is kept out of the model's context
-	Alarm      string     `json:"alarm,omitempty"` // why it was not opened; such a row has no body
-	Flags      []string   `json:"flags,omitempty"` // cloned, again
+	ReadAt     *time.Time `json:"read_at,omitempty"`  // when it was first answered or marked as read, by whomever
+	ShownAt    *time.Time `json:"shown_at,omitempty"` // when it was first proved to be in front of a session
+	ShownBy    string     `json:"shown_by,omitempty"` // the label of that session
+	Unseen     bool       `json:"unseen"`             // no person has answered it or marked it as read
+	SeenBy     []SeenBy   `json:"seen_by"`            // in the order of seeing
+	Held       string     `json:"held,omitempty"`     // why it is kept out of the model's context
+	Alarm      string     `json:"alarm,omitempty"`    // why it was not opened; such a row has no body
+	Flags      []string   `json:"flags,omitempty"`    // cloned, again, session_ended
+}
+
+// Who saw a message.
+const (
+	SeenByPerson  = "person"
+	SeenBySession = "session"
+)
+
+// SeenBy is one who saw a message: the person, or a session of this machine.
+type SeenBy struct {
+	By            string    `json:"by"`
+	Session       string    `json:"session,omitempty"` // label
+	SessionPubkey string    `json:"session_pubkey,omitempty"`
+	State         State     `json:"state"` // shown or read
+	Rung          string    `json:"rung,omitempty"`
+	At            time.Time `json:"at"`
 }
 
 // InboxQuery selects messages.
@@ -186,6 +205,8 @@ type InboxQuery struct {
 	Mesh    string `json:"mesh,omitempty"`
 	Session string `json:"session,omitempty"` // only what this session may see; empty: all of this member
 	All     bool   `json:"all,omitempty"`     // read ones too
+	Unseen  bool   `json:"unseen,omitempty"`  // what no person saw, whatever sessions saw: the default without a session
+	Unread  bool   `json:"unread,omitempty"`  // what neither a person nor a session saw
 	Limit   int    `json:"limit,omitempty"`   // default 100
 }
 

@@ -11,10 +11,18 @@ type InboxChange struct {
 	Session string   `json:"session,omitempty"`
 }
 
-// InboxFlush is the body of POST /v1/inbox/flush: it deletes what was received before Before, read or not.
+// InboxFlush is the body of POST /v1/inbox/flush: it deletes what was received before Before and a person saw.
 type InboxFlush struct {
 	Mesh   string    `json:"mesh,omitempty"` // empty: all meshes
 	Before time.Time `json:"before"`
+	Unread bool      `json:"unread,omitempty"` // delete what no person saw, too
+}
+
+// FlushReply answers it.
+type FlushReply struct {
+	OK    bool `json:"ok"`
+	Count int  `json:"count"` // deleted
+	Kept  int  `json:"kept"`  // as old, and seen by no person
 }
 
 // PresenceRequest is the body of POST /v1/presence. What is absent stays as it is.

@@ -58,10 +58,17 @@ type TakeReply struct {
 	Held     int            `json:"held"`   // waiting for the user to accept their senders
 }
 
+// Flags of a message that is given to a session.
+const (
+	FlagAgain        = "again"         // it may have been in front of this session, or another one of the member, before
+	FlagSessionEnded = "session_ended" // it was for a session that has ended
+)
+
 // What became of taken messages.
 const (
 	SettlePushed   = "pushed"   // written to a place from which the session reads; unread until shown is proved
-	SettleReturned = "returned" // the rung failed: give them to the next
+	SettleReturned = "returned" // the rung failed before it wrote anything: give them to the next
+	SettleUnproved = "unproved" // written in part, or to a reader that took nothing: give them to the next, marked
 	SettleShown    = "shown"    // proved to be in front of the session
 )
 

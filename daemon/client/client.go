@@ -24,6 +24,10 @@ const (
 	// maxReply bounds an answer: an inbox of a thousand messages of the longest body, escaped.
 	maxReply = 512 << 20
 
+	// keptConns is how many connections stay open between requests: to the daemon the end of one is the end of the
+	// process, which gives back what mail it took. A tool server has two long polls, and calls of its tools beside them.
+	keptConns = 32
+
 	// ProbeTimeout is how long a daemon may take to say that it is there.
 	ProbeTimeout = 2500 * time.Millisecond
 )
@@ -41,7 +45,9 @@ func Dial(home config.Home) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", home.SocketPath())
 	}
-	return &Client{home: home, http: &http.Client{Transport: &http.Transport{DialContext: dial, DisableCompression: true}}}
+	return &Client{home: home, http: &http.Client{Transport: &http.Transport{
+		DialContext: dial, DisableCompression: true, MaxIdleConnsPerHost: keptConns,
+	}}}
 }
 
 // Close drops idle connections.
@@ -65,9 +71,11 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 		return err
 	}
 	defer res.Body.Close()
-	if err := json.NewDecoder(io.LimitReader(res.Body, maxReply)).Decode(out); err != nil {
+	body := io.LimitReader(res.Body, maxReply)
+	if err := json.NewDecoder(body).Decode(out); err != nil {
 		return unreachable(ctx, err)
 	}
+	_, _ = io.Copy(io.Discard, body) // a body that is not read to its end costs the connection
 	return nil
 }
 

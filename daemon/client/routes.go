@@ -61,8 +61,10 @@ func (c *Client) Message(ctx context.Context, mesh, id string) (res protocol.Sen
 // Inbox lists messages, newest first, and marks nothing.
 func (c *Client) Inbox(ctx context.Context, q protocol.InboxQuery) (list []protocol.InboxMessage, err error) {
 	v := values("mesh", q.Mesh, "session", q.Session)
-	if q.All {
-		v.Set("all", "true")
+	for name, set := range map[string]bool{"all": q.All, "unseen": q.Unseen, "unread": q.Unread} {
+		if set {
+			v.Set(name, "true")
+		}
 	}
 	if q.Limit > 0 {
 		v.Set("limit", strconv.Itoa(q.Limit))
@@ -81,9 +83,10 @@ func (c *Client) DeleteMessages(ctx context.Context, ch protocol.InboxChange) (i
 	return c.count(ctx, "/v1/inbox/delete", ch)
 }
 
-// FlushInbox deletes what was received before a time and returns how many.
-func (c *Client) FlushInbox(ctx context.Context, f protocol.InboxFlush) (int, error) {
-	return c.count(ctx, "/v1/inbox/flush", f)
+// FlushInbox deletes what was received before a time.
+func (c *Client) FlushInbox(ctx context.Context, f protocol.InboxFlush) (reply protocol.FlushReply, err error) {
+	err = c.post(ctx, "/v1/inbox/flush", f, &reply)
+	return reply, err
 }
 
 // Presence changes what others see of a session.

@@ -1,0 +1,148 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// leases ties taken mail to the connection that took it. A process keeps its connection until it ends, so the end of the
+// connection is the end of the process: what it took and said nothing of goes to the next rung, marked.
+type leases struct {
+	wake chan struct{} // one slot: something is in lost
+
+	mu   sync.Mutex
+	open map[net.Conn]*lease
+	lost []takenRow
+}
+
+// lease is what one connection took. It is guarded by leases.mu.
+type lease struct {
+	taken []takenRow
+}
+
+// takenRow is one message in the hands of one session.
+type takenRow struct {
+	seq     uint64 // number of the inbox row
+	session string
+	key     crypto.PublicKey
+	at      int64 // of its givenMark, Unix ms
+}
+
+func newLeases() *leases {
+	return &leases{wake: make(chan struct{}, 1), open: make(map[net.Conn]*lease)}
+}
+
+// leaseKey is where a request's context has its connection's lease.
+type leaseKey struct{}
+
+// opened is http.Server's ConnContext.
+func (l *leases) opened(ctx context.Context, c net.Conn) context.Context {
+	mine := new(lease)
+	l.mu.Lock()
+	l.open[c] = mine
+	l.mu.Unlock()
+	return context.WithValue(ctx, leaseKey{}, mine)
+}
+
+// changed is http.Server's ConnState.
+func (l *leases) changed(c net.Conn, state http.ConnState) {
+	if state != http.StateClosed && state != http.StateHijacked {
+		return
+	}
+	l.mu.Lock()
+	if ended := l.open[c]; ended != nil {
+		l.lost = append(l.lost, ended.taken...)
+	}
+	delete(l.open, c)
+	some := len(l.lost) > 0
+	l.mu.Unlock()
+	if some {
+		select {
+		case l.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// took notes what a request was given. What was taken longer ago than takenFor counts as given back anyway.
+func (l *leases) took(ctx context.Context, rows []takenRow) {
+	mine, ok := ctx.Value(leaseKey{}).(*lease)
+	if !ok || len(rows) == 0 {
+		return
+	}
+	old := rows[0].at - takenFor.Milliseconds()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	mine.taken = append(slices.DeleteFunc(mine.taken, func(r takenRow) bool { return r.at < old }), rows...)
+}
+
+func (l *leases) takeLost() []takenRow {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lost := l.lost
+	l.lost = nil
+	return lost
+}
+
+// watchLeases gives mail back whose process ended, until ctx does. When the daemon stops nothing is given back: the
+// processes live on and say to the next daemon what they did.
+func (g *giver) watchLeases(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-g.leases.wake:
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if err := g.giveBack(g.leases.takeLost()); err != nil {
+			g.d.log.Warn("mail of a process that ended is not given back at once", "err", err)
+		}
+	}
+}
+
+// giveBack marks rows as lost that are still in the hands of a process that ended.
+func (g *giver) giveBack(rows []takenRow) error {
+	type source struct{ session, rung string }
+	var from map[source]bool
+	err := g.d.env.db.Commit(func(tx *store.Tx) error {
+		from = make(map[source]bool)
+		for _, r := range rows {
+			var row waitRow
+			ok, err := getJSON(tx, bucketWaiting, u64(r.seq), &row)
+			if err != nil {
+				return err
+			}
+			mark := row.Given[r.key.String()]
+			if !ok || mark.State != stateTaken || mark.At != r.at {
+				continue
+			}
+			from[source{r.session, mark.Rung}] = true
+			mark.State = stateLost
+			row.Given[r.key.String()] = mark
+			if err := putJSON(tx, bucketWaiting, u64(r.seq), row); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("give mail back: %w", err)
+	}
+	for s := range from {
+		if s.rung != protocol.RungPull {
+			g.rungs.failed(s.session, s.rung)
+		}
+		g.gaveBack(s.session, s.rung)
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package daemon
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/registry"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// settling is one request that says what became of taken messages.
+type settling struct {
+	g     *giver
+	s     registry.Session
+	key   crypto.PublicKey
+	state string
+	rung  string // empty: the one that each message was given to
+
+	proved []string          // rungs of what was shown; reset by each run of the transaction
+	meshes []protocol.MeshID // with receipts to send; likewise
+}
+
+// settle records what became of taken messages. Ids that are unknown, or were settled before, are no error.
+func (g *giver) settle(s registry.Session, local *localSession, req protocol.SettleRequest) error {
+	in := &settling{g: g, s: s, key: local.public(), state: req.State, rung: req.Rung}
+	err := g.d.env.db.Commit(func(tx *store.Tx) error {
+		in.proved, in.meshes = nil, nil
+		for _, id := range req.IDs {
+			seq, err := g.d.mail.lookup(tx, id)
+			if err != nil {
+				continue
+			}
+			if err := in.one(tx, seq); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return storeRefusal("settle mail", err)
+	}
+	g.d.wakeMeshes(in.meshes)
+	for _, rung := range in.proved {
+		g.rungs.proved(s.ID, rung)
+	}
+	if req.State == protocol.SettleReturned || req.State == protocol.SettleUnproved {
+		g.rungs.failed(s.ID, req.Rung)
+		g.gaveBack(s.ID, req.Rung)
+	}
+	return nil
+}
+
+// one settles one message. Shown is one change with what the inbox and the sender learn of it: none is there without the
+// others, whenever the process dies.
+func (in *settling) one(tx *store.Tx, seq uint64) error {
+	var row waitRow
+	ok, err := getJSON(tx, bucketWaiting, u64(seq), &row)
+	if err != nil || !ok || row.shownTo(in.key) {
+		return err
+	}
+	rung := cmp.Or(in.rung, row.Given[in.key.String()].Rung)
+	if rung == "" {
+		return nil // nobody gave it to this session: no proof of anything
+	}
+	if in.state != protocol.SettleShown {
+		row.mark(in.s, in.key, in.state, rung, in.g.d.cfg.Now())
+		return putJSON(tx, bucketWaiting, u64(seq), row)
+	}
+	if !slices.Contains(in.proved, rung) {
+		in.proved = append(in.proved, rung)
+	}
+	if err := in.g.d.mail.markShown(tx, seq, in.s.Label, in.key, rung, &in.meshes); err != nil {
+		return err
+	}
+	return in.g.seen(tx, seq, &row, in.s, in.key, rung)
+}
+
+// seen notes that a session needs the message no more. The row goes when nobody else does.
+func (g *giver) seen(tx *store.Tx, seq uint64, row *waitRow, s registry.Session, key crypto.PublicKey, rung string) error {
+	if !row.Several || !g.othersWait(row, key) {
+		return tx.Delete(bucketWaiting, u64(seq))
+	}
+	row.mark(s, key, protocol.SettleShown, rung, g.d.cfg.Now())
+	return putJSON(tx, bucketWaiting, u64(seq), row)
+}
+
+// read returns what follows for delivery when somebody marked a message as read: for the person's sessions it is done
+// with, for others of a group only where a session marked it.
+func (g *giver) read(acting *localSession) func(tx *store.Tx, seq uint64) error {
+	if acting == nil {
+		return func(tx *store.Tx, seq uint64) error { return tx.Delete(bucketWaiting, u64(seq)) }
+	}
+	s, _ := g.d.live.Get(acting.ID)
+	return func(tx *store.Tx, seq uint64) error {
+		var row waitRow
+		if ok, err := getJSON(tx, bucketWaiting, u64(seq), &row); !ok || err != nil {
+			return err
+		}
+		return g.seen(tx, seq, &row, s, acting.public(), row.Given[acting.public().String()].Rung)
+	}
+}
+
+// gaveBack lets the next rung have what one returned. A turn that a hook was to keep going with it has ended.
+func (g *giver) gaveBack(session, rung string) {
+	if rung == protocol.RungHook && g.rungs.stopped(session) {
+		g.d.turnEnded(session)
+	}
+	g.d.hub.wake()
+}
+
+// hungUp notes that a rung stopped asking: the next one need not wait for its silence.
+func (g *giver) hungUp(session, rung string) {
+	if rung == protocol.RungPull {
+		return
+	}
+	g.rungs.failed(session, rung)
+	g.d.hub.wake()
+}
+
+// othersWait says whether a message to several still has a live session to reach.
+func (g *giver) othersWait(row *waitRow, shown crypto.PublicKey) bool {
+	m, err := g.d.mesh(string(row.Mesh))
+	if err != nil {
+		return false // the mesh was left
+	}
+	for _, s := range g.d.live.Live() {
+		_, l, err := g.d.liveSession(s.ID)
+		if err != nil || row.Group != "" && !slices.Contains(m.groupsOf(l.public()), row.Group) {
+			continue
+		}
+		if l.public() != shown && l.public() != row.From && !row.shownTo(l.public()) && row.Received >= s.Registered.UnixMilli() {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,74 @@
+package daemon
+
+import (
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/registry"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// succession says whose the mail for session keys is. It is read once for each decision.
+type succession struct {
+	owner  map[crypto.PublicKey]string // id of the live session that has the key, or whose process had it before
+	holder map[string]string           // id of the live session that has the label
+}
+
+// succession looks at the sessions that live now.
+func (d *Daemon) succession() *succession {
+	s := &succession{owner: make(map[crypto.PublicKey]string), holder: make(map[string]string)}
+	d.formerKeys(s.owner)
+	for _, l := range d.liveSessions() {
+		s.owner[l.public()], s.holder[l.Label] = l.ID, l.ID
+	}
+	return s
+}
+
+// heir returns the id of the session that gets the mail for a session key. Ended says that nobody lives by the key any
+// more: then the mail is the member's, and goes to the session that has the label now, or with an empty id to any.
+func (s *succession) heir(own crypto.PublicKey, label string) (id string, ended bool) {
+	if id, ok := s.owner[own]; ok {
+		return id, false
+	}
+	return s.holder[label], true
+}
+
+// formerKeys enters, for each process of a live session, the keys of the sessions that it had before.
+func (d *Daemon) formerKeys(owner map[crypto.PublicKey]string) {
+	process := make(map[registry.Process]string)
+	for _, s := range d.live.Live() {
+		process[s.Process] = s.ID
+	}
+	former := make(map[string]string) // id of the session that goes on, by the old one's
+	d.mu.Lock()
+	for id, p := range d.replaced {
+		if now, ok := process[p]; ok && now != id {
+			former[id] = now
+		}
+	}
+	d.mu.Unlock()
+	if len(former) == 0 {
+		return
+	}
+	err := d.env.db.View(func(tx *store.Tx) error {
+		for id, now := range former {
+			if seed := tx.Get(bucketSessions, []byte(id)); seed != nil {
+				owner[crypto.KeyFromSeed([crypto.SeedSize]byte(seed)).Public()] = now
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		d.log.Warn("mail of former sessions is not offered", "err", err)
+	}
+}
+
+// viewer is who a request acts for, nil for the person.
+func (d *Daemon) viewer(acting *localSession) *viewer {
+	if acting == nil {
+		return nil
+	}
+	heirs := d.succession()
+	return &viewer{id: acting.ID, key: acting.public(), name: acting.Label, heir: func(own crypto.PublicKey, label string) bool {
+		id, _ := heirs.heir(own, label)
+		return id == "" || id == acting.ID
+	}}
+}
