@@ -134,7 +134,7 @@ func (l *line) check(root *verb, words []string) error {
 		return err
 	}
 	for _, g := range l.flags {
-		if g.name != "help" && g.name != "h" && l.verb.flag(g.name) == nil {
+		if !everywhere(g.name) && l.verb.flag(g.name) == nil {
 			return l.unknownFlag(g.name)
 		}
 	}
@@ -193,14 +193,16 @@ func (l *line) usage(what string) error {
 func (l *line) urfave() []string {
 	out := append([]string{"claudemesh"}, l.path...)
 	for _, g := range l.flags {
-		out = append(out, g.String())
+		if !everywhere(g.name) {
+			out = append(out, g.String())
+		}
 	}
 	return append(append(out, "--"), l.args...)
 }
 
 // valueFlags maps every flag name of the table to whether it takes a value.
 func valueFlags(root *verb) map[string]bool {
-	takes := map[string]bool{"help": false, "h": false}
+	takes := map[string]bool{"help": false, "h": false, flagOtherHome: false}
 	root.walk(nil, func(_ []string, v *verb) {
 		for _, f := range v.flags {
 			for _, n := range f.Names() {
@@ -210,6 +212,12 @@ func valueFlags(root *verb) map[string]bool {
 	})
 	return takes
 }
+
+// flagOtherHome lets a verb work in a home that belongs to another user.
+const flagOtherHome = "allow-other-home"
+
+// everywhere tells whether every verb takes the flag, and urfave/cli does not know it.
+func everywhere(name string) bool { return name == "help" || name == "h" || name == flagOtherHome }
 
 func takesValue(f urfave.Flag) bool {
 	_, isBool := f.(*urfave.BoolFlag)

@@ -50,6 +50,11 @@ func runBroker(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	if set.str(dataSetting) == "" { // the home is made, and closed to others
+		if _, err := config.DefaultHome(); err != nil {
+			return err
+		}
+	}
 	security, plain, err := set.tls(cfg.Dir)
 	if err != nil {
 		return err
@@ -104,6 +109,9 @@ func watchBroker(srv *broker.Server) (stop func()) {
 
 // openBroker opens a broker; what is wrong with its directory gets a code.
 func openBroker(cfg broker.Config) (*broker.Server, error) {
+	if err := config.CheckDataOwner(cfg.Dir); err != nil {
+		return nil, err
+	}
 	srv, err := broker.New(cfg)
 	switch {
 	case errors.Is(err, store.ErrLocked):
@@ -136,15 +144,16 @@ func closeBroker(srv *broker.Server, err error) error {
 	return cmp.Or(err, srv.Close(ctx))
 }
 
+// brokerDir is where the broker keeps everything. Nothing is made there yet.
 func (c *call) brokerDir() (string, error) {
 	if dir := c.str("data"); dir != "" {
 		return filepath.Abs(dir)
 	}
-	home, err := config.DefaultHome()
+	dir, err := config.DefaultDir()
 	if err != nil {
 		return "", err
 	}
-	return home.BrokerDir(), nil
+	return config.BrokerDir(dir), nil
 }
 
 // tlsFromFiles loads the certificate, and again when its file changes: certificates are renewed while the broker runs.

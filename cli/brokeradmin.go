@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
@@ -85,8 +86,10 @@ func (c *call) askBroker(ctx context.Context, method, path string) (io.ReadClose
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		return nil, protocol.Refuse(protocol.CodeForbidden, "the broker of %s is somebody else's", dir).WithHint("ask as the user who runs it, or with sudo")
-	case err != nil:
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, protocol.Refuse(protocol.CodeUnavailable, "no broker runs on %s", dir).WithHint("--data names its directory; claudemesh broker starts one")
+	case err != nil:
+		return nil, protocol.Refuse(protocol.CodeUnavailable, "the broker of %s does not answer: %s", dir, err).WithHint("its log says more")
 	case resp.StatusCode == http.StatusOK:
 		return resp.Body, nil
 	}

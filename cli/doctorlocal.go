@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/claudemesh/claudemesh/claude"
@@ -59,7 +60,11 @@ func (e *examination) home() (config.Home, bool) {
 		return config.Home{}, false
 	}
 	if err != nil {
-		e.fails("home", "check the path", err)
+		e.fails("home", "look at the modes of the directories above it", err)
+		return config.Home{}, false
+	}
+	if err := config.CheckHomeOwner(dir); err != nil {
+		e.fails("home", "", err)
 		return config.Home{}, false
 	}
 	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
@@ -71,6 +76,10 @@ func (e *examination) home() (config.Home, bool) {
 	if err != nil {
 		e.fails("home", "check the directory", err)
 		return config.Home{}, false
+	}
+	if foreign, err := home.ForeignFiles(); err == nil && len(foreign) > 0 {
+		e.problem("home", "sudo chown -R "+strconv.Itoa(os.Geteuid())+" "+dir, "another user owns %s: the daemon cannot use what is not yours", listAnd(foreign))
+		return home, true
 	}
 	if err := writable(dir); err != nil {
 		e.problem("home", "mount it read-write, or move it with "+config.EnvDir, "%s cannot be written: %s", dir, err)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"syscall"
 
+	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -97,5 +98,5 @@ func classify(err error) *protocol.Error {
 	} else if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		code = protocol.CodeTimeout
 	}
-	return &protocol.Error{Code: code, Message: err.Error()}
+	return &protocol.Error{Code: code, Message: err.Error(), Hint: config.DeniedHint(err)}
 }

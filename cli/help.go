@@ -40,7 +40,8 @@ func (a *app) overview() {
 	a.say("\n%s", a.paint(bold, "Exit codes"))
 	a.say("  0 ok · 1 refused or failed · 2 not authorised · 3 bad arguments or ambiguous · 4 not reachable, or not yet in the")
 	a.say("  required state · 5 not found · 6 exists · 7 denied by policy · 8 internal · 9 claude missing · 10 input or output")
-	a.say("\nclaudemesh help <verb> shows a verb's flags and examples.")
+	a.say("\nclaudemesh help <verb> shows a verb's flags and examples. Every verb takes --allow-other-home: it works in a home that")
+	a.say("belongs to another user, whom the files that it makes there may lock out.")
 }
 
 func (a *app) page(path []string, v *verb) {

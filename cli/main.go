@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/claudemesh/claudemesh/daemon/config"
 )
 
 // Main runs one command line (without the program's name) and returns its exit code.
@@ -34,6 +36,9 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 // run arranges the arguments, runs the verb that they name, and reports what went wrong.
 func (a *app) run(ctx context.Context, argv []string) int {
 	line, err := arrange(a.root, argv)
+	if err == nil && line.has(flagOtherHome) {
+		err = os.Setenv(config.EnvOtherHome, "1") // also for a daemon that the verb starts
+	}
 	if err == nil {
 		err = a.dispatch(ctx, line)
 		err = a.orUnwritten(line, err)

@@ -129,11 +129,13 @@ func Broker(h Host, executable string, o BrokerOptions) *Service {
 }
 
 // Managed names the service manager that runs the daemon of that home ("systemd", "launchd"), or returns "". It looks at
-// one file and asks nobody.
+// one file and asks nobody. A file that it may not read counts as one for this home: the manager may read it.
 func Managed(h Host, home string) string {
 	s := Daemon(h, "", home)
 	text, err := s.installed()
-	if err != nil || !strings.Contains(text, s.manager.serves()) {
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+	case err != nil, !strings.Contains(text, s.manager.serves()):
 		return ""
 	}
 	return s.manager.name()

@@ -5,10 +5,12 @@ package client
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -43,7 +45,11 @@ type Client struct {
 // outlives restarts of the daemon.
 func Dial(home config.Home) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", home.SocketPath())
+		path, err := home.FindSocket()
+		if err != nil {
+			return nil, err
+		}
+		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}
 	return &Client{home: home, http: &http.Client{Transport: &http.Transport{
 		DialContext: dial, DisableCompression: true, MaxIdleConnsPerHost: keptConns,
@@ -137,12 +143,20 @@ func unreachable(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return protocol.Refuse(protocol.CodeTimeout, "interrupted")
 	}
+	if errors.Is(err, fs.ErrPermission) { // a daemon may well be there
+		return protocol.Refuse(protocol.CodeForbidden, "the daemon's socket cannot be used: %s", plain(err)).WithHint("%s", deniedHint(err))
+	}
 	e := protocol.Refuse(protocol.CodeUnavailable, "no daemon is running").WithHint("claudemesh daemon up").RetryAfter(0)
 	if isAbsent(err) {
 		return absentError{e}
 	}
 	e.Message = "the connection to the daemon ended: " + plain(err)
 	return e
+}
+
+// deniedHint says what to do about a permission denied.
+func deniedHint(err error) string {
+	return cmp.Or(config.DeniedHint(err), "claudemesh doctor looks at the modes of the directory")
 }
 
 // plain strips the method and address that package url puts around an error: they mean nothing on a local socket.

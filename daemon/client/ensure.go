@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -112,8 +113,11 @@ func isAbsentError(err error) bool {
 func lockSpawn(ctx context.Context, home config.Home) (*config.Lock, error) {
 	for {
 		lock, err := home.TryLock("spawn")
-		if err == nil || !errors.Is(err, config.ErrLocked) {
-			return lock, err
+		if err != nil && !errors.Is(err, config.ErrLocked) {
+			return nil, spawnError(err)
+		}
+		if err == nil {
+			return lock, nil
 		}
 		if !sleep(ctx, pollEvery) {
 			return nil, protocol.Refuse(protocol.CodeTimeout, "the daemon is being started by another command, which takes too long")
@@ -176,7 +180,7 @@ func (c *Client) start(ctx context.Context, command []string) (int, error) {
 	boot := filepath.Join(c.home.Dir(), "daemon.boot")
 	pid, ended, err := spawn(c.home, command, boot)
 	if err != nil {
-		return 0, protocol.Refuse(protocol.CodeSpawnFailed, "spawn-failed: start the daemon: %v", err)
+		return 0, spawnError(err)
 	}
 	err = c.await(ctx, ended)
 	switch {
@@ -192,6 +196,14 @@ func (c *Client) start(ctx context.Context, command []string) (int, error) {
 			WithHint("claudemesh daemon logs")
 	}
 	return 0, err
+}
+
+// spawnError says why this process could not start a daemon.
+func spawnError(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return protocol.Refuse(protocol.CodeForbidden, "start the daemon: %v", err).WithHint("%s", deniedHint(err))
+	}
+	return protocol.Refuse(protocol.CodeSpawnFailed, "spawn-failed: start the daemon: %v", err)
 }
 
 // bootText is what a daemon said before its log was open.

@@ -217,12 +217,19 @@ func TestEnsureWaitsForTheService(t *testing.T) {
 func TestEnsureAcceptsAnotherDaemon(t *testing.T) {
 	home := newHome(t)
 	exe := self(t, "daemon").Command[0]
-	script := fmt.Sprintf(`"%s" & n=0; while ! [ -S "%s" ] && [ $n -lt 400 ]; do n=$((n+1)); sleep 0.05; done; "%s"`, exe, home.SocketFile(), exe)
+	ended := filepath.Join(home.Dir(), "ended")
+	script := fmt.Sprintf(`"%s" & n=0; while ! [ -S "%s" ] && [ $n -lt 400 ]; do n=$((n+1)); sleep 0.05; done; "%s"; s=$?; echo $s >"%s"; exit $s`,
+		exe, home.SocketFile(), exe, ended)
 	c, err := client.Ensure(context.Background(), home, client.EnsureOptions{Command: []string{"/bin/sh", "-c", script}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Health(context.Background()); err != nil {
 		t.Error(err)
+	}
+	for until := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) { // else it would be the daemon of a home that is gone
+		if _, err := os.Stat(ended); err == nil || time.Now().After(until) {
+			break
+		}
 	}
 }

@@ -62,11 +62,15 @@ func DefaultHome() (Home, error) {
 }
 
 // OpenHome creates the directory when it is missing. One that others may enter is closed to them if it is plainly a home
-// (empty, or with files of ours in it), and refused otherwise.
+// (empty, or with files of ours in it), and refused otherwise. One of another user is refused, unless EnvOtherHome says that
+// it is meant.
 func OpenHome(dir string) (Home, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return Home{}, fmt.Errorf("open home: %w", err)
+	}
+	if err := checkHomeOwner(abs, os.Geteuid()); err != nil {
+		return Home{}, err
 	}
 	if err := os.MkdirAll(abs, dirMode); err != nil {
 		return Home{}, fmt.Errorf("create home: %w", err)
@@ -144,7 +148,10 @@ func (h Home) DBFile() string { return filepath.Join(h.dir, dbName) }
 func (h Home) LogFile() string { return filepath.Join(h.dir, "daemon.log") }
 
 // BrokerDir is the default data directory of a broker on this machine.
-func (h Home) BrokerDir() string { return filepath.Join(h.dir, "broker") }
+func (h Home) BrokerDir() string { return BrokerDir(h.dir) }
+
+// BrokerDir is BrokerDir of a home that nobody opened.
+func BrokerDir(home string) string { return filepath.Join(home, "broker") }
 
 // MaxSocketPath is the length in bytes that a socket's path may have on every system (macOS: 104 with the final zero).
 const MaxSocketPath = 103
@@ -154,17 +161,26 @@ func (h Home) SocketFile() string { return filepath.Join(h.dir, "daemon.sock") }
 
 func (h Home) socketRecord() string { return filepath.Join(h.dir, "daemon.sock.path") }
 
-// SocketPath is where a client finds the daemon's socket: SocketFile, or, where that is too long for a socket, what the
-// daemon recorded. It says nothing about whether a daemon is there.
+// SocketPath is FindSocket, or SocketFile where that fails.
 func (h Home) SocketPath() string {
-	if len(h.SocketFile()) <= MaxSocketPath {
-		return h.SocketFile()
-	}
-	b, err := os.ReadFile(h.socketRecord())
+	path, err := h.FindSocket()
 	if err != nil {
 		return h.SocketFile()
 	}
-	return strings.TrimSpace(string(b))
+	return path
+}
+
+// FindSocket is where a client finds the daemon's socket: SocketFile, or, where that is too long for a socket, what the
+// daemon recorded. It says nothing about whether a daemon is there; the error is that of a record that cannot be read.
+func (h Home) FindSocket() (string, error) {
+	if len(h.SocketFile()) <= MaxSocketPath {
+		return h.SocketFile(), nil
+	}
+	b, err := os.ReadFile(h.socketRecord())
+	if errors.Is(err, fs.ErrNotExist) {
+		return h.SocketFile(), nil
+	}
+	return strings.TrimSpace(string(b)), err
 }
 
 // RecordSocket tells clients where the socket is; an empty path takes it back. For the daemon, which holds the lock.

@@ -88,13 +88,17 @@ func (h Home) OwnerKeys(mesh protocol.MeshID) (keys []*OwnerKey, err error) {
 	return keys, err
 }
 
-// OwnerKey finds an owner key of a mesh among the files of the home; the error wraps fs.ErrNotExist when none is here.
+// OwnerKey finds an owner key of a mesh among the files of the home; the error wraps fs.ErrNotExist when none is here, and
+// not where a file that may be one cannot be read.
 func (h Home) OwnerKey(mesh protocol.MeshID) (*OwnerKey, error) {
 	keys, err := h.OwnerKeys(mesh)
 	if len(keys) > 0 {
 		return keys[0], nil
 	}
-	return nil, errors.Join(fmt.Errorf("owner key of this mesh: %w", fs.ErrNotExist), err)
+	if err != nil {
+		return nil, fmt.Errorf("look for the owner key: %w", err)
+	}
+	return nil, fmt.Errorf("owner key of this mesh: %w", fs.ErrNotExist)
 }
 
 // Protected reports whether the file is kept under a passphrase, unlocked or not.
