@@ -22,7 +22,7 @@ var arrows = map[string][]string{
 	"broker/queue":  {"store"},
 	"daemon":        {"daemon/config", "protocol", "crypto", "store", "registry", "localsocket"},
 	"daemon/config": {"protocol", "crypto"},
-	"daemon/client": {"daemon/config", "protocol"},
+	"daemon/client": {"daemon/config", "protocol", "localsocket"},
 	"daemon/probe":  {"protocol"},
 	"mcp":           {"protocol"},
 	"claude":        {"protocol"},

@@ -1,7 +1,7 @@
 package broker
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -95,20 +95,20 @@ func (l *closedLog) list() []ClosedStatus {
 }
 
 // ListenAdmin listens on the socket of a data directory, for the user who runs the broker and for root. One that a crash left
-// is replaced: the caller holds the directory.
-func ListenAdmin(dir string, log *slog.Logger) (net.Listener, error) {
-	path := filepath.Join(dir, AdminSocket)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("listen for the operator: %w", err)
-	}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+// is replaced: the caller holds the directory. DialAdmin finds it.
+func ListenAdmin(dir string, log *slog.Logger) (*localsocket.Listener, error) {
+	l, err := localsocket.Listen(filepath.Join(dir, AdminSocket), func(uid uint32, err error) {
+		log.Warn("operator's socket: refused", "uid", uid, "err", err)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("listen for the operator: %w", err)
 	}
-	if err := os.Chmod(path, 0o600); err != nil { // until then the guard alone keeps others out
-		return nil, errors.Join(fmt.Errorf("listen for the operator: %w", err), l.Close())
-	}
-	return localsocket.Guard(l, func(uid uint32, err error) { log.Warn("operator's socket: refused", "uid", uid, "err", err) }), nil
+	return l, nil
+}
+
+// DialAdmin connects to the broker of a data directory.
+func DialAdmin(ctx context.Context, dir string) (net.Conn, error) {
+	return localsocket.Dial(ctx, filepath.Join(dir, AdminSocket))
 }
 
 // AdminHandler serves the operator: status, limits, backup, compact, and Go's profiles. Who may reach it, may all.

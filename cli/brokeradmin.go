@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -65,6 +64,9 @@ func serveAdmin(srv *broker.Server, dir string, log *slog.Logger) (stop func()) 
 	return func() {
 		_ = hs.Close()
 		<-done
+		if err := l.Remove(); err != nil {
+			log.Warn("operator's socket is left behind", "err", err)
+		}
 	}
 }
 
@@ -74,9 +76,8 @@ func (c *call) askBroker(ctx context.Context, method, path string) (io.ReadClose
 	if err != nil {
 		return nil, err
 	}
-	socket := filepath.Join(dir, broker.AdminSocket)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
+		return broker.DialAdmin(ctx, dir)
 	}}}
 	req, err := http.NewRequestWithContext(ctx, method, "http://broker"+path, nil)
 	if err != nil {

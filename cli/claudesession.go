@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/claudemesh/claudemesh/claude"
+	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 )
@@ -56,7 +57,10 @@ func claudePID() int {
 // startsInBypass says that the session was started without permission prompts; nil where nothing tells so: a hook will, with the first prompt.
 func startsInBypass(pid int, cwd string) *bool {
 	args := registry.Args(pid)
-	home, _ := os.UserHomeDir()
+	home, err := config.UserDir()
+	if err != nil {
+		return nil
+	}
 	paths := claude.FindPaths(home, os.Getenv("CLAUDE_CONFIG_DIR"))
 	settings := []string{paths.Settings, filepath.Join(cwd, ".claude", "settings.json"), filepath.Join(cwd, ".claude", "settings.local.json")}
 	if !claude.StartsInBypass(args, settings) {

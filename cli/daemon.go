@@ -9,6 +9,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 )
@@ -37,6 +38,7 @@ func daemonVerb() *verb {
 // daemonStatus is what `daemon status --json` prints.
 type daemonStatus struct {
 	Running   bool             `json:"running"`
+	Socket    string           `json:"socket,omitempty"` // where it answers
 	PID       int              `json:"pid"`
 	Version   string           `json:"version"`
 	ManagedBy string           `json:"managed_by"` // systemd, launchd, or empty
@@ -51,7 +53,16 @@ func probe(ctx context.Context, home config.Home) (daemonStatus, error) {
 	if err != nil {
 		return daemonStatus{ManagedBy: managedBy(home)}, err
 	}
-	return daemonStatus{Running: true, PID: h.PID, Version: h.Version, ManagedBy: managedBy(home), Health: &h}, nil
+	return daemonStatus{Running: true, Socket: socketOf(home), PID: h.PID, Version: h.Version, ManagedBy: managedBy(home), Health: &h}, nil
+}
+
+// socketOf is where the home's daemon is found, for programs that are not ours.
+func socketOf(home config.Home) string {
+	path, err := localsocket.Find(home.SocketFile())
+	if err != nil {
+		return ""
+	}
+	return path
 }
 
 func runDaemonUp(ctx context.Context, c *call) error {
@@ -73,7 +84,7 @@ func runDaemonUp(ctx context.Context, c *call) error {
 	}
 	h := cl.Found()
 	if c.json {
-		c.printJSON(daemonStatus{Running: true, PID: h.PID, Version: h.Version, ManagedBy: by, Health: &h})
+		c.printJSON(daemonStatus{Running: true, Socket: socketOf(home), PID: h.PID, Version: h.Version, ManagedBy: by, Health: &h})
 		return nil
 	}
 	word := "already running"

@@ -125,6 +125,7 @@ func (e *examination) examine(ctx context.Context) {
 		e.outbox(ctx, cl, health)
 		e.gaps(ctx, cl)
 	} else {
+		e.socket(home)
 		e.store(home)
 	}
 	e.claude()

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"runtime"
+	"syscall"
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
@@ -113,8 +116,7 @@ func (e *examination) brokers(ctx context.Context, cfg *config.Config, h protoco
 	told := false
 	for i, m := range cfg.Meshes {
 		p := <-walks[i]
-		if h.PID == 0 && cfg.LocalBroker != "" && cfg.LocalBroker == protocol.BrokerHost(m.BrokerURL) {
-			e.ok("mesh "+m.Slug, "its broker runs inside the daemon")
+		if cfg.LocalBroker != "" && cfg.LocalBroker == protocol.BrokerHost(m.BrokerURL) && e.localBroker("mesh "+m.Slug, cfg.LocalBroker, h) {
 			continue
 		}
 		e.broker("mesh "+m.Slug, m.BrokerURL, h.Meshes[m.Slug], p)
@@ -134,6 +136,38 @@ func (e *examination) brokers(ctx context.Context, cfg *config.Config, h protoco
 	default:
 		e.ok("clock", "within %s of the brokers'", span(max(worst.Abs(), time.Second)))
 	}
+}
+
+// localBroker judges the broker that the daemon itself runs, or is to run. False: nothing is wrong with it, and a daemon runs.
+func (e *examination) localBroker(check, addr string, h protocol.Health) bool {
+	_, port, _ := net.SplitHostPort(addr) // of our own making
+	who := "ss -ltnp 'sport = :" + port + "'"
+	if runtime.GOOS != "linux" {
+		who = "lsof -nP -iTCP:" + port + " -sTCP:LISTEN"
+	}
+	switch {
+	case h.PID == 0 && !vacant(addr):
+		e.problem(check, "end that program: "+who+" names it", "another program listens on %s, where the daemon is to run the broker", addr)
+	case h.PID == 0:
+		e.ok(check, "its broker runs inside the daemon")
+	case h.LocalBroker != nil && h.LocalBroker.Error != "" && !vacant(addr):
+		e.problem(check, "end that program: "+who+" names it", "another program listens on %s, so the daemon cannot run the broker: %s", addr, h.LocalBroker.Error)
+	case h.LocalBroker != nil && h.LocalBroker.Error != "":
+		e.problem(check, "claudemesh daemon logs", "the daemon's broker on %s does not run: %s", addr, h.LocalBroker.Error)
+	default:
+		return false
+	}
+	return true
+}
+
+// vacant tells whether nobody listens on an address of this machine.
+func vacant(addr string) bool {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return !errors.Is(err, syscall.EADDRINUSE)
+	}
+	ln.Close()
+	return true
 }
 
 // broker judges one mesh by its connection, where there is a daemon, and by the walk.

@@ -15,6 +15,7 @@ import (
 	"github.com/claudemesh/claudemesh/claude"
 	"github.com/claudemesh/claudemesh/daemon"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/service"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -56,7 +57,7 @@ func (e *examination) home() (config.Home, bool) {
 	}
 	info, err := os.Stat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		e.ok("home", "%s does not exist yet: no mesh was made or joined", dir)
+		e.homeToBe(dir)
 		return config.Home{}, false
 	}
 	if err != nil {
@@ -87,6 +88,41 @@ func (e *examination) home() (config.Home, bool) {
 	}
 	e.ok("home", "%s, closed to others", dir)
 	return home, true
+}
+
+// homeToBe judges whether a directory that does not exist yet can be made.
+func (e *examination) homeToBe(dir string) {
+	above := dir
+	for {
+		above = filepath.Dir(above)
+		if info, err := os.Stat(above); err == nil {
+			if !info.IsDir() {
+				e.problem("home", "move it with "+config.EnvDir, "%s cannot be made: %s is a file", dir, above)
+				return
+			}
+			break
+		}
+		if above == filepath.Dir(above) {
+			break
+		}
+	}
+	if err := writable(above); err != nil {
+		e.problem("home", "move it with "+config.EnvDir, "%s does not exist, and cannot be made: %s: %s", dir, above, err)
+		return
+	}
+	e.ok("home", "%s does not exist yet: no mesh was made or joined", dir)
+}
+
+// socket tries whether a daemon could listen here, where none does.
+func (e *examination) socket(home config.Home) {
+	path := filepath.Join(home.Dir(), "doctor.sock") // not the daemon's: one may start at this moment
+	ln, err := localsocket.Listen(path, func(uint32, error) {})
+	if err == nil {
+		err = errors.Join(ln.Close(), ln.Remove())
+	}
+	if err != nil {
+		e.problem("socket", "a directory that this user may write to: set XDG_RUNTIME_DIR or "+config.EnvDir, "a daemon could not listen: %s", err)
+	}
 }
 
 func (e *examination) config(home config.Home) *config.Config {
@@ -159,7 +195,7 @@ func (e *examination) store(home config.Home) {
 
 // claude checks the registration with Claude Code.
 func (e *examination) claude() {
-	user, err := os.UserHomeDir()
+	user, err := config.UserDir()
 	if err != nil {
 		return // said under home
 	}

@@ -76,9 +76,9 @@ func (c *call) installOptions() (claude.Options, config.Home, error) {
 	if err != nil {
 		return claude.Options{}, home, err
 	}
-	dir, err := os.UserHomeDir()
+	dir, err := config.UserDir()
 	if err != nil {
-		return claude.Options{}, home, fmt.Errorf("find the home directory: %w", err)
+		return claude.Options{}, home, err
 	}
 	command, err := ownCommand()
 	return claude.Options{

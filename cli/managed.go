@@ -10,9 +10,15 @@ import (
 	"github.com/claudemesh/claudemesh/service"
 )
 
+// thisHost is this machine as package service sees it.
+func thisHost() (service.Host, error) {
+	dir, err := config.UserDir()
+	return service.ThisHost(dir), err
+}
+
 // daemonService is the unit or agent of the home's daemon, installed or not.
 func daemonService(home config.Home) (*service.Service, error) {
-	host, err := service.ThisHost()
+	host, err := thisHost()
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +31,7 @@ func daemonService(home config.Home) (*service.Service, error) {
 
 // managedBy names the service manager that runs the home's daemon, or returns "".
 func managedBy(home config.Home) string {
-	host, err := service.ThisHost()
+	host, err := thisHost()
 	if err != nil {
 		return ""
 	}

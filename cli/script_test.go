@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 // Every file of testdata/script is one story, with a real broker and real daemons as processes.
 //
 //	broker start | stop | kill     a broker of the story's own; a restarted one keeps its address. Sets BROKER and TOKEN.
-//	alice send bob hi              a verb in alice's home; bob and cathy likewise
+//	alice send bob hi              a verb in alice's home; bob and cathy likewise, and dora, whose home has a very long path: DORA
 //	exits 5 alice send zoe hi      the same, with that exit code
 //	parallel 20 alice send bob hi  twenty at once, all must succeed
 //	set ID id                      ID becomes the field of the JSON on stdout; a path may have dots and indexes
@@ -67,7 +67,7 @@ func TestScripts(t *testing.T) {
 		Setup:              setupScript,
 		RequireUniqueNames: true,
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"broker": cmdBroker, "alice": person("alice"), "bob": person("bob"), "cathy": person("cathy"),
+			"broker": cmdBroker, "alice": person("alice"), "bob": person("bob"), "cathy": person("cathy"), "dora": person(doras),
 			"exits": cmdExits, "parallel": cmdParallel, "set": cmdSet, "want": cmdWant, "count": cmdCount,
 			"keys": cmdKeys, "follow": cmdFollow, "next": cmdNext, "unfollow": cmdUnfollow,
 			"fetch": cmdFetch, "cert": cmdCert, "forge": cmdForge, "twins": cmdTwins, "keysend": cmdKeySend,
@@ -77,7 +77,10 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-var people = []string{"alice", "bob", "cathy"}
+// doras is the home of dora, whose path is too long for a socket.
+var doras = strings.Repeat("dora", 40)
+
+var people = []string{"alice", "bob", "cathy", doras}
 
 type (
 	brokerKey struct{}
@@ -89,6 +92,7 @@ func setupScript(e *testscript.Env) error {
 	e.Values[followKey{}] = &follower{}
 	e.Setenv("HOME", e.WorkDir)
 	e.Setenv("NO_COLOR", "1")
+	e.Setenv("DORA", doras)
 	e.Setenv("GORACE", os.Getenv("GORACE"))
 	e.Defer(func() {
 		e.Values[followKey{}].(*follower).end()

@@ -46,7 +46,7 @@ func brokerServiceVerbs() []*verb {
 }
 
 func brokerService(o service.BrokerOptions) (*service.Service, error) {
-	host, err := service.ThisHost()
+	host, err := thisHost()
 	if err != nil {
 		return nil, err
 	}

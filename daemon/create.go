@@ -92,11 +92,17 @@ func Create(ctx context.Context, o CreateOptions) (*Created, error) {
 }
 
 // saveKeys writes what nobody can make again.
-func (c *Created) saveKeys(o CreateOptions, owner *crypto.PrivateKey) (err error) {
-	if c.OwnerKeyFile, err = o.Home.SaveOwnerKey(o.Slug, c.Membership.MeshID, owner, nil); err != nil || c.Recovery == nil {
+func (c *Created) saveKeys(o CreateOptions, owner *crypto.PrivateKey) error {
+	path, err := o.Home.SaveOwnerKey(o.Slug, c.Membership.MeshID, owner, nil)
+	if err != nil {
 		return err
 	}
-	c.RecoveryFile, err = o.Home.SaveRecoverySeed(o.Slug, c.Membership.MeshID, c.RecoverySeed())
+	if c.OwnerKeyFile = path; c.Recovery == nil {
+		return nil
+	}
+	if path, err = o.Home.SaveRecoverySeed(o.Slug, c.Membership.MeshID, c.RecoverySeed()); err == nil {
+		c.RecoveryFile = path
+	}
 	return err
 }
 
@@ -104,7 +110,7 @@ func (c *Created) saveKeys(o CreateOptions, owner *crypto.PrivateKey) (err error
 func (c *Created) dropKeys() (err error) {
 	for _, path := range []string{c.OwnerKeyFile, c.RecoveryFile} {
 		if path != "" {
-			err = errors.Join(err, removeFile(path))
+			err = errors.Join(err, os.Remove(path))
 		}
 	}
 	return err

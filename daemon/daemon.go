@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
@@ -94,7 +95,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer os.Remove(pidFile(cfg.Home))
-	ln, err := listen(cfg.Home, log)
+	ln, err := localsocket.Listen(cfg.Home.SocketFile(), func(uid uint32, err error) { log.Warn("local socket: refused", "uid", uid, "err", err) })
 	if err != nil {
 		return fmt.Errorf("open the local socket: %w", err)
 	}
@@ -123,20 +124,20 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 }
 
 // run serves until the daemon's life ends. Everything that it started has ended when it returns.
-func (d *Daemon) run(ln *listener) error {
+func (d *Daemon) run(ln *localsocket.Listener) error {
 	d.log.Info("daemon starts", "pid", os.Getpid(), "version", d.cfg.Version, "home", d.home.Dir())
 	seen := statConfig(d.home)
 	d.reload()
 	if err := d.openRegistry(); err != nil {
 		d.stop(nil)
 		d.closeMeshes()
-		return errors.Join(err, ln.Close(), ln.remove())
+		return errors.Join(err, ln.Close(), ln.Remove())
 	}
 	defer d.live.Close()
 	var wg sync.WaitGroup
 	wg.Go(func() { d.live.Run(d.life) })
 	wg.Go(func() { d.sweepInbox(d.life) })
-	wg.Go(func() { d.watch(seen) })
+	wg.Go(func() { d.watch(seen, ln) })
 	wg.Go(func() { d.give.watchLeases(d.life) })
 	err := d.serve(ln)
 	d.stop(nil)
@@ -172,7 +173,7 @@ func openHome(ctx context.Context, home config.Home) (*store.DB, error) {
 
 // answers reports whether somebody listens on the home's socket.
 func answers(home config.Home) bool {
-	conn, err := net.Dial("unix", home.SocketPath())
+	conn, err := localsocket.Dial(context.Background(), home.SocketFile())
 	if err != nil {
 		return false
 	}

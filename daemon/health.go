@@ -20,6 +20,9 @@ func (d *Daemon) health() protocol.Health {
 	if d.broken != nil {
 		h.OK, h.Error = false, d.broken.Error()
 	}
+	if d.broker != nil {
+		h.LocalBroker = d.broker.health(d.cfg.Now())
+	}
 	joined := make([]*joinedMesh, 0, len(d.joined))
 	for _, j := range d.joined {
 		joined = append(joined, j)

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -25,7 +26,7 @@ const (
 )
 
 // serve answers the socket until the daemon's life ends.
-func (d *Daemon) serve(ln *listener) error {
+func (d *Daemon) serve(ln *localsocket.Listener) error {
 	server := &http.Server{
 		Handler:           d.routes(),
 		BaseContext:       func(net.Listener) context.Context { return d.life }, // ends streams and waits when the daemon stops
@@ -54,7 +55,7 @@ func (d *Daemon) serve(ln *listener) error {
 		}
 		<-served
 	}
-	return errors.Join(err, ln.remove())
+	return errors.Join(err, ln.Remove())
 }
 
 // route is a handler that reports a refusal by returning it.

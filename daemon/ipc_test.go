@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -22,7 +23,7 @@ import (
 func (d *testDaemon) raw(method, path, body string, header ...string) (int, string) {
 	d.t.Helper()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", d.home.SocketPath())
+		return localsocket.Dial(ctx, d.home.SocketFile())
 	}}
 	defer transport.CloseIdleConnections()
 	req, err := http.NewRequest(method, "http://localhost"+path, strings.NewReader(body))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/claudemesh/claudemesh/protocol"
 )
 
 const brokerRetry = 5 * time.Second // between starts of a local broker that ended
@@ -13,6 +15,37 @@ type localBroker struct {
 	listen string
 	cancel context.CancelFunc
 	done   sync.WaitGroup
+
+	mu      sync.Mutex
+	err     error     // of the last run; nil before the first one ends
+	running time.Time // zero between two runs
+}
+
+// brokerSettles is how long a broker runs that found its port free.
+const brokerSettles = time.Second
+
+// health says why the broker does not run, as far as that is known.
+func (b *localBroker) health(now time.Time) *protocol.LocalBrokerHealth {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	h := &protocol.LocalBrokerHealth{Listen: b.listen}
+	if b.err != nil && (b.running.IsZero() || now.Sub(b.running) < brokerSettles) {
+		h.Error = b.err.Error()
+	}
+	return h
+}
+
+// starts and ends note what became of a run.
+func (b *localBroker) starts(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running = now
+}
+
+func (b *localBroker) ends(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.running, b.err = time.Time{}, err
 }
 
 func (b *localBroker) close() {
@@ -39,21 +72,23 @@ func (d *Daemon) reloadBroker(listen string) {
 	}
 	ctx, cancel := context.WithCancel(d.life)
 	b := &localBroker{listen: listen, cancel: cancel}
-	b.done.Go(func() { d.runBroker(ctx, listen) })
+	b.done.Go(func() { d.runBroker(ctx, b) })
 	d.mu.Lock()
 	d.broker = b
 	d.mu.Unlock()
 }
 
 // runBroker keeps a broker running until ctx ends.
-func (d *Daemon) runBroker(ctx context.Context, listen string) {
+func (d *Daemon) runBroker(ctx context.Context, b *localBroker) {
 	for {
-		d.log.Info("local broker starts", "listen", listen)
-		err := d.cfg.LocalBroker(ctx, listen, d.home.BrokerDir())
+		d.log.Info("local broker starts", "listen", b.listen)
+		b.starts(d.cfg.Now())
+		err := d.cfg.LocalBroker(ctx, b.listen, d.home.BrokerDir())
+		b.ends(err)
 		if ctx.Err() != nil {
 			return
 		}
-		d.log.Error("local broker ended", "listen", listen, "reason", err)
+		d.log.Error("local broker ended", "listen", b.listen, "reason", err)
 		t := time.NewTimer(brokerRetry)
 		select {
 		case <-ctx.Done():

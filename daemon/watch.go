@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -26,9 +27,10 @@ func (j *joinedMesh) close() {
 	j.done.Wait()
 }
 
-// watch reloads config.json when it is not the seen one any more, until the daemon's life ends. It looks at identity, time
+// watch reloads config.json when it is not the seen one any more, and keeps the socket in its place, until the daemon's life ends. It looks at identity, time
 // and size alone: a look costs a microsecond, works on every file system, and every writer of ours replaces the file.
-func (d *Daemon) watch(seen fs.FileInfo) {
+func (d *Daemon) watch(seen fs.FileInfo, ln *localsocket.Listener) {
+	lost := ""
 	tick := time.NewTicker(d.cfg.watchEvery)
 	defer tick.Stop()
 	for {
@@ -41,7 +43,24 @@ func (d *Daemon) watch(seen fs.FileInfo) {
 			seen = now
 			d.reload()
 		}
+		lost = d.mendSocket(ln, lost)
 	}
+}
+
+// mendSocket opens the local socket anew where somebody removed it. It returns why that went wrong, and logs what is not the same
+// as before.
+func (d *Daemon) mendSocket(ln *localsocket.Listener, before string) string {
+	mended, err := ln.Mend()
+	switch {
+	case err != nil && err.Error() != before:
+		d.log.Error("local socket lost", "path", ln.Path(), "err", err)
+	case mended:
+		d.log.Warn("local socket was removed; opened again", "path", ln.Path())
+	}
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }
 
 // statConfig returns nil where there is no file.

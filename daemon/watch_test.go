@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -168,4 +169,25 @@ func TestLocalBroker(t *testing.T) {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
+}
+
+// That the broker of the daemon does not run is told in its health, and not any more once it does.
+func TestLocalBrokerHealth(t *testing.T) {
+	at := time.Date(2026, 11, 21, 20, 0, 0, 0, time.UTC)
+	b := &localBroker{listen: "127.0.0.1:1"}
+	want := func(when, told string) {
+		t.Helper()
+		if h := b.health(at); h.Listen != "127.0.0.1:1" || h.Error != told {
+			t.Errorf("%s: %+v, want %q", when, h, told)
+		}
+	}
+	b.starts(at)
+	want("at its first start", "")
+	b.ends(errors.New("the port is taken"))
+	at = at.Add(brokerRetry)
+	want("between two starts", "the port is taken")
+	b.starts(at)
+	want("when it tries again", "the port is taken")
+	at = at.Add(brokerSettles)
+	want("when it has been running for a while", "")
 }

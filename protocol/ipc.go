@@ -16,6 +16,14 @@ type Health struct {
 	Sessions int                   `json:"sessions"`
 	Streams  int                   `json:"event_streams"`   // open
 	Error    string                `json:"error,omitempty"` // why it is not ok: config.json cannot be read, the disk is full
+
+	LocalBroker *LocalBrokerHealth `json:"local_broker,omitempty"` // nil: the daemon runs none
+}
+
+// LocalBrokerHealth is the broker that the daemon itself runs.
+type LocalBrokerHealth struct {
+	Listen string `json:"listen"`
+	Error  string `json:"error,omitempty"` // why it does not run
 }
 
 // Connection states of a mesh in MeshHealth.

@@ -97,17 +97,13 @@ type Host struct {
 	User string
 }
 
-// ThisHost is the machine and the user that we run as.
-func ThisHost() (Host, error) {
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return Host{}, fmt.Errorf("find the home directory: %w", err)
-	}
+// ThisHost is the machine and the user that we run as, whose home directory that is.
+func ThisHost(home string) Host {
 	h := Host{OS: runtime.GOOS, Home: home, UID: os.Getuid()}
 	if u, err := user.Current(); err == nil {
 		h.User = u.Username
 	}
-	return h, nil
+	return h
 }
 
 // Daemon is the service of this user's daemon with that home. The executable is the absolute path to pin.

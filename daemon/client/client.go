@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -45,11 +46,7 @@ type Client struct {
 // outlives restarts of the daemon.
 func Dial(home config.Home) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		path, err := home.FindSocket()
-		if err != nil {
-			return nil, err
-		}
-		return new(net.Dialer).DialContext(ctx, "unix", path)
+		return localsocket.Dial(ctx, home.SocketFile())
 	}
 	return &Client{home: home, http: &http.Client{Transport: &http.Transport{
 		DialContext: dial, DisableCompression: true, MaxIdleConnsPerHost: keptConns,

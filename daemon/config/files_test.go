@@ -188,27 +188,3 @@ func TestTryLock(t *testing.T) {
 	}
 	again.Unlock()
 }
-
-func TestSocketPath(t *testing.T) {
-	home := newHome(t)
-	if home.SocketPath() != home.SocketFile() && len(home.SocketFile()) <= MaxSocketPath {
-		t.Errorf("path %s", home.SocketPath())
-	}
-	deep := filepath.Join(t.TempDir(), strings.Repeat("d", MaxSocketPath))
-	long, err := OpenHome(deep)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if long.SocketPath() != long.SocketFile() {
-		t.Errorf("without a record: %s", long.SocketPath())
-	}
-	if err := long.RecordSocket("/tmp/cm1/d.sock"); err != nil {
-		t.Fatal(err)
-	}
-	if long.SocketPath() != "/tmp/cm1/d.sock" {
-		t.Errorf("recorded: %s", long.SocketPath())
-	}
-	if err := errors.Join(long.RecordSocket(""), long.RecordSocket("")); err != nil || long.SocketPath() != long.SocketFile() {
-		t.Errorf("taken back: %s %v", long.SocketPath(), err)
-	}
-}

@@ -15,13 +15,12 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -45,11 +44,24 @@ func DefaultDir() (string, error) {
 	if dir := os.Getenv(EnvDir); dir != "" {
 		return filepath.Abs(dir)
 	}
-	user, err := os.UserHomeDir()
+	dir, err := UserDir()
 	if err != nil {
-		return "", fmt.Errorf("find the home directory: %w", err)
+		return "", err
 	}
-	return filepath.Join(user, ".claudemesh"), nil
+	return filepath.Join(dir, ".claudemesh"), nil
+}
+
+// UserDir is the user's home directory: HOME, else that of the password file. Service managers and containers may set no HOME.
+func UserDir() (string, error) {
+	if dir, err := os.UserHomeDir(); err == nil {
+		return dir, nil
+	}
+	u, err := user.Current()
+	if err != nil || u.HomeDir == "" {
+		return "", protocol.Refuse(protocol.CodeInvalid, "this user has no home directory: HOME is not set, and the password file names none").
+			WithHint("set HOME, or %s to the directory for claudemesh's files", EnvDir)
+	}
+	return u.HomeDir, nil
 }
 
 // DefaultHome opens the home that the environment names.
@@ -153,43 +165,5 @@ func (h Home) BrokerDir() string { return BrokerDir(h.dir) }
 // BrokerDir is BrokerDir of a home that nobody opened.
 func BrokerDir(home string) string { return filepath.Join(home, "broker") }
 
-// MaxSocketPath is the length in bytes that a socket's path may have on every system (macOS: 104 with the final zero).
-const MaxSocketPath = 103
-
-// SocketFile is where the daemon's socket belongs. The path may be longer than a socket's may be: see SocketPath.
+// SocketFile is where the daemon's socket belongs. It may be elsewhere: see package localsocket.
 func (h Home) SocketFile() string { return filepath.Join(h.dir, "daemon.sock") }
-
-func (h Home) socketRecord() string { return filepath.Join(h.dir, "daemon.sock.path") }
-
-// SocketPath is FindSocket, or SocketFile where that fails.
-func (h Home) SocketPath() string {
-	path, err := h.FindSocket()
-	if err != nil {
-		return h.SocketFile()
-	}
-	return path
-}
-
-// FindSocket is where a client finds the daemon's socket: SocketFile, or, where that is too long for a socket, what the
-// daemon recorded. It says nothing about whether a daemon is there; the error is that of a record that cannot be read.
-func (h Home) FindSocket() (string, error) {
-	if len(h.SocketFile()) <= MaxSocketPath {
-		return h.SocketFile(), nil
-	}
-	b, err := os.ReadFile(h.socketRecord())
-	if errors.Is(err, fs.ErrNotExist) {
-		return h.SocketFile(), nil
-	}
-	return strings.TrimSpace(string(b)), err
-}
-
-// RecordSocket tells clients where the socket is; an empty path takes it back. For the daemon, which holds the lock.
-func (h Home) RecordSocket(path string) error {
-	if path != "" {
-		return WriteFile(h.socketRecord(), []byte(path+"\n"))
-	}
-	if err := os.Remove(h.socketRecord()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
