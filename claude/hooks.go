@@ -7,7 +7,7 @@ import (
 )
 
 // events are the hook events that we listen to.
-var events = []string{"SessionStart", "UserPromptSubmit", "PostToolUse", "Stop", "SessionEnd"}
+var events = []string{"SessionStart", "UserPromptSubmit", "PostToolUse", "Stop", "SessionEnd", "PreCompact"}
 
 // waitTimeout bounds the waiter, in seconds: a session may be idle over a weekend and a holiday.
 const waitTimeout = 14 * 24 * 3600
@@ -33,6 +33,7 @@ func hooks(command string) []hook {
 		plain("PostToolUse", "post-tool-use", 5),
 		plain("Stop", "stop", 5), waiter("Stop"),
 		plain("SessionEnd", "session-end", 1),
+		plain("PreCompact", "pre-compact", 5),
 	}
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,9 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/mcp"
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/recall"
+	"github.com/claudemesh/claudemesh/recall/redact"
+	"github.com/claudemesh/claudemesh/recall/source"
 )
 
 const (
@@ -48,6 +52,7 @@ type hookEvent struct {
 	Prompt         string `json:"prompt"`
 	StopHookActive bool   `json:"stop_hook_active"`
 	AgentID        string `json:"agent_id"` // of a subagent
+	Transcript     string `json:"transcript_path"`
 }
 
 func runHook(ctx context.Context, c *call) error {
@@ -99,7 +104,7 @@ func (c *call) hook(ctx context.Context, event string) error {
 
 // hookRequest says what the daemon is told of an event; false if it is none of ours.
 func hookRequest(event string, in *hookEvent) (req protocol.HookRequest, ok bool) {
-	req = protocol.HookRequest{Event: event, Active: in.StopHookActive, Quiet: in.AgentID != "", Session: protocol.SessionRequest{
+	req = protocol.HookRequest{Event: event, Transcript: in.Transcript, Active: in.StopHookActive, Quiet: in.AgentID != "", Session: protocol.SessionRequest{
 		ID: in.SessionID, PID: claudePID(), Cwd: in.Cwd, Model: in.Model, Channel: "claude-code",
 	}}
 	if in.PermissionMode != "" {
@@ -110,14 +115,33 @@ func hookRequest(event string, in *hookEvent) (req protocol.HookRequest, ok bool
 	case protocol.HookSessionStart:
 		req.Session.Name = os.Getenv(envName)
 		req.Session.Bypass = startsInBypass(req.Session.PID, in.Cwd)
-	case protocol.HookSessionEnd:
+		req.Secrets = environmentSecrets()
+	case protocol.HookSessionEnd, protocol.HookPreCompact:
 	case protocol.HookPrompt:
+		req.Private = source.Private(in.Prompt)
 		req.Shown, req.Human = mcp.Marked(in.Prompt), typed(in.Prompt)
 	case protocol.HookToolUse, protocol.HookStop:
 	default:
 		return req, false
 	}
 	return req, true
+}
+
+// environmentSecrets fingerprints what the session's environment holds of secrets, so that the memory
+// does not store them. Before there is a memory there is no key to do it with.
+func environmentSecrets() (out []protocol.SecretFingerprint) {
+	home, err := config.DefaultHome()
+	if err != nil {
+		return nil
+	}
+	key, err := recall.FingerprintKey(home.RecallFile())
+	if err != nil {
+		return nil
+	}
+	for _, f := range redact.FromEnvironment(key, os.Environ()) {
+		out = append(out, protocol.SecretFingerprint{MAC: hex.EncodeToString(f.MAC[:]), Length: f.Length})
+	}
+	return out
 }
 
 // typed says whether a person wrote the prompt, and not a peer, a channel or a background task. Peers' text holds no angle brackets.

@@ -23,7 +23,7 @@ func verbs() *verb {
 			"claudemesh send bob \"tests are green\"            send a message",
 		},
 		subs: []*verb{
-			demoVerb(),
+			demoVerb(), recallVerb(), rememberVerb(),
 			createVerb(), inviteVerb(), joinVerb(), leaveVerb(), meshVerb(),
 			sendVerb(), replyVerb(), inboxVerb(), messageVerb(), acceptVerb(),
 			statusVerb(), summaryVerb(), groupVerb(), peersVerb(), peerVerb(), membersVerb(), deviceVerb(), whoamiVerb(), auditVerb(),
@@ -37,6 +37,7 @@ func verbs() *verb {
 // Headings of the overview.
 const (
 	headStart  = "Begin"
+	headMemory = "Memory"
 	headTalk   = "Messages"
 	headPeople = "People"
 	headRun    = "Run"

@@ -17,6 +17,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/recall/source"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -35,6 +36,9 @@ type Config struct {
 	// daemon and broker meet only on the wire. Nil means that there is none to run.
 	LocalBroker func(ctx context.Context, listen, dir string) error
 
+	// Recordings are where the sessions of this user's agents are recorded; the memory reads them.
+	Recordings []source.Source
+
 	Ready func() // called once, when the socket answers; may be nil
 
 	watchEvery time.Duration // of config.json; zero means one second
@@ -52,6 +56,7 @@ type Daemon struct {
 	mail    *mailbox
 	live    *registry.Registry
 	give    *giver
+	recall  recallAPI
 	start   time.Time
 	reloads sync.Mutex      // held by reload, so that two do not start one mesh
 	enters  sync.Mutex      // held by register
@@ -119,6 +124,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	d.mail = newMailbox(db, cfg.Now)
 	d.hub = newHub(db, d.mail, cfg.Now, log)
 	d.give = newGiver(d, db)
+	d.recall = newRecallAPI(cfg, log)
 	d.env = &env{db: db, log: log, now: cfg.Now, dial: cfg.Dial, events: d.hub, mail: d.mail, ownerKey: d.ownerKey}
 	return d
 }
@@ -138,6 +144,7 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 	wg.Go(func() { d.live.Run(d.life) })
 	wg.Go(func() { d.sweepInbox(d.life) })
 	wg.Go(func() { d.watch(seen, ln) })
+	wg.Go(func() { d.recall.keep.Run(d.life) })
 	wg.Go(func() { d.give.watchLeases(d.life) })
 	err := d.serve(ln)
 	d.stop(nil)

@@ -21,6 +21,9 @@ func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
+	if err := d.recall.heard(r.Context(), &req); err != nil {
+		d.log.Warn("memory not told of a hook", "event", req.Event, "err", err)
+	}
 	if req.Event == protocol.HookSessionEnd {
 		d.live.End(req.Session.ID)
 		return reply(w, protocol.HookReply{})

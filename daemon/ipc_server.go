@@ -115,7 +115,7 @@ func (d *Daemon) table() map[string]route {
 
 func (d *Daemon) routes() http.Handler {
 	mux := http.NewServeMux()
-	for _, table := range []map[string]route{d.table(), d.restTable()} {
+	for _, table := range []map[string]route{d.table(), d.restTable(), d.recall.table()} {
 		for pattern, handle := range table {
 			mux.Handle(pattern, d.handler(handle))
 		}

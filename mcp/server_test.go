@@ -33,6 +33,9 @@ type fakeMesh struct {
 	settleErrs []error // of the next calls
 	held       []protocol.HeldSender
 	accepted   chan string
+	memory     protocol.RecallReply
+	recalled   []protocol.RecallRequest
+	noted      []protocol.RememberRequest
 }
 
 func newFakeMesh() *fakeMesh {
@@ -157,6 +160,20 @@ func (f *fakeMesh) Held(ctx context.Context, r protocol.HeldRequest) (protocol.H
 			return protocol.HeldReply{}, ctx.Err()
 		}
 	}
+}
+
+func (f *fakeMesh) Recall(_ context.Context, r protocol.RecallRequest) (protocol.RecallReply, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.recalled = append(f.recalled, r)
+	return f.memory, f.checkLocked("")
+}
+
+func (f *fakeMesh) Remember(_ context.Context, r protocol.RememberRequest) (protocol.RememberReply, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.noted = append(f.noted, r)
+	return protocol.RememberReply{ID: int64(len(f.noted)), Removed: 1}, f.checkLocked("")
 }
 
 func (f *fakeMesh) Accept(_ context.Context, mesh, peer string) error {

@@ -147,6 +147,7 @@ func (s *server) addTools(srv *sdk.Server) {
 		Description: "Set what claudemesh peers see and what may interrupt: idle takes everything but low, working only now, dnd only now and nothing is announced.",
 		Annotations: &sdk.ToolAnnotations{DestructiveHint: no(), IdempotentHint: true, OpenWorldHint: yes()},
 	}, s.setStatus)
+	s.addMemoryTools(srv)
 }
 
 func (s *server) listPeers(ctx context.Context, _ *sdk.CallToolRequest, in listPeersIn) (*sdk.CallToolResult, listPeersOut, error) {

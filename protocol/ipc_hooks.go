@@ -7,6 +7,7 @@ const (
 	HookToolUse      = "post-tool-use"
 	HookStop         = "stop"
 	HookSessionEnd   = "session-end"
+	HookPreCompact   = "pre-compact"
 )
 
 // HookRequest is the body of POST /v1/hook: what the agent session does now. It registers the session where it is not known.
@@ -17,6 +18,10 @@ type HookRequest struct {
 	Human   bool           `json:"human,omitempty"`  // a person typed the prompt
 	Active  bool           `json:"active,omitempty"` // the turn that stops was itself started by a stop hook
 	Quiet   bool           `json:"quiet,omitempty"`  // give no mail: the event is a subagent's
+
+	Transcript string              `json:"transcript,omitempty"` // path of the session's recording
+	Private    bool                `json:"private,omitempty"`    // the user declared the session private
+	Secrets    []SecretFingerprint `json:"secrets,omitempty"`    // of values in the session's environment
 }
 
 // HookReply answers it. Messages are those to add to the context; they are given to the hook rung and are to be settled as shown.

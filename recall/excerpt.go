@@ -24,7 +24,7 @@ func (h *Hit) Excerpt(max int) string {
 		b.WriteByte('\n')
 		last = i
 	}
-	return clip(strings.TrimRight(b.String(), "\n"), max)
+	return Clip(strings.TrimRight(b.String(), "\n"), max)
 }
 
 // line is one line of an episode and how much it tells.
@@ -73,7 +73,7 @@ func split(text string) []string {
 	var out []string
 	for part := range strings.SplitSeq(text, "\n") {
 		if part = strings.TrimRight(part, " \t\r"); strings.TrimSpace(part) != "" {
-			out = append(out, clip(part, maxExcerptLine))
+			out = append(out, Clip(part, maxExcerptLine))
 		}
 	}
 	return out
@@ -118,8 +118,8 @@ func choose(lines []line, max int) []int {
 	return chosen
 }
 
-// clip returns at most max bytes of s, ending between two characters.
-func clip(s string, max int) string {
+// Clip returns at most max bytes of s, ending between two characters.
+func Clip(s string, max int) string {
 	if len(s) <= max {
 		return s
 	}

@@ -2,9 +2,7 @@ package recall
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -60,7 +58,12 @@ func Open(path string, opts Options) (*Memory, error) {
 		return nil, fmt.Errorf("open memory: %w", err)
 	}
 	db.SetMaxOpenConns(4)
-	m := &Memory{opts: opts, db: db, common: map[string]int{}}
+	key, err := fingerprintKey(path)
+	if err != nil {
+		db.Close()
+		return nil, fmt.Errorf("open memory: %w", err)
+	}
+	m := &Memory{opts: opts, db: db, key: key, common: map[string]int{}}
 	if err := m.load(); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open memory: %w", err)
@@ -82,9 +85,6 @@ func private(path string) error {
 
 func (m *Memory) load() error {
 	if _, err := m.db.Exec(schema); err != nil {
-		return err
-	}
-	if err := m.loadKey(); err != nil {
 		return err
 	}
 	var err error
@@ -112,23 +112,8 @@ func (m *Memory) load() error {
 	return rows.Err()
 }
 
-func (m *Memory) loadKey() error {
-	err := m.db.QueryRow("SELECT value FROM setting WHERE name = 'fingerprint key'").Scan(&m.key)
-	if !errors.Is(err, sql.ErrNoRows) {
-		return err
-	}
-	m.key = make([]byte, 32)
-	rand.Read(m.key) // never fails
-	_, err = m.db.Exec("INSERT INTO setting VALUES ('fingerprint key', ?)", m.key)
-	return err
-}
-
 // Close closes the memory. A search that runs is ended first.
 func (m *Memory) Close() error { return m.db.Close() }
-
-// FingerprintKey returns the key with which values of an environment are fingerprinted for
-// AddSecrets. It is secret: with it and the index, short values can be guessed.
-func (m *Memory) FingerprintKey() []byte { return append([]byte(nil), m.key...) }
 
 // AddSecrets makes the memory redact the values with these fingerprints from now on.
 func (m *Memory) AddSecrets(ctx context.Context, list ...redact.Fingerprint) error {
@@ -171,11 +156,17 @@ type Stats struct {
 // Problem is a recording that could not be read.
 type Problem struct{ Path, Reason string }
 
+// Episodes counts what can be found.
+func (m *Memory) Episodes(ctx context.Context) (n int, err error) {
+	err = m.db.QueryRowContext(ctx, "SELECT count(*) FROM episode").Scan(&n)
+	return n, err
+}
+
 // Stats counts what the memory holds.
 func (m *Memory) Stats(ctx context.Context) (Stats, error) {
 	var s Stats
 	var oldest, newest int64
-	err := m.db.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(kind = 'note'), 0), count(DISTINCT session), coalesce(sum(removed), 0),
+	err := m.db.QueryRowContext(ctx, `SELECT count(*), coalesce(sum(kind = 'note'), 0), count(DISTINCT nullif(session, '')), coalesce(sum(removed), 0),
 		coalesce(min(ended), 0), coalesce(max(ended), 0) FROM episode`).Scan(&s.Episodes, &s.Notes, &s.Sessions, &s.Secrets, &oldest, &newest)
 	if err == nil {
 		err = m.db.QueryRowContext(ctx, "SELECT count(*), coalesce(sum(offset), 0) FROM file").Scan(&s.Files, &s.Read)

@@ -24,7 +24,6 @@ CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, size INTEGER NOT NULL, m
 CREATE TABLE IF NOT EXISTS exclude (dir TEXT PRIMARY KEY, added INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS forgotten (hash INTEGER PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS secret (mac BLOB PRIMARY KEY, length INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS setting (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 `
 
 // pragmas are set on each connection. A commit that a power failure takes back is read again from

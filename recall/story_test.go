@@ -288,7 +288,7 @@ func TestWhatTheClientInjectedIsLeftOut(t *testing.T) {
 
 func TestSecretsAreNotStored(t *testing.T) {
 	a := newMachine(t)
-	list := redact.FromEnvironment(a.FingerprintKey(), []string{"DEPLOY_TOKEN=blue-horse-42-staple"})
+	list := redact.FromEnvironment(a.key, []string{"DEPLOY_TOKEN=blue-horse-42-staple"})
 	if err := a.AddSecrets(context.Background(), list...); err != nil {
 		t.Fatal(err)
 	}

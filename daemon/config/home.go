@@ -156,6 +156,9 @@ func (h Home) ConfigFile() string { return filepath.Join(h.dir, configName) }
 // DBFile is the path of the daemon's store, whose lock makes the daemon the only one.
 func (h Home) DBFile() string { return filepath.Join(h.dir, dbName) }
 
+// RecallFile is the memory: an index over this machine's agent sessions.
+func (h Home) RecallFile() string { return filepath.Join(h.dir, "recall.db") }
+
 // LogFile is the path of the daemon's log.
 func (h Home) LogFile() string { return filepath.Join(h.dir, "daemon.log") }
 

@@ -27,6 +27,9 @@ func ClaudeDir(home, configDir string) string {
 // Agent implements Source.
 func (c Claude) Agent() string { return "claude" }
 
+// Root implements Source.
+func (c Claude) Root() string { return c.Dir }
+
 // Owns implements Source.
 func (c Claude) Owns(path string) bool {
 	rel, err := filepath.Rel(c.Dir, path)

@@ -62,6 +62,8 @@ type File struct {
 type Source interface {
 	// Agent names the client: "claude".
 	Agent() string
+	// Root is the directory that the recordings lie in.
+	Root() string
 	// Files calls yield for each recording. Directories and files that cannot be read are skipped.
 	Files(ctx context.Context, yield func(File) error) error
 	// Owns reports whether path may be a recording of this source. It does not touch the file.
