@@ -30,7 +30,7 @@ fingerprint with what the other side's "claudemesh whoami" shows, and signs.`,
 }
 
 func runAdmit(ctx context.Context, c *call) error {
-	role, err := c.oneOf("role", protocol.RoleMember, protocol.RoleAdmin)
+	role, err := c.oneOf("role")
 	if err != nil {
 		return err
 	}

@@ -82,12 +82,12 @@ func (c *call) benchOptions() (o bench.Options, err error) {
 	if o.Settle, err = c.duration("settle"); err != nil {
 		return o, err
 	}
-	pattern, err := c.oneOf("pattern", bench.Patterns()...)
+	pattern, err := c.oneOf("pattern")
 	if err != nil {
 		return o, err
 	}
 	o.Pattern = bench.Pattern(pattern)
-	off, err := c.oneOf("limits", "off")
+	off, err := c.oneOf("limits")
 	if err != nil {
 		return o, err
 	}

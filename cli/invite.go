@@ -72,7 +72,7 @@ func (c *call) inviteRequest() (req protocol.InviteRequest, err error) {
 	if req.Uses, err = c.positive("uses"); err != nil {
 		return req, err
 	}
-	req.Role, err = c.oneOf("role", protocol.RoleMember, protocol.RoleAdmin)
+	req.Role, err = c.oneOf("role")
 	return req, err
 }
 

@@ -88,11 +88,10 @@ func (c *call) send(ctx context.Context, req protocol.SendRequest, from int) err
 }
 
 func (c *call) sendFlags(req *protocol.SendRequest) (wait time.Duration, require protocol.State, err error) {
-	if req.Priority, err = c.oneOf("priority", protocol.PriorityNow, protocol.PriorityNext, protocol.PriorityLow); err != nil {
+	if req.Priority, err = c.oneOf("priority"); err != nil {
 		return 0, "", err
 	}
-	word, err := c.oneOf("require", string(protocol.StateAccepted), string(protocol.StateQueued), string(protocol.StateDelivered),
-		string(protocol.StateShown), string(protocol.StateRead))
+	word, err := c.oneOf("require")
 	if err != nil {
 		return 0, "", err
 	}

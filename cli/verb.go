@@ -99,9 +99,9 @@ func (c *call) duration(name string) (time.Duration, error) {
 	return d, nil
 }
 
-// oneOf reads a flag that takes one of a few words.
-func (c *call) oneOf(name string, words ...string) (string, error) {
-	s := c.str(name)
+// oneOf reads a flag that takes one of a few words: see choices.
+func (c *call) oneOf(name string) (string, error) {
+	s, words := c.str(name), choices(name)
 	if s == "" || slices.Contains(words, s) {
 		return s, nil
 	}

@@ -178,6 +178,25 @@ func (d *Daemon) handleOutbox(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
+// sentListed is how many of the newest messages GET /v1/sent lists a mesh.
+const sentListed = 50
+
+func (d *Daemon) handleSent(w http.ResponseWriter, r *http.Request) error {
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	all := []protocol.SendResult{}
+	for _, m := range meshes {
+		sent, err := m.sent(sentListed)
+		if err != nil {
+			return err
+		}
+		all = append(all, sent...)
+	}
+	return reply(w, all)
+}
+
 func (d *Daemon) handleRequeue(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.RequeueRequest
 	if err := decode(r, &req); err != nil {

@@ -98,6 +98,7 @@ func (d *Daemon) table() map[string]route {
 		"POST /v1/accept-host":     d.handleAcceptHost,
 		"POST /v1/leave":           d.handleLeave,
 		"GET /v1/outbox":           d.handleOutbox,
+		"GET /v1/sent":             d.handleSent,
 		"GET /v1/gaps":             d.handleGaps,
 		"POST /v1/outbox/requeue":  d.handleRequeue,
 		"POST /v1/sessions":        d.handleRegister,

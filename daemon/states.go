@@ -226,6 +226,30 @@ func (m *mesh) outbox() ([]protocol.OutboxRow, error) {
 	return rows, nil
 }
 
+// sent returns the newest messages that left from here, whatever became of them.
+func (m *mesh) sent(limit int) ([]protocol.SendResult, error) {
+	all := []protocol.SendResult{}
+	err := m.env.db.View(func(tx *store.Tx) error {
+		for _, v := range tx.ScanBack(bucketOutbox, []byte(m.meshID), nil) {
+			if len(all) == limit {
+				break
+			}
+			var row outRow
+			if err := json.Unmarshal(v, &row); err != nil {
+				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
+			}
+			if row.Kind != protocol.KindLog {
+				all = append(all, m.result(&row))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list what was sent: %w", err)
+	}
+	return all, nil
+}
+
 // try is how often a waiting row was sent, and when it is sent again.
 type try struct {
 	attempts int

@@ -40,12 +40,12 @@ func shortDirs() []string {
 	return []string{cmp.Or(os.Getenv("XDG_RUNTIME_DIR"), fmt.Sprintf("/run/user/%d", os.Getuid())), os.TempDir(), "/tmp"}
 }
 
-// private tells whether dir lets in only the user to whom home belongs. Anybody may make a directory among the temporary files,
+// private tells whether dir lets in only the user to whom home belongs, or root. Anybody may make a directory among the temporary files,
 // also under a name that one of ours had.
 func private(dir, home string) bool {
 	d, err := os.Lstat(dir)
 	h, homeErr := os.Stat(home)
-	return errors.Join(err, homeErr) == nil && d.IsDir() && d.Mode().Perm()&0o077 == 0 && owner(d) == owner(h)
+	return errors.Join(err, homeErr) == nil && d.IsDir() && d.Mode().Perm()&0o077 == 0 && (owner(d) == owner(h) || owner(d) == 0)
 }
 
 func owner(info fs.FileInfo) uint32 { return info.Sys().(*syscall.Stat_t).Uid }

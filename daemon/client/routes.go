@@ -143,6 +143,12 @@ func (c *Client) Outbox(ctx context.Context, mesh string) (list []protocol.Outbo
 	return list, err
 }
 
+// Sent lists the newest messages that left from here, of one mesh or, with an empty slug, of all.
+func (c *Client) Sent(ctx context.Context, mesh string) (list []protocol.SendResult, err error) {
+	err = c.get(ctx, "/v1/sent", values("mesh", mesh), &list)
+	return list, err
+}
+
 // Requeue gives a dead message another try, with the target and the ciphertext that it had.
 func (c *Client) Requeue(ctx context.Context, mesh, id string) error {
 	return c.post(ctx, "/v1/outbox/requeue", protocol.RequeueRequest{Mesh: mesh, ID: id}, new(protocol.OKReply))

@@ -73,6 +73,26 @@ func DefaultHome() (Home, error) {
 	return OpenHome(dir)
 }
 
+// FindHome is the home that the environment names, without making or changing anything; the error wraps fs.ErrNotExist where
+// there is none.
+func FindHome() (Home, error) {
+	dir, err := DefaultDir()
+	if err != nil {
+		return Home{}, err
+	}
+	if err := checkHomeOwner(dir, os.Geteuid()); err != nil {
+		return Home{}, err
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return Home{}, fmt.Errorf("open home: %w", err)
+	case !info.IsDir():
+		return Home{}, protocol.Refuse(protocol.CodeInvalid, "%s is no directory", dir).WithHint("point %s at a directory", EnvDir)
+	}
+	return Home{dir: dir}, nil
+}
+
 // OpenHome creates the directory when it is missing. One that others may enter is closed to them if it is plainly a home
 // (empty, or with files of ours in it), and refused otherwise. One of another user is refused, unless EnvOtherHome says that
 // it is meant.
