@@ -44,7 +44,7 @@ var openScenes = []struct {
 
 // plainRoutes are those where nothing that is brought counts: what anybody gets from elsewhere, and from this machine.
 var plainRoutes = map[string][2]int{
-	"GET /ws":           {400, 400}, // no WebSocket: hello decides there
+	"GET /ws":           {426, 426}, // no WebSocket: hello decides there
 	"GET /health":       {200, 200},
 	"GET /health/ready": {200, 200},
 }

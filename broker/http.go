@@ -28,7 +28,25 @@ const adminTokenFile = "admin-token"
 // readyTimeout is how long a commit may take before the broker counts as not ready.
 const readyTimeout = 5 * time.Second
 
+// routes serves the broker at the root and under the path of its public URL: a proxy in front may take that path off or
+// pass it on.
 func (s *Server) routes() http.Handler {
+	root := s.rootRoutes()
+	prefix := protocol.PathPrefix(s.cfg.PublicURL)
+	if prefix == "" {
+		return root
+	}
+	below := http.StripPrefix(prefix, root)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, prefix+"/") {
+			below.ServeHTTP(w, r)
+			return
+		}
+		root.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) rootRoutes() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, handle := range s.openRoutes() {
 		mux.HandleFunc(pattern, handle)
@@ -251,6 +269,8 @@ func httpStatus(code protocol.Code) int {
 		return http.StatusInsufficientStorage
 	case protocol.CodeInternal:
 		return http.StatusInternalServerError
+	case protocol.CodeNoUpgrade:
+		return http.StatusUpgradeRequired
 	}
 	return http.StatusBadRequest
 }

@@ -313,3 +313,31 @@ func grep(text, word string) (found string) {
 	}
 	return found
 }
+
+// A proxy in front of the broker that drops the Upgrade header is told from one without a broker behind it.
+func TestWebSocketWithoutUpgrade(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		if status, body := w.get("/ws"); status != http.StatusUpgradeRequired || !strings.Contains(body, string(protocol.CodeNoUpgrade)) {
+			t.Errorf("%d %s", status, body)
+		}
+	})
+}
+
+// The broker's own paths and those of its public URL are the same routes: a proxy may take the prefix off or leave it.
+func TestPublicPathPrefix(t *testing.T) {
+	srv, err := New(Config{Dir: t.TempDir(), PublicURL: "wss://mesh.example/team/ws"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer srv.Close(t.Context())
+	for path, want := range map[string]int{
+		"/health": http.StatusOK, "/team/health": http.StatusOK, "/ws": http.StatusUpgradeRequired, "/team/ws": http.StatusUpgradeRequired,
+		"/team/api/v1/key": http.StatusUnauthorized, "/other/ws": http.StatusNotFound, "/team": http.StatusNotFound, "/teams/ws": http.StatusNotFound,
+	} {
+		rec := httptest.NewRecorder()
+		srv.Handler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+		if rec.Code != want {
+			t.Errorf("%s: %d %s, want %d", path, rec.Code, rec.Body, want)
+		}
+	}
+}

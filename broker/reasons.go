@@ -49,7 +49,7 @@ func refusalCodes() []string {
 	codes := []protocol.Code{
 		protocol.CodeAmbiguous, protocol.CodeBadFrame, protocol.CodeBadSignature, protocol.CodeBadStatement, protocol.CodeCapacity, protocol.CodeCloned,
 		protocol.CodeClosedLink, protocol.CodeDraining, protocol.CodeExists, protocol.CodeExpired, protocol.CodeForbidden,
-		protocol.CodeForeign, protocol.CodeInternal, protocol.CodeInvalid, protocol.CodeMeshFull, protocol.CodeNoHello,
+		protocol.CodeForeign, protocol.CodeInternal, protocol.CodeInvalid, protocol.CodeMeshFull, protocol.CodeNoHello, protocol.CodeNoUpgrade,
 		protocol.CodeNotFound, protocol.CodeNotMember, protocol.CodeNotSupported, protocol.CodePayloadTooLarge, protocol.CodeQueueFull,
 		protocol.CodeRateLimit, protocol.CodeRevoked, protocol.CodeStoreFailed, protocol.CodeStoreFull,
 		protocol.CodeTimestamp, protocol.CodeUnauthorized, protocol.CodeUnavailable, protocol.CodeBlocked, protocol.CodeUnknownRecipient, protocol.CodeUnknownType,

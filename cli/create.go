@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"os"
-	"time"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -50,6 +49,8 @@ type created struct {
 	Name         string          `json:"name"`
 	Pubkey       string          `json:"pubkey"`
 	OwnerKeyFile string          `json:"owner_key_file"`
+
+	Error *protocol.ErrorBody `json:"error,omitempty"` // the mesh is made, and the daemon does not reach its broker
 }
 
 func runCreate(ctx context.Context, c *call) error {
@@ -66,18 +67,28 @@ func runCreate(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	m := made.Membership
-	if c.json {
-		c.printJSON(created{OK: true, Mesh: m.Slug, MeshID: m.MeshID, Broker: m.BrokerURL, Name: m.Name, Pubkey: m.Key.Public().String(), OwnerKeyFile: made.OwnerKeyFile})
-	} else {
-		c.say("made %s on %s, you are %s", c.paint(bold, m.Slug), protocol.BrokerHost(m.BrokerURL), m.Name)
-		c.say("    owner key  %s", made.OwnerKeyFile)
-		c.say("    next       claudemesh invite")
-	}
-	if err := c.showRecovery(made); err != nil {
+	if err := c.showRecovery(made); err != nil { // first: nothing that comes may keep it from being seen
 		return err
 	}
-	return c.awaitMesh(ctx, m.Slug)
+	m := made.Membership
+	out := created{OK: true, Mesh: m.Slug, MeshID: m.MeshID, Broker: m.BrokerURL, Name: m.Name, Pubkey: m.Key.Public().String(), OwnerKeyFile: made.OwnerKeyFile}
+	if off := c.connected(ctx, m.Slug); off != nil {
+		if c.json {
+			out.OK, out.Error = false, errorBody(off)
+			c.printJSON(out)
+			return saidError{off}
+		}
+		c.note("made %s on %s; the owner key is in %s", m.Slug, protocol.BrokerHost(m.BrokerURL), made.OwnerKeyFile)
+		return off
+	}
+	if c.json {
+		c.printJSON(out)
+		return nil
+	}
+	c.say("made %s on %s, you are %s", c.paint(bold, m.Slug), protocol.BrokerHost(m.BrokerURL), m.Name)
+	c.say("    owner key  %s", made.OwnerKeyFile)
+	c.say("    next       claudemesh invite")
+	return nil
 }
 
 // showRecovery prints the recovery seed, and removes the file that keeps it until it was printed.
@@ -111,31 +122,4 @@ func (c *call) brokerURL(ctx context.Context, home config.Home) (string, error) 
 		c.note("broker run by this machine's daemon: %s", addr)
 	}
 	return addr, err
-}
-
-// awaitMesh returns when the daemon works for a mesh that was just joined, so that the next verb finds it there. A broker
-// that cannot be reached now is no error: the daemon goes on trying.
-func (c *call) awaitMesh(ctx context.Context, slug string) error {
-	cl, err := c.daemon(ctx)
-	if err != nil {
-		return err
-	}
-	wait, cancel := context.WithTimeout(ctx, settleTimeout)
-	defer cancel()
-	tick := time.NewTicker(settleEvery)
-	defer tick.Stop()
-	for {
-		h, err := cl.Health(ctx)
-		if err != nil {
-			return err
-		}
-		if m, ok := h.Meshes[slug]; ok && (m.State != protocol.ConnConnecting || m.LastError != "") {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-wait.Done():
-			return nil
-		}
-	}
 }

@@ -119,7 +119,7 @@ func (e *examination) examine(ctx context.Context) {
 	if cl != nil {
 		defer cl.Close()
 	}
-	e.brokers(ctx, cfg, health)
+	e.brokers(cfg, health, e.network(ctx, home, cfg, cl))
 	if cl != nil {
 		e.sessions(ctx, cl)
 		e.outbox(ctx, cl, health)

@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	way "github.com/claudemesh/claudemesh/daemon/probe"
@@ -105,25 +106,20 @@ func (e *examination) restartDaemon(ctx context.Context, home config.Home, pid i
 	return err
 }
 
-// brokers walks to every broker at the same time, connected or not: the clock is judged by what they say.
-func (e *examination) brokers(ctx context.Context, cfg *config.Config, h protocol.Health) {
-	walks := make([]chan way.Report, len(cfg.Meshes))
-	for i, m := range cfg.Meshes {
-		walks[i] = make(chan way.Report, 1)
-		go func() { walks[i] <- way.Probe(ctx, m.BrokerURL, way.Options{}) }() // ends within way.Budget
-	}
+// brokers judges every mesh by its connection and by a walk to its broker, and the clock by what the brokers say.
+func (e *examination) brokers(cfg *config.Config, h protocol.Health, n way.Network) {
 	var worst time.Duration
 	told := false
-	for i, m := range cfg.Meshes {
-		p := <-walks[i]
+	for _, m := range cfg.Meshes {
+		p := n.Ways[m.Slug]
 		if cfg.LocalBroker != "" && cfg.LocalBroker == protocol.BrokerHost(m.BrokerURL) && e.localBroker("mesh "+m.Slug, cfg.LocalBroker, h) {
 			continue
 		}
 		e.broker("mesh "+m.Slug, m.BrokerURL, h.Meshes[m.Slug], p)
-		if p.OK || p.Cause == way.CauseClock {
+		if p.OK || p.Cause == brokerhttp.CauseClock {
 			told = true
-			if p.Skew.Abs() > worst.Abs() {
-				worst = p.Skew
+			if p.Skew().Abs() > worst.Abs() {
+				worst = p.Skew()
 			}
 		}
 	}

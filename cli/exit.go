@@ -47,6 +47,7 @@ var exits = map[protocol.Code]int{
 	protocol.CodeMeshFull:         exitRefused,
 	protocol.CodeNoHello:          exitRefused,
 	protocol.CodeNotFound:         exitNotFound,
+	protocol.CodeNoUpgrade:        exitUnreachable,
 	protocol.CodeNotMember:        exitUnauthorised,
 	protocol.CodeNotSupported:     exitRefused,
 	protocol.CodePayloadTooLarge:  exitUsage,

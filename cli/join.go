@@ -38,6 +38,8 @@ type joined struct {
 	Trust   protocol.Trust  `json:"trust"`
 	Reason  string          `json:"reason,omitempty"`
 	Resumed bool            `json:"resumed,omitempty"`
+
+	Error *protocol.ErrorBody `json:"error,omitempty"` // the mesh took us in, and the daemon does not reach its broker
 }
 
 func runJoin(ctx context.Context, c *call) error {
@@ -58,16 +60,26 @@ func runJoin(ctx context.Context, c *call) error {
 		return err
 	}
 	m := j.Membership
-	if c.json {
-		c.printJSON(joined{OK: true, Mesh: m.Slug, MeshID: m.MeshID, Broker: m.BrokerURL, Name: m.Name, Pubkey: m.Key.Public().String(),
-			Trust: j.Trust, Reason: j.Reason, Resumed: j.Resumed})
-	} else {
-		c.say("joined %s as %s: %s", c.paint(bold, m.Slug), m.Name, j.Trust)
-		if j.Reason != "" {
-			c.say("    %s", clean(j.Reason))
+	out := joined{OK: true, Mesh: m.Slug, MeshID: m.MeshID, Broker: m.BrokerURL, Name: m.Name, Pubkey: m.Key.Public().String(),
+		Trust: j.Trust, Reason: j.Reason, Resumed: j.Resumed}
+	if off := c.connected(ctx, m.Slug); off != nil {
+		if c.json {
+			out.OK, out.Error = false, errorBody(off)
+			c.printJSON(out)
+			return saidError{off}
 		}
+		c.note("the mesh took you in: %s as %s, %s", m.Slug, m.Name, j.Trust)
+		return off
 	}
-	return c.awaitMesh(ctx, m.Slug)
+	if c.json {
+		c.printJSON(out)
+		return nil
+	}
+	c.say("joined %s as %s: %s", c.paint(bold, m.Slug), m.Name, j.Trust)
+	if j.Reason != "" {
+		c.say("    %s", clean(j.Reason))
+	}
+	return nil
 }
 
 func leaveVerb() *verb {

@@ -64,7 +64,8 @@ func undecided(h protocol.Health) bool {
 	return false
 }
 
-// reaches looks for the cause of every connection that is not open, at the same time.
+// reaches looks for the cause of every connection that is not open. The daemon walks to the brokers itself: another
+// process may have another proxy.
 func reaches(ctx context.Context, cl *client.Client, h protocol.Health) ([]meshReach, error) {
 	infos, err := cl.Meshes(ctx)
 	if err != nil {
@@ -74,21 +75,30 @@ func reaches(ctx context.Context, cl *client.Client, h protocol.Health) ([]meshR
 	for _, m := range infos {
 		urls[m.Mesh] = m.Broker
 	}
-	slugs := sortedKeys(h.Meshes)
-	found := make([]chan meshReach, len(slugs))
-	for i, slug := range slugs {
-		found[i] = make(chan meshReach, 1)
-		go func() { found[i] <- reachOf(ctx, slug, urls[slug], h.Meshes[slug]) }() // ends within probe.Budget
+	var n way.Network
+	if !allOpen(h) {
+		if n, err = cl.Network(ctx, ""); err != nil {
+			return nil, err
+		}
 	}
 	all := []meshReach{}
-	for _, ch := range found {
-		all = append(all, <-ch)
+	for _, slug := range sortedKeys(h.Meshes) {
+		all = append(all, reachOf(slug, urls[slug], h.Meshes[slug], n.Ways[slug]))
 	}
 	return all, nil
 }
 
-// reachOf explains one mesh. What the broker said counts for more than what a probe sees of the way to it.
-func reachOf(ctx context.Context, slug, url string, h protocol.MeshHealth) meshReach {
+func allOpen(h protocol.Health) bool {
+	for _, m := range h.Meshes {
+		if m.State != protocol.ConnOpen {
+			return false
+		}
+	}
+	return true
+}
+
+// reachOf explains one mesh. What the broker said counts for more than what a walk sees of the way to it.
+func reachOf(slug, url string, h protocol.MeshHealth, walk way.Report) meshReach {
 	m := meshReach{Mesh: slug, Broker: url, State: h.State, LastError: h.LastError}
 	if h.State == protocol.ConnOpen {
 		return m
@@ -97,9 +107,8 @@ func reachOf(ctx context.Context, slug, url string, h protocol.MeshHealth) meshR
 		m.Cause, m.Sentence, m.Next = string(h.ErrorCode), r.sentence, r.next
 		return m
 	}
-	p := way.Probe(ctx, url, way.Options{})
-	m.Cause, m.Sentence, m.Next = string(p.Cause), p.Sentence, p.Next
-	if p.OK {
+	m.Cause, m.Sentence, m.Next = string(walk.Cause), walk.Sentence, walk.Next
+	if walk.OK {
 		m.Sentence, m.Next = "the broker is reachable now", "wait for the next try, or: claudemesh daemon logs"
 	}
 	return m

@@ -19,9 +19,7 @@ func (a *app) report(l *line, err error) {
 	}
 	e := classify(err)
 	if l.has("json") && a.stdout.failed() == nil {
-		a.printJSON(protocol.ErrorReply{Error: protocol.ErrorBody{
-			Code: e.Code, Message: e.Message, Hint: hintOf(e), Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(), Names: e.Names,
-		}})
+		a.printJSON(protocol.ErrorReply{Error: *errorBody(e)})
 		if a.stdout.failed() == nil {
 			return
 		}

@@ -58,6 +58,8 @@ func TestMain(m *testing.M) {
 //	doc NAME                       NAME becomes that example of docs/scripting.md
 //	answered bob TEXT              waits until bob has a message that begins so
 //	mode FILE 600                  the file has these permissions
+//	proxy http NAME USER PASSWORD  starts a forward proxy (or: socks) that knows the broker as NAME; PROXY is its address
+//	front PATH [no-upgrade]        starts a reverse proxy that serves the broker under PATH; FRONT is its address
 //	cert localhost                 makes localhost.pem and localhost-key.pem
 //	unwritable 10 stdout full bob members  a verb whose stdout (or stderr) is full (or closed) exits with that code; SAID has the rest
 //	unfollow                       SIGINT ends it with exit code 0
@@ -71,6 +73,7 @@ func TestScripts(t *testing.T) {
 			"exits": cmdExits, "parallel": cmdParallel, "set": cmdSet, "want": cmdWant, "count": cmdCount,
 			"keys": cmdKeys, "follow": cmdFollow, "next": cmdNext, "unfollow": cmdUnfollow,
 			"fetch": cmdFetch, "cert": cmdCert, "forge": cmdForge, "twins": cmdTwins, "keysend": cmdKeySend,
+			"proxy": cmdProxy, "front": cmdFront,
 			"curl": cmdCurl, "port": cmdPort, "mode": cmdMode, "doc": cmdDoc, "answered": cmdAnswered,
 			"unwritable": cmdUnwritable,
 		},
@@ -90,12 +93,14 @@ type (
 func setupScript(e *testscript.Env) error {
 	e.Values[brokerKey{}] = &scriptBroker{}
 	e.Values[followKey{}] = &follower{}
+	e.Values[networkKey{}] = &network{}
 	e.Setenv("HOME", e.WorkDir)
 	e.Setenv("NO_COLOR", "1")
 	e.Setenv("DORA", doras)
 	e.Setenv("GORACE", os.Getenv("GORACE"))
 	e.Defer(func() {
 		e.Values[followKey{}].(*follower).end()
+		e.Values[networkKey{}].(*network).end()
 		e.Values[brokerKey{}].(*scriptBroker).end(syscall.SIGKILL)
 		for _, p := range people {
 			stopLeftover(filepath.Join(e.WorkDir, p))

@@ -157,7 +157,7 @@ func (c *call) sent(res protocol.SendResult, began time.Time, require protocol.S
 	}
 	if c.json {
 		if short != nil {
-			c.printJSON(failedSend{SendResult: res, OK: false, Error: protocol.ErrorBody{Code: short.Code, Message: short.Message, Hint: short.Hint}})
+			c.printJSON(failedSend{SendResult: res, OK: false, Error: *errorBody(short)})
 			return saidError{short}
 		}
 		c.printJSON(res)

@@ -7,6 +7,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -26,8 +27,9 @@ func daemonServiceVerbs() []*verb {
 				&urfave.BoolFlag{Name: "force", Usage: "also in a CI environment or a container"},
 				jsonFlag(),
 			},
-			about: "Again after an upgrade or a move of the binary: the unit names its place. Then it is proved that the brokers are reachable, and what is\n" +
-				"in the way if they are not.",
+			about: `The service is told the proxies and certificate authorities of this shell: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY,
+SSL_CERT_FILE and SSL_CERT_DIR. Then the daemon tries its brokers, and you hear what is in the way. Repeat it after an
+upgrade or a move of the binary, whose place the unit names, and when one of these variables changes.`,
 			examples: []string{"claudemesh daemon install-service", "claudemesh daemon install-service --linger"},
 			run:      runInstallService,
 		},
@@ -61,6 +63,8 @@ type serviceInstalled struct {
 	PID        int         `json:"pid"`
 	Warnings   []string    `json:"warnings"`
 	Meshes     []meshReach `json:"meshes"`
+
+	Environment []brokerhttp.Variable `json:"environment"` // of the service, without passwords
 }
 
 func runInstallService(ctx context.Context, c *call) error {
@@ -76,7 +80,15 @@ func runInstallService(ctx context.Context, c *call) error {
 		return protocol.Refuse(protocol.CodeExists, "%s runs the daemon of another directory than %s", svc.Path(), home.Dir()).
 			WithHint("there is one service for each user: claudemesh daemon uninstall-service first")
 	}
+	before, err := svc.Environment()
+	if err != nil && !errors.Is(err, service.ErrNotInstalled) {
+		return refusedService(err)
+	}
 	done, err := c.placeDaemonService(ctx, home, svc)
+	if err != nil {
+		return err
+	}
+	env, err := svc.Environment()
 	if err != nil {
 		return err
 	}
@@ -88,8 +100,10 @@ func runInstallService(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	out.Environment = list(brokerhttp.Environment(env).Shown())
 	if !c.json {
 		c.printInstalled(svc, out)
+		c.sayRecorded(before, env)
 		c.offerLinger(svc, out.Lingers)
 	}
 	out.Meshes, err = c.reachBrokers(ctx, cl)
@@ -108,6 +122,10 @@ func (c *call) placeDaemonService(ctx context.Context, home config.Home, svc *se
 	if r := svc.Obstacle(ctx, c.yes("force")); r != nil {
 		return service.Installed{}, refusedService(r)
 	}
+	env, err := environmentToRecord()
+	if err != nil {
+		return service.Installed{}, err
+	}
 	lock, err := lockSpawn(ctx, home)
 	if err != nil {
 		return service.Installed{}, err
@@ -123,7 +141,7 @@ func (c *call) placeDaemonService(ctx context.Context, home config.Home, svc *se
 		}
 		c.note("the daemon that ran (pid %d) made room for the service", st.PID)
 	}
-	done, err := svc.Install(ctx, service.InstallOptions{Force: c.yes("force"), Linger: c.yes("linger")})
+	done, err := svc.Install(ctx, service.InstallOptions{Force: c.yes("force"), Linger: c.yes("linger"), Environment: env})
 	if start, ok := errors.AsType[*service.StartError](err); ok {
 		return done, protocol.Refuse(protocol.CodeServiceNotReady, "service-not-ready: the service is installed and does not start: %s", start.Err).
 			WithHint("%s says more; claudemesh daemon uninstall-service takes it back", svc.StatusCommand())

@@ -50,15 +50,11 @@ const maxWaiting = 16 << 20
 
 // dialBroker connects, without hello.
 func dialBroker(ctx context.Context, u *uplink) (*conn, error) {
-	d := websocket.Dialer{NetDialContext: u.m.env.dial, HandshakeTimeout: dialTimeout}
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	ws, resp, err := d.DialContext(ctx, u.m.cfg.BrokerURL, nil)
+	ws, err := u.m.env.broker.WebSocket(ctx, u.m.cfg.BrokerURL)
 	if err != nil {
-		if resp != nil {
-			err = fmt.Errorf("%w (HTTP %d)", err, resp.StatusCode)
-		}
-		return nil, protocol.Refuse(protocol.CodeUnavailable, "connect to %s: %v", protocol.BrokerHost(u.m.cfg.BrokerURL), err)
+		return nil, err
 	}
 	c := &conn{
 		ws: ws, u: u, out: make(chan outgoing, 64), ready: make(chan struct{}, 1), room: make(chan struct{}, 1),

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -74,7 +75,7 @@ func Create(ctx context.Context, o CreateOptions) (*Created, error) {
 	if err := made.saveKeys(o, f.owner); err != nil {
 		return nil, errors.Join(err, made.dropKeys())
 	}
-	_, err = post(ctx, o.Dial, wsURL, "/api/v1/meshes", token, protocol.CreateRequest{Statements: f.statements})
+	err = brokerhttp.For(o.Dial, o.Now).Post(ctx, wsURL, "/api/v1/meshes", token, protocol.CreateRequest{Statements: f.statements}, new(protocol.CreateReply))
 	if err != nil {
 		return nil, errors.Join(explainCreate(err), made.dropKeys())
 	}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -125,7 +126,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	d.hub = newHub(db, d.mail, cfg.Now, log)
 	d.give = newGiver(d, db)
 	d.recall = newRecallAPI(cfg, log)
-	d.env = &env{db: db, log: log, now: cfg.Now, dial: cfg.Dial, events: d.hub, mail: d.mail, ownerKey: d.ownerKey}
+	d.env = &env{db: db, log: log, now: cfg.Now, broker: brokerhttp.For(cfg.Dial, cfg.Now), events: d.hub, mail: d.mail, ownerKey: d.ownerKey}
 	return d
 }
 

@@ -205,7 +205,8 @@ func (m *mesh) publish(ctx context.Context, texts ...string) error {
 		statements = append(statements, s)
 	}
 	if m.control.shutOut() {
-		_, err := post(ctx, m.env.dial, m.cfg.BrokerURL, "/api/v1/statements", "", protocol.OfferRequest{Mesh: m.meshID, Statements: texts})
+		offer := protocol.OfferRequest{Mesh: m.meshID, Statements: texts}
+		err := m.env.broker.Post(ctx, m.cfg.BrokerURL, "/api/v1/statements", "", offer, new(protocol.OKReply))
 		if err != nil {
 			return err
 		}

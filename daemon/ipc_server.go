@@ -65,6 +65,7 @@ type route func(w http.ResponseWriter, r *http.Request) error
 func (d *Daemon) table() map[string]route {
 	return map[string]route{
 		"GET /v1/health":           d.handleHealth,
+		"GET /v1/network":          d.handleNetwork,
 		"GET /v1/meshes":           d.handleMeshes,
 		"GET /v1/whoami":           d.handleWhoAmI,
 		"GET /v1/peers":            d.handlePeers,

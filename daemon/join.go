@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -111,7 +112,7 @@ func (j *joining) enter(ctx context.Context) error {
 // leavesNothing reports whether the key can be forgotten: the link was refused, or the request never left. After any other
 // error the broker may have taken the key, and the next try must come with the same.
 func leavesNothing(err error) bool {
-	if _, unsent := errors.AsType[unsentError](err); unsent {
+	if brokerhttp.Unsent(err) {
 		return true
 	}
 	switch protocol.CodeOf(err) {
@@ -184,9 +185,10 @@ func (j *joining) earlierEnrol() (*protocol.Statement, error) {
 
 // ask enrols, which may be repeated, and takes what the broker answers if it is true to the link.
 func (j *joining) ask(ctx context.Context, hold time.Duration) error {
-	reply, err := post(ctx, j.o.Dial, j.inv.URL, "/join", "", protocol.JoinRequest{
+	var reply protocol.JoinReply
+	err := brokerhttp.For(j.o.Dial, j.o.Now).Post(ctx, j.inv.URL, "/join", "", protocol.JoinRequest{
 		Invite: j.link.Invite.Text(), Enrol: j.enrol.Text(), WaitMS: int(hold.Milliseconds()),
-	})
+	}, &reply)
 	if err != nil {
 		return explainJoin(err)
 	}
@@ -338,8 +340,7 @@ func (j *joining) awaitCert(ctx context.Context) error {
 
 // refused reports whether the link admits us neither now nor later, as when its last use was somebody else's.
 func refused(err error) bool {
-	_, unsent := errors.AsType[unsentError](err)
-	return !unsent && leavesNothing(err)
+	return !brokerhttp.Unsent(err) && leavesNothing(err)
 }
 
 // forget takes the membership out of config.json again.

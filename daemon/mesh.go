@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -19,7 +19,7 @@ type env struct {
 	db     *store.DB
 	log    *slog.Logger
 	now    func() time.Time
-	dial   func(ctx context.Context, network, addr string) (net.Conn, error) // nil: a net.Dialer
+	broker *brokerhttp.Dialer // of all brokers
 	events eventSink
 	mail   *mailbox
 

@@ -22,6 +22,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -259,7 +260,7 @@ func (n *node) open() {
 		n.events = new(recorder)
 	}
 	n.db = db
-	e := &env{db: db, log: n.log.With("at", n.name), now: n.now, dial: n.dial, events: n.events, mail: newMailbox(db, n.now), ownerKey: n.ownerKey}
+	e := &env{db: db, log: n.log.With("at", n.name), now: n.now, broker: brokerhttp.For(n.dial, n.now), events: n.events, mail: newMailbox(db, n.now), ownerKey: n.ownerKey}
 	if n.m, err = newMesh(e, n.cfg); err != nil {
 		n.Fatal(err)
 	}

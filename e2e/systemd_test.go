@@ -140,6 +140,7 @@ func TestServiceUnderSystemd(t *testing.T) {
 	l.comesBack(first)
 	l.watched()
 	l.stopsAndWaits()
+	l.remembersProxy()
 	l.followsUpgrade()
 	l.lingers()
 
@@ -229,6 +230,31 @@ func (l *lab) stopsAndWaits() {
 	l.must(l.root("chmod", "755", "/usr/local/bin/claudemesh"))
 	l.must(l.root("rm", "/usr/local/bin/other"))
 	l.want(0, nil, "daemon", "up")
+}
+
+// remembersProxy installs the service from a shell behind a proxy: the daemon has what the shell had, nobody else may read
+// it, and the next installation from a shell without takes it away.
+func (l *lab) remembersProxy() {
+	l.t.Helper()
+	const dropIn = "/home/alice/.config/systemd/user/claudemesh-daemon.service.d/10-claudemesh-environment.conf"
+	const proxy = "http://alice:s3%20cret$x@proxy.test:3128"
+	r := l.result(l.alice("env", "HTTPS_PROXY="+proxy, "no_proxy=.corp.test", "claudemesh", "daemon", "install-service", "--force"))
+	if r.code != 0 || !strings.Contains(r.out, "HTTPS_PROXY=http://***@proxy.test:3128") || strings.Contains(r.out+r.err, "cret") {
+		l.t.Fatalf("exit %d: %s%s", r.code, r.out, r.err)
+	}
+	if mode := strings.TrimSpace(l.must(l.root("stat", "-c", "%a", dropIn))); mode != "600" {
+		l.t.Errorf("mode %s", mode)
+	}
+	environ := l.must(l.root("cat", fmt.Sprintf("/proc/%d/environ", l.daemon())))
+	if !strings.Contains(environ, "HTTPS_PROXY="+proxy+"\x00") || !strings.Contains(environ, "NO_PROXY=.corp.test\x00") {
+		l.t.Errorf("the daemon's environment is %q", environ)
+	}
+	l.want(0, []string{"network: the daemon has HTTPS_PROXY=http://***@proxy.test:3128 NO_PROXY=.corp.test"}, "doctor")
+	l.want(0, []string{"HTTPS_PROXY=http://***@proxy.test:3128, which this shell has not"}, "daemon", "install-service", "--force")
+	l.want(0, []string{"network: the daemon has no proxy"}, "doctor")
+	if r := l.result(l.alice("ls", filepath.Dir(dropIn))); r.code == 0 {
+		l.t.Errorf("left behind: %s", r.out)
+	}
 }
 
 // followsUpgrade puts another build in place: the idle daemon takes it over by itself, in the same process; installing the

@@ -32,6 +32,7 @@ const (
 	CodeMeshFull         Code = "mesh_full"         // the mesh has as many statements as it may
 	CodeNoHello          Code = "no_hello"          // a frame before hello
 	CodeNotFound         Code = "not_found"         // no such thing
+	CodeNoUpgrade        Code = "no_upgrade"        // a request to the WebSocket came without its Upgrade header
 	CodeNotMember        Code = "not_member"        // the key belongs to no member of the mesh
 	CodeNotSupported     Code = "not_supported"     // not something that this build does
 	CodePayloadTooLarge  Code = "payload_too_large" // longer than the limit that the message names

@@ -7,8 +7,9 @@ import (
 )
 
 // NormalizeBrokerURL turns what a person typed (host, host:port, or an http, https, ws or wss URL) into the URL of the
-// broker's WebSocket. Without a scheme it is wss, for loopback ws; without a path it is /ws. Errors are *Error of CodeInvalid.
-// CheckBrokerURL tells whether the result may be used.
+// broker's WebSocket. Without a scheme it is wss, for loopback ws. A path is the prefix under which a proxy serves the
+// broker: https://h/mesh is wss://h/mesh/ws. Errors are *Error of CodeInvalid. CheckBrokerURL tells whether the result may
+// be used.
 func NormalizeBrokerURL(typed string) (string, error) {
 	s := strings.TrimSpace(typed)
 	scheme, rest, ok := strings.Cut(s, "://")
@@ -35,10 +36,7 @@ func NormalizeBrokerURL(typed string) (string, error) {
 		}
 	}
 	u.Host = strings.TrimSuffix(strings.ToLower(u.Host), ":")
-	if u.Path == "" || u.Path == "/" {
-		u.Path = "/ws"
-	}
-	return u.String(), nil
+	return withPath(u, "/ws"), nil
 }
 
 // CheckBrokerURL returns nil when u is a URL to dial and to put into a link: wss://, or ws:// to loopback. With insecure, ws://
@@ -69,6 +67,16 @@ func BrokerHost(wsURL string) string {
 	return strings.TrimSuffix(strings.ToLower(u.Host), ":")
 }
 
+// WebSocketURL returns the URL under which the broker of wsURL takes WebSockets, and "" where BrokerHost does. Of a URL
+// that NormalizeBrokerURL made it is the same URL; others may lack /ws at their end.
+func WebSocketURL(wsURL string) string {
+	u, err := parseBrokerURL(wsURL)
+	if err != nil {
+		return ""
+	}
+	return withPath(u, "/ws")
+}
+
 // HTTPBase returns the URL under which the broker of wsURL answers HTTP, without a slash at its end, and "" where BrokerHost
 // does.
 func HTTPBase(wsURL string) string {
@@ -81,8 +89,31 @@ func HTTPBase(wsURL string) string {
 	} else {
 		u.Scheme = "http"
 	}
-	u.Path, u.RawPath = strings.TrimSuffix(strings.TrimSuffix(u.Path, "/ws"), "/"), ""
-	return u.String()
+	return withPath(u, "")
+}
+
+// PathPrefix returns the path under which a proxy serves the broker of wsURL, "" for none, and "" where BrokerHost does.
+func PathPrefix(wsURL string) string {
+	u, err := parseBrokerURL(wsURL)
+	if err != nil {
+		return ""
+	}
+	return prefixOf(u.Path)
+}
+
+// withPath returns u with a path of the broker's behind its prefix.
+func withPath(u *url.URL, path string) string {
+	v := *u
+	v.Path = prefixOf(u.Path) + path
+	if u.RawPath != "" {
+		v.RawPath = prefixOf(u.RawPath) + path
+	}
+	return v.String()
+}
+
+// prefixOf is a URL's path without the WebSocket's own part.
+func prefixOf(path string) string {
+	return strings.TrimRight(strings.TrimSuffix(strings.TrimRight(path, "/"), "/ws"), "/")
 }
 
 // parseBrokerURL parses a ws or wss URL that has a host and nothing secret or superfluous.

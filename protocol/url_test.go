@@ -13,8 +13,13 @@ func TestNormalizeBrokerURL(t *testing.T) {
 		"mesh.example.com/":              "wss://mesh.example.com/ws",
 		"mesh.example.com:":              "wss://mesh.example.com/ws",
 		"https://mesh.example.com":       "wss://mesh.example.com/ws",
-		"HTTPS://mesh.example.com/team/": "wss://mesh.example.com/team/",
+		"HTTPS://mesh.example.com/team/": "wss://mesh.example.com/team/ws",
+		"https://mesh.example.com/mesh":  "wss://mesh.example.com/mesh/ws",
+		"mesh.example.com/a/b":           "wss://mesh.example.com/a/b/ws",
 		"https://mesh.example.com/a/ws":  "wss://mesh.example.com/a/ws",
+		"https://mesh.example.com/a/ws/": "wss://mesh.example.com/a/ws",
+		"https://mesh.example.com/news":  "wss://mesh.example.com/news/ws",
+		"https://h.example/a%2Fb":        "wss://h.example/a%2Fb/ws",
 		"http://mesh.example.com:7900":   "ws://mesh.example.com:7900/ws",
 		"wss://mesh.example.com/ws":      "wss://mesh.example.com/ws",
 		"ws://10.0.0.1:7900/ws":          "ws://10.0.0.1:7900/ws",
@@ -72,17 +77,26 @@ func TestCheckBrokerURL(t *testing.T) {
 	}
 }
 
-func TestBrokerHostAndBase(t *testing.T) {
-	for u, want := range map[string][2]string{
-		"wss://Mesh.Example.com/ws":     {"mesh.example.com", "https://Mesh.Example.com"},
-		"wss://mesh.example.com:443/ws": {"mesh.example.com:443", "https://mesh.example.com:443"},
-		"ws://127.0.0.1:7900/ws":        {"127.0.0.1:7900", "http://127.0.0.1:7900"},
-		"ws://[::1]:7900/a/ws":          {"[::1]:7900", "http://[::1]:7900/a"},
-		"wss://mesh.example.com/a/":     {"mesh.example.com", "https://mesh.example.com/a"},
-		"wss://mesh.example.com":        {"mesh.example.com", "https://mesh.example.com"},
-		"https://mesh.example.com/ws":   {"", ""},
-		"nonsense":                      {"", ""},
+// One address has one meaning: what a link says is the same broker over HTTP and as a WebSocket.
+func TestPartsOfBrokerURL(t *testing.T) {
+	for u, want := range map[string][4]string{
+		"wss://Mesh.Example.com/ws":     {"mesh.example.com", "https://Mesh.Example.com", "wss://Mesh.Example.com/ws", ""},
+		"wss://mesh.example.com:443/ws": {"mesh.example.com:443", "https://mesh.example.com:443", "wss://mesh.example.com:443/ws", ""},
+		"ws://127.0.0.1:7900/ws":        {"127.0.0.1:7900", "http://127.0.0.1:7900", "ws://127.0.0.1:7900/ws", ""},
+		"ws://[::1]:7900/a/ws":          {"[::1]:7900", "http://[::1]:7900/a", "ws://[::1]:7900/a/ws", "/a"},
+		"wss://mesh.example.com/a/":     {"mesh.example.com", "https://mesh.example.com/a", "wss://mesh.example.com/a/ws", "/a"},
+		"wss://mesh.example.com/a":      {"mesh.example.com", "https://mesh.example.com/a", "wss://mesh.example.com/a/ws", "/a"},
+		"wss://mesh.example.com/a/b/ws": {"mesh.example.com", "https://mesh.example.com/a/b", "wss://mesh.example.com/a/b/ws", "/a/b"},
+		"wss://mesh.example.com":        {"mesh.example.com", "https://mesh.example.com", "wss://mesh.example.com/ws", ""},
+		"https://mesh.example.com/ws":   {"", "", "", ""},
+		"nonsense":                      {"", "", "", ""},
 	} {
+		if got := WebSocketURL(u); got != want[2] {
+			t.Errorf("%s: WebSocket %q, want %q", u, got, want[2])
+		}
+		if got := PathPrefix(u); got != want[3] {
+			t.Errorf("%s: prefix %q, want %q", u, got, want[3])
+		}
 		if got := BrokerHost(u); got != want[0] {
 			t.Errorf("%s: host %q, want %q", u, got, want[0])
 		}

@@ -11,6 +11,8 @@ import (
 type InstallOptions struct {
 	Force  bool // disregard refusals that are not final
 	Linger bool // let the user's services run without a login (systemd user units)
+
+	Environment Environment // of the daemon's service; nil keeps what is recorded
 }
 
 // Installed is what Install did.
@@ -28,15 +30,22 @@ func (s *Service) Install(ctx context.Context, o InstallOptions) (Installed, err
 	if r := s.Obstacle(ctx, o.Force); r != nil {
 		return done, r
 	}
-	old, err := s.installed()
-	if err != nil && !errors.Is(err, ErrNotInstalled) {
+	if r := o.Environment.obstacle(); r != nil {
+		return done, r
+	}
+	old, err := s.present()
+	if err != nil {
 		return done, err
 	}
-	done.Replaced = old != ""
+	done.Replaced = old.text != ""
 	done.Warnings = placeWarnings(s.spec.executable)
 
-	text := s.manager.render()
-	mark := strings.Contains(old, lingerMark)
+	next := files{env: o.Environment}
+	if next.env == nil {
+		next.env = old.env
+	}
+	next.text = s.manager.render(next.env)
+	mark := strings.Contains(old.text, lingerMark)
 	if o.Linger && !s.host.Lingers() {
 		if err := s.host.setLinger(ctx, true); err != nil {
 			return done, err
@@ -44,10 +53,10 @@ func (s *Service) Install(ctx context.Context, o InstallOptions) (Installed, err
 		mark = true
 	}
 	if mark {
-		text += lingerMark
+		next.text += lingerMark
 	}
-	if err := s.replace(ctx, old, text); err != nil {
-		if mark && !strings.Contains(old, lingerMark) {
+	if err := s.replace(ctx, old, next); err != nil {
+		if mark && !strings.Contains(old.text, lingerMark) {
 			err = errors.Join(err, s.host.setLinger(ctx, false))
 		}
 		return done, err
@@ -70,20 +79,39 @@ type StartError struct{ Err error }
 func (e *StartError) Error() string { return "start the service: " + e.Err.Error() }
 func (e *StartError) Unwrap() error { return e.Err }
 
-// replace puts text in the place of old, which is empty when there was none; on an error old is back.
-func (s *Service) replace(ctx context.Context, old, text string) error {
-	if old != "" {
+// files are what an installed service consists of.
+type files struct {
+	text string // of the unit or plist; empty: there is none
+	env  Environment
+}
+
+// present reads the files in place.
+func (s *Service) present() (files, error) {
+	text, err := s.installed()
+	if errors.Is(err, ErrNotInstalled) {
+		return files{}, nil
+	}
+	if err != nil {
+		return files{}, err
+	}
+	env, err := s.manager.recorded(text)
+	return files{text, env}, err
+}
+
+// replace puts next in the place of old, which is empty when there was none; on an error old is back.
+func (s *Service) replace(ctx context.Context, old, next files) error {
+	if old.text != "" {
 		if err := s.manager.remove(ctx); err != nil {
 			return fmt.Errorf("take the old service out: %w", err)
 		}
 	}
-	err := s.manager.place(ctx, text)
+	err := s.manager.place(ctx, next.text, next.env)
 	if err == nil {
 		return nil
 	}
 	err = errors.Join(fmt.Errorf("install the service: %w", err), s.manager.remove(ctx))
-	if old != "" {
-		err = errors.Join(err, s.manager.place(ctx, old))
+	if old.text != "" {
+		err = errors.Join(err, s.manager.place(ctx, old.text, old.env))
 	}
 	return err
 }

@@ -31,8 +31,8 @@ func (m *launchd) path() string {
 	return filepath.Join(m.host.Home, "Library", "LaunchAgents", launchdLabel+".plist")
 }
 
-func (m *launchd) render() string { return renderPlist(m.spec) }
-func (m *launchd) serves() string { return homeEntry(m.spec.home) }
+func (m *launchd) render(env Environment) string { return renderPlist(m.spec, env) }
+func (m *launchd) serves() string                { return homeEntry(m.spec.home) }
 
 func (m *launchd) domain() string { return "gui/" + strconv.Itoa(m.host.UID) }
 func (m *launchd) target() string { return m.domain() + "/" + launchdLabel }
@@ -48,16 +48,12 @@ func (m *launchd) obstacle(ctx context.Context) *Refusal {
 
 // place writes the plist, under another name first, so that launchd never reads a half. A label that was disabled by hand
 // is enabled again: whoever installs it wants it.
-func (m *launchd) place(ctx context.Context, text string) error {
+func (m *launchd) place(ctx context.Context, text string, _ Environment) error {
 	if err := os.MkdirAll(filepath.Dir(m.path()), 0o700); err != nil {
 		return err
 	}
-	tmp := m.path() + ".new"
-	if err := os.WriteFile(tmp, []byte(text), 0o644); err != nil {
-		return errors.Join(err, os.Remove(tmp))
-	}
-	if err := os.Rename(tmp, m.path()); err != nil {
-		return errors.Join(err, os.Remove(tmp))
+	if err := writePrivate(m.path(), []byte(text)); err != nil {
+		return err
 	}
 	_, err := output(ctx, "launchctl", "enable", m.target())
 	return err

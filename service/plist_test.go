@@ -95,7 +95,7 @@ func plistElement(d *xml.Decoder, e xml.StartElement) (any, error) {
 }
 
 func TestPlist(t *testing.T) {
-	text := renderPlist(spec{verb: "daemon", executable: "/Applications/R&D <x>/claudemesh", home: "/Users/alice \"b\"/.claudemesh"})
+	text := renderPlist(spec{verb: "daemon", executable: "/Applications/R&D <x>/claudemesh", home: "/Users/alice \"b\"/.claudemesh"}, nil)
 	golden(t, "daemon.plist", text)
 	p, err := parsePlist([]byte(text))
 	if err != nil {

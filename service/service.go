@@ -68,11 +68,12 @@ type Service struct {
 type manager interface {
 	name() string
 	path() string
-	render() string                               // the file as it should be
-	serves() string                               // the line in a file that names the home, or ""
-	obstacle(context.Context) *Refusal            // what only asking the manager shows
-	place(ctx context.Context, text string) error // puts a new file in place, so that the next login starts it
-	remove(ctx context.Context) error             // the inverse, of whatever is there
+	render(Environment) string                        // the file as it should be
+	recorded(text string) (Environment, error)        // what the installed file, or one beside it, tells the service
+	serves() string                                   // the line in a file that names the home, or ""
+	obstacle(context.Context) *Refusal                // what only asking the manager shows
+	place(context.Context, string, Environment) error // puts new files in place, so that the next login starts it
+	remove(ctx context.Context) error                 // the inverse, of whatever is there
 	start(context.Context) error
 	stop(context.Context) error
 	restart(context.Context) error // with what the file says now
@@ -163,13 +164,18 @@ func (s *Service) Returns() string {
 	return "at your next login"
 }
 
-// Current tells whether the installed file is what Install would write now: the same executable, home and kind of unit.
+// Current tells whether the installed file is what Install would write now: the same executable, home and kind of unit. The
+// environment is what is recorded.
 func (s *Service) Current() (bool, error) {
 	text, err := s.installed()
 	if err != nil {
 		return false, err
 	}
-	return strings.ReplaceAll(text, lingerMark, "") == s.manager.render(), nil
+	env, err := s.manager.recorded(text)
+	if err != nil {
+		return false, err
+	}
+	return strings.ReplaceAll(text, lingerMark, "") == s.manager.render(env), nil
 }
 
 // Other tells whether a service of ours is installed that runs the daemon of another home: there is one for each user.

@@ -34,7 +34,8 @@ func (m *systemd) dir() string {
 
 func (m *systemd) path() string { return filepath.Join(m.dir(), m.unit+".service") }
 
-func (m *systemd) render() string {
+// render needs no environment: that is in the drop-in.
+func (m *systemd) render(Environment) string {
 	if m.user {
 		return renderDaemonUnit(m.spec)
 	}
@@ -48,10 +49,19 @@ func (m *systemd) serves() string {
 	return ""
 }
 
-func (m *systemd) place(ctx context.Context, text string) error { return m.kardianosInstall(text) }
+// place writes the environment first: systemd reads both when the unit is put in place.
+func (m *systemd) place(_ context.Context, text string, env Environment) error {
+	if err := m.placeEnvironment(env); err != nil {
+		return err
+	}
+	return m.kardianosInstall(text)
+}
 
 // remove undoes place, and half of it as well.
 func (m *systemd) remove(ctx context.Context) error {
+	if err := m.removeEnvironment(); err != nil {
+		return err
+	}
 	disabled := m.kardianosUninstall()
 	if err := os.Remove(m.path()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return errors.Join(disabled, err)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -125,7 +126,7 @@ func renderDaemonUnit(s spec) string {
 
 // homeLine is the same for the same home always: Managed looks for it.
 func homeLine(home string) string {
-	return "Environment=" + quote("CLAUDEMESH_CONFIG_DIR="+home)
+	return "Environment=" + quote(homeVariable+"="+home)
 }
 
 func renderBrokerUnit(s spec) string {
@@ -177,6 +178,30 @@ func quote(s string) string {
 		}
 	}
 	b.WriteByte('"')
+	return b.String()
+}
+
+// unquote is the inverse of quote, and "" for what quote did not write.
+func unquote(word string) string {
+	word, ok := strings.CutPrefix(word, `"`)
+	if word, ok = strings.CutSuffix(word, `"`); !ok {
+		return ""
+	}
+	word = strings.ReplaceAll(word, "%%", "%")
+	var b strings.Builder
+	for i := 0; i < len(word); i++ {
+		if word[i] != '\\' || i+1 == len(word) {
+			b.WriteByte(word[i])
+			continue
+		}
+		i++
+		if n, err := strconv.ParseUint(word[min(i+1, len(word)):min(i+3, len(word))], 16, 8); word[i] == 'x' && err == nil {
+			b.WriteByte(byte(n))
+			i += 2
+			continue
+		}
+		b.WriteByte(word[i])
+	}
 	return b.String()
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"github.com/claudemesh/claudemesh/daemon/probe"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -13,6 +14,12 @@ import (
 func (c *Client) Health(ctx context.Context) (h protocol.Health, err error) {
 	err = c.get(ctx, "/v1/health", nil, &h)
 	return h, err
+}
+
+// Network has the daemon walk to the broker of a mesh, or with an empty slug to all, as its own connections do.
+func (c *Client) Network(ctx context.Context, mesh string) (n probe.Network, err error) {
+	err = c.get(ctx, "/v1/network", values("mesh", mesh), &n)
+	return n, err
 }
 
 // Probe is Health within ProbeTimeout.

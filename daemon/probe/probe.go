@@ -1,20 +1,19 @@
 // Package probe finds out why a broker cannot be reached: it walks the way that an uplink goes, one step after the other,
 // and says where it ends, in words for the person who has to mend it.
 //
-//	name → connect → tls (wss only) → http (GET /health) → websocket (upgrade, challenge) → clock
+//	name → connect → proxy (if any) → tls (wss only) → http (GET /health) → websocket (upgrade, challenge) → clock
 //
 // It needs no keys and no membership, says nothing about who asks, and changes nothing anywhere.
 package probe
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
+	"errors"
 	"net"
 	"net/netip"
-	"net/url"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -25,17 +24,17 @@ const Budget = 5 * time.Second
 const (
 	StepName      = "name"
 	StepConnect   = "connect"
+	StepProxy     = "proxy"
 	StepTLS       = "tls"
 	StepHTTP      = "http"
 	StepWebSocket = "websocket"
 	StepClock     = "clock"
 )
 
-// Options of Probe. The zero value uses the system's resolver, network, certificate authorities and clock.
+// Options of Probe. The zero value has no proxy, and the system's resolver, network and clock.
 type Options struct {
-	Dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	Dialer  *brokerhttp.Dialer // of who connects
 	Resolve func(ctx context.Context, host string) ([]string, error)
-	RootCAs *x509.CertPool
 	Now     func() time.Time
 }
 
@@ -49,23 +48,24 @@ type Step struct {
 
 // Report is what Probe found. Where OK is false, Cause, Sentence and Next tell what is wrong and the one thing to do next.
 type Report struct {
-	URL      string        `json:"url"`
-	OK       bool          `json:"ok"`
-	Cause    Cause         `json:"cause,omitempty"`
-	Sentence string        `json:"sentence,omitempty"`
-	Next     string        `json:"next,omitempty"`
-	Skew     time.Duration `json:"-"` // this machine's clock less the broker's, once the broker told its own
-	SkewMS   int64         `json:"skew_ms,omitempty"`
-	Steps    []Step        `json:"steps"`
+	URL      string           `json:"url"`
+	Proxy    string           `json:"proxy,omitempty"` // on the way, without its password
+	OK       bool             `json:"ok"`
+	Cause    brokerhttp.Cause `json:"cause,omitempty"`
+	Sentence string           `json:"sentence,omitempty"`
+	Next     string           `json:"next,omitempty"`
+	SkewMS   int64            `json:"skew_ms,omitempty"` // this machine's clock less the broker's, once the broker told its own
+	Steps    []Step           `json:"steps"`
 }
+
+// Skew is how far this machine's clock is ahead of the broker's.
+func (p *Report) Skew() time.Duration { return time.Duration(p.SkewMS) * time.Millisecond }
 
 // run is one walk.
 type run struct {
 	o      Options
 	report Report
-	url    *url.URL
-	host   string // without port
-	addr   string // host:port
+	route  brokerhttp.Route
 	conn   net.Conn
 	date   time.Time // the Date of the answer to GET /health
 	asked  time.Time // our clock when that answer came
@@ -78,18 +78,18 @@ func Probe(ctx context.Context, wsURL string, o Options) Report {
 	defer cancel()
 	r := &run{o: o.withDefaults(), report: Report{URL: wsURL, Steps: []Step{}}}
 	defer r.close()
-	u, err := url.Parse(wsURL)
-	if err != nil || u.Hostname() == "" || u.Scheme != "ws" && u.Scheme != "wss" {
-		r.report.blame(fault{CauseURL, "the broker's address is not a ws:// or wss:// URL", "create or join the mesh again with the right address"})
+	var err error
+	if r.route, err = r.o.Dialer.Route(wsURL); err != nil {
+		r.report.blame(faultOf(err))
 		return r.report
 	}
-	r.url, r.host, r.addr = u, u.Hostname(), hostPort(u)
+	r.report.Proxy = r.route.Through()
 	for _, s := range r.steps() {
 		began := time.Now()
 		detail, f := s.walk(ctx)
 		r.report.Steps = append(r.report.Steps, Step{Name: s.name, OK: f == nil, Detail: detail, TookMS: time.Since(began).Milliseconds()})
 		if f != nil {
-			r.report.blame(*f)
+			r.report.blame(f)
 			return r.report
 		}
 	}
@@ -99,16 +99,20 @@ func Probe(ctx context.Context, wsURL string, o Options) Report {
 
 type step struct {
 	name string
-	walk func(context.Context) (detail string, f *fault)
+	walk func(context.Context) (detail string, f *brokerhttp.Fault)
 }
 
 func (r *run) steps() []step {
 	var all []step
-	if _, err := netip.ParseAddr(r.host); err != nil {
+	host, _ := r.route.First()
+	if _, err := netip.ParseAddr(host); err != nil {
 		all = append(all, step{StepName, r.resolve})
 	}
 	all = append(all, step{StepConnect, r.connect})
-	if r.url.Scheme == "wss" {
+	if r.route.Proxy != nil {
+		all = append(all, step{StepProxy, r.tunnel})
+	}
+	if r.route.Secure {
 		all = append(all, step{StepTLS, r.handshake})
 	}
 	return append(all, step{StepHTTP, r.health}, step{StepWebSocket, r.upgrade}, step{StepClock, r.clock})
@@ -120,37 +124,35 @@ func (r *run) close() {
 	}
 }
 
-func (r *run) tlsConfig() *tls.Config {
-	return &tls.Config{ServerName: r.host, RootCAs: r.o.RootCAs, Time: r.o.Now, MinVersion: tls.VersionTLS12}
+func (p *Report) blame(f *brokerhttp.Fault) {
+	p.Cause, p.Sentence, p.Next = f.Cause, f.Sentence, f.Next
 }
 
-func (p *Report) blame(f fault) { p.Cause, p.Sentence, p.Next = f.cause, f.sentence, f.next }
+// faultOf is the Fault of an error of package brokerhttp.
+func faultOf(err error) *brokerhttp.Fault {
+	if f, ok := errors.AsType[*brokerhttp.Fault](err); ok {
+		return f
+	}
+	return &brokerhttp.Fault{Cause: brokerhttp.CauseURL, Sentence: err.Error(), Next: "create or join the mesh again with the right address"}
+}
 
 // setSkew keeps how far our clock is ahead of the broker's.
 func (r *run) setSkew(d time.Duration) {
 	r.told = true
-	r.report.Skew, r.report.SkewMS = d, d.Milliseconds()
+	r.report.SkewMS = d.Milliseconds()
 }
 
 func (o Options) withDefaults() Options {
-	if o.Dial == nil {
-		o.Dial = (&net.Dialer{}).DialContext
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Dialer == nil {
+		o.Dialer = brokerhttp.New(brokerhttp.Options{Now: o.Now})
 	}
 	if o.Resolve == nil {
 		o.Resolve = net.DefaultResolver.LookupHost
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	return o
-}
-
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"ws": "80", "wss": "443"}[u.Scheme]
-	}
-	return net.JoinHostPort(u.Hostname(), port)
 }
 
 // skewed tells whether hellos would be refused for the clock.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -52,7 +53,7 @@ func serve(t *testing.T, h http.Handler) string {
 	return s.Listener.Addr().String()
 }
 
-func want(t *testing.T, r Report, cause Cause, step string, words ...string) {
+func want(t *testing.T, r Report, cause brokerhttp.Cause, step string, words ...string) {
 	t.Helper()
 	if r.OK || r.Cause != cause {
 		t.Fatalf("cause %q, want %q: %+v", r.Cause, cause, r)
@@ -74,8 +75,8 @@ func want(t *testing.T, r Report, cause Cause, step string, words ...string) {
 func TestReachable(t *testing.T) {
 	addr := serve(t, standIn(time.Now, protocol.Capabilities()...))
 	_, port, _ := net.SplitHostPort(addr)
-	r := Probe(t.Context(), "ws://localhost:"+port+"/ws", Options{Dial: toAddr(addr)})
-	if !r.OK || r.Cause != "" || r.Skew.Abs() > time.Second {
+	r := Probe(t.Context(), "ws://localhost:"+port+"/ws", Options{Dialer: brokerhttp.New(brokerhttp.Options{Dial: toAddr(addr)})})
+	if !r.OK || r.Cause != "" || r.Skew().Abs() > time.Second {
 		t.Fatalf("%+v", r)
 	}
 	var steps []string
@@ -96,7 +97,7 @@ func toAddr(addr string) func(context.Context, string, string) (net.Conn, error)
 
 func TestBadURL(t *testing.T) {
 	for _, u := range []string{"", "http://x/ws", "ws://", "://", "ws://%zz"} {
-		if r := Probe(t.Context(), u, Options{}); r.Cause != CauseURL {
+		if r := Probe(t.Context(), u, Options{}); r.Cause != brokerhttp.CauseURL {
 			t.Errorf("%q: %+v", u, r)
 		}
 	}
@@ -106,11 +107,11 @@ func TestNames(t *testing.T) {
 	unknown := func(_ context.Context, host string) ([]string, error) {
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 	}
-	want(t, Probe(t.Context(), "wss://mesh.exmaple.org/ws", Options{Resolve: unknown}), CauseName, StepName, "mesh.exmaple.org")
+	want(t, Probe(t.Context(), "wss://mesh.exmaple.org/ws", Options{Resolve: unknown}), brokerhttp.CauseName, StepName, "mesh.exmaple.org")
 	mute := func(ctx context.Context, host string) ([]string, error) {
 		return nil, &net.DNSError{Err: "server misbehaving", Name: host, IsTemporary: true}
 	}
-	want(t, Probe(t.Context(), "wss://mesh.example.org/ws", Options{Resolve: mute}), CauseResolver, StepName)
+	want(t, Probe(t.Context(), "wss://mesh.example.org/ws", Options{Resolve: mute}), brokerhttp.CauseResolver, StepName)
 }
 
 func TestClosedPort(t *testing.T) {
@@ -120,7 +121,7 @@ func TestClosedPort(t *testing.T) {
 	}
 	addr := ln.Addr().String()
 	ln.Close()
-	want(t, Probe(t.Context(), "ws://"+addr+"/ws", Options{}), CausePort, StepConnect, addr)
+	want(t, Probe(t.Context(), "ws://"+addr+"/ws", Options{}), brokerhttp.CausePort, StepConnect, addr)
 }
 
 func TestSilentListener(t *testing.T) {
@@ -134,7 +135,7 @@ func TestSilentListener(t *testing.T) {
 			t.Parallel()
 			step := map[string]string{"ws": StepHTTP, "wss": StepTLS}[scheme]
 			began := time.Now()
-			want(t, Probe(context.Background(), scheme+"://"+ln.Addr().String()+"/ws", Options{}), CauseSilent, step)
+			want(t, Probe(context.Background(), scheme+"://"+ln.Addr().String()+"/ws", Options{}), brokerhttp.CauseSilent, step)
 			if took := time.Since(began); took > Budget {
 				t.Errorf("took %s", took)
 			}
@@ -149,10 +150,10 @@ func TestDroppedConnection(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if r := Probe(ctx, "ws://127.0.0.1:1/ws", Options{Dial: hang}); r.OK {
+	if r := Probe(ctx, "ws://127.0.0.1:1/ws", Options{Dialer: brokerhttp.New(brokerhttp.Options{Dial: hang})}); r.OK {
 		t.Error("a cancelled probe says ok")
 	}
-	want(t, Probe(t.Context(), "ws://127.0.0.1:1/ws", Options{Dial: hang}), CauseSilent, StepConnect, "127.0.0.1:1")
+	want(t, Probe(t.Context(), "ws://127.0.0.1:1/ws", Options{Dialer: brokerhttp.New(brokerhttp.Options{Dial: hang})}), brokerhttp.CauseSilent, StepConnect, "127.0.0.1:1")
 }
 
 // authority signs certificates for one test.
@@ -203,19 +204,19 @@ func TestTLS(t *testing.T) {
 	a := newAuthority(t)
 	resolve := func(context.Context, string) ([]string, error) { return []string{"127.0.0.1"}, nil }
 	probe := func(addr string, pool *x509.CertPool) Report {
-		return Probe(t.Context(), "wss://mesh.example.org/ws", Options{Resolve: resolve, Dial: toAddr(addr), RootCAs: pool})
+		return Probe(t.Context(), "wss://mesh.example.org/ws", Options{Resolve: resolve, Dialer: brokerhttp.New(brokerhttp.Options{Dial: toAddr(addr), RootCAs: pool})})
 	}
 	good := a.serve("mesh.example.org", now.Add(-day), now.Add(day))
 	if r := probe(good, a.pool()); !r.OK || !slices.ContainsFunc(r.Steps, func(s Step) bool { return s.Name == StepTLS && strings.Contains(s.Detail, "TLS 1.3") }) {
 		t.Fatalf("%+v", r)
 	}
-	want(t, probe(a.serve("mesh.example.org", now.Add(-2*day), now.Add(-day)), a.pool()), CauseExpired, StepTLS, "expired on "+now.Add(-day).UTC().Format("2006-01-02"))
-	want(t, probe(a.serve("mesh.example.org", now.Add(day), now.Add(2*day)), a.pool()), CauseNotYetValid, StepTLS, "clock")
-	want(t, probe(a.serve("other.example.org", now.Add(-day), now.Add(day)), a.pool()), CauseWrongName, StepTLS, "other.example.org")
-	want(t, probe(good, x509.NewCertPool()), CauseAuthority, StepTLS, "mesh.example.org")
+	want(t, probe(a.serve("mesh.example.org", now.Add(-2*day), now.Add(-day)), a.pool()), brokerhttp.CauseExpired, StepTLS, "expired on "+now.Add(-day).UTC().Format("2006-01-02"))
+	want(t, probe(a.serve("mesh.example.org", now.Add(day), now.Add(2*day)), a.pool()), brokerhttp.CauseNotYetValid, StepTLS, "clock")
+	want(t, probe(a.serve("other.example.org", now.Add(-day), now.Add(day)), a.pool()), brokerhttp.CauseWrongName, StepTLS, "other.example.org")
+	want(t, probe(good, x509.NewCertPool()), brokerhttp.CauseAuthority, StepTLS, "mesh.example.org")
 	plain := serve(t, standIn(time.Now, protocol.Capabilities()...))
-	want(t, probe(plain, a.pool()), CauseNotTLS, StepTLS)
-	want(t, Probe(t.Context(), "ws://"+good+"/ws", Options{}), CauseNotBroker, StepHTTP, "TLS only")
+	want(t, probe(plain, a.pool()), brokerhttp.CauseNotTLS, StepTLS)
+	want(t, Probe(t.Context(), "ws://"+good+"/ws", Options{}), brokerhttp.CauseNotBroker, StepHTTP, "TLS only")
 }
 
 func TestProxies(t *testing.T) {
@@ -230,17 +231,17 @@ func TestProxies(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		h     http.Handler
-		cause Cause
+		cause brokerhttp.Cause
 	}{
-		"wants a login":      {answer(407, "Proxy-Authenticate: Basic", "denied"), CauseProxy},
-		"portal of a hotel":  {answer(302, "Location: http://hotel.example/login", ""), CauseProxy},
-		"nothing behind":     {answer(502, "", "<html>Bad Gateway</html>"), CauseProxy},
-		"unavailable":        {answer(503, "", "<html>try later</html>"), CauseProxy},
-		"names itself":       {answer(200, "Via: 1.1 squid", "<html>hello</html>"), CauseProxy},
-		"some web server":    {answer(200, "", "<html>It works!</html>"), CauseNotBroker},
-		"some other service": {answer(404, "", "404 page not found"), CauseNotBroker},
-		"a list":             {answer(200, "", "[1]"), CauseNotBroker},
-		"sick broker":        {answer(503, "", `{"ok":false}`), CauseUnhealthy},
+		"wants a login":      {answer(407, "Proxy-Authenticate: Basic", "denied"), brokerhttp.CauseProxy},
+		"portal of a hotel":  {answer(302, "Location: http://hotel.example/login", ""), brokerhttp.CauseProxy},
+		"nothing behind":     {answer(502, "", "<html>Bad Gateway</html>"), brokerhttp.CauseProxy},
+		"unavailable":        {answer(503, "", "<html>try later</html>"), brokerhttp.CauseProxy},
+		"names itself":       {answer(200, "Via: 1.1 squid", "<html>hello</html>"), brokerhttp.CauseProxy},
+		"some web server":    {answer(200, "", "<html>It works!</html>"), brokerhttp.CauseNotBroker},
+		"some other service": {answer(404, "", "404 page not found"), brokerhttp.CauseNotBroker},
+		"a list":             {answer(200, "", "[1]"), brokerhttp.CauseNotBroker},
+		"sick broker":        {answer(503, "", `{"ok":false}`), brokerhttp.CauseUnhealthy},
 	} {
 		t.Run(name, func(t *testing.T) {
 			addr := serve(t, c.h)
@@ -261,15 +262,15 @@ func TestUpgrade(t *testing.T) {
 			http.Error(w, "no upgrade here", http.StatusBadRequest)
 		}
 	}))
-	want(t, Probe(t.Context(), "ws://"+refuses+"/ws", Options{}), CauseUpgrade, StepWebSocket, "400")
+	want(t, Probe(t.Context(), "ws://"+refuses+"/ws", Options{}), brokerhttp.CauseUpgrade, StepWebSocket, "400")
 	hangsUp := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !healthy(w, r) {
 			panic(http.ErrAbortHandler)
 		}
 	}))
-	want(t, Probe(t.Context(), "ws://"+hangsUp+"/ws", Options{}), CauseConnectionEnd, StepWebSocket)
+	want(t, Probe(t.Context(), "ws://"+hangsUp+"/ws", Options{}), brokerhttp.CauseConnectionEnd, StepWebSocket)
 	old := serve(t, standIn(time.Now))
-	want(t, Probe(t.Context(), "ws://"+old+"/ws", Options{}), CauseOldBroker, StepWebSocket, "too old")
+	want(t, Probe(t.Context(), "ws://"+old+"/ws", Options{}), brokerhttp.CauseOldBroker, StepWebSocket, "too old")
 }
 
 func TestClock(t *testing.T) {
@@ -281,17 +282,17 @@ func TestClock(t *testing.T) {
 		t.Errorf("just within: %+v", r)
 	}
 	r := probe(3 * time.Minute)
-	want(t, r, CauseClock, StepClock, "3 min ahead of")
-	if off := r.Skew - 3*time.Minute; off.Abs() > time.Second {
-		t.Errorf("skew %s", r.Skew)
+	want(t, r, brokerhttp.CauseClock, StepClock, "3 min ahead of")
+	if off := r.Skew() - 3*time.Minute; off.Abs() > time.Second {
+		t.Errorf("skew %s", r.Skew())
 	}
-	want(t, probe(-time.Hour), CauseClock, StepClock, "60 min behind")
+	want(t, probe(-time.Hour), brokerhttp.CauseClock, StepClock, "60 min behind")
 }
 
 func TestClockOfHTTP(t *testing.T) {
 	r := &run{asked: time.Unix(1000, 0), date: time.Unix(900, 0)}
-	if _, f := r.clock(t.Context()); f == nil || f.cause != CauseClock || r.report.Skew != 100*time.Second {
-		t.Errorf("%+v %s", f, r.report.Skew)
+	if _, f := r.clock(t.Context()); f == nil || f.Cause != brokerhttp.CauseClock || r.report.Skew() != 100*time.Second {
+		t.Errorf("%+v %s", f, r.report.Skew())
 	}
 	if _, f := (&run{}).clock(t.Context()); f != nil {
 		t.Errorf("nobody told a time: %+v", f)

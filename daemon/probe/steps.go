@@ -3,11 +3,8 @@ package probe
 import (
 	"context"
 	"crypto/tls"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -15,6 +12,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -27,114 +25,100 @@ const (
 
 const maxAnswer = 4 << 10 // bytes of an answer to GET /health that are looked at
 
-func (r *run) resolve(ctx context.Context) (string, *fault) {
+func (r *run) resolve(ctx context.Context) (string, *brokerhttp.Fault) {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	addrs, err := r.o.Resolve(ctx, r.host)
+	host, _ := r.route.First()
+	addrs, err := r.o.Resolve(ctx, host)
 	if err != nil {
-		return err.Error(), r.resolveFault(err)
+		return err.Error(), brokerhttp.ResolveFault(r.route, err)
 	}
-	return fmt.Sprintf("%s is %s", r.host, strings.Join(addrs, ", ")), nil
+	return fmt.Sprintf("%s is %s", host, strings.Join(addrs, ", ")), nil
 }
 
-func (r *run) connect(ctx context.Context) (string, *fault) {
+func (r *run) connect(ctx context.Context) (string, *brokerhttp.Fault) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	conn, err := r.o.Dial(ctx, "tcp", r.addr)
+	c, err := r.o.Dialer.Connect(ctx, r.route)
 	if err != nil {
-		return err.Error(), r.connectFault(err)
+		return detail(err)
 	}
-	r.conn = conn
-	return fmt.Sprintf("connected to %s", conn.RemoteAddr()), nil
+	r.conn = c
+	return fmt.Sprintf("connected to %s", c.RemoteAddr()), nil
 }
 
-func (r *run) handshake(ctx context.Context) (string, *fault) {
+func (r *run) tunnel(ctx context.Context) (string, *brokerhttp.Fault) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	secure := tls.Client(r.conn, r.tlsConfig())
-	if err := secure.HandshakeContext(ctx); err != nil {
-		return err.Error(), r.tlsFault(err, r.o.Now())
+	c, err := r.o.Dialer.Tunnel(ctx, r.conn, r.route)
+	if err != nil {
+		return detail(err)
+	}
+	r.conn = c
+	return fmt.Sprintf("%s makes a tunnel to %s", r.route.Through(), r.route.Addr), nil
+}
+
+func (r *run) handshake(ctx context.Context) (string, *brokerhttp.Fault) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	secure, err := r.o.Dialer.Secure(ctx, r.conn, r.route)
+	if err != nil {
+		return detail(err)
 	}
 	r.conn = secure
 	state := secure.ConnectionState()
-	return fmt.Sprintf("%s, certificate valid until %s", tls.VersionName(state.Version), stamp(state.PeerCertificates[0].NotAfter)), nil
+	return fmt.Sprintf("%s, certificate valid until %s", tls.VersionName(state.Version), brokerhttp.Stamp(state.PeerCertificates[0].NotAfter)), nil
+}
+
+// detail is what the system said, and what it means.
+func detail(err error) (string, *brokerhttp.Fault) {
+	f := faultOf(err)
+	if f.Err != nil {
+		return f.Err.Error(), f
+	}
+	return f.Sentence, f
 }
 
 // health asks the connection that the steps before made, so what answers is what they looked at.
-func (r *run) health(ctx context.Context) (string, *fault) {
+func (r *run) health(ctx context.Context) (string, *brokerhttp.Fault) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	given := func(context.Context, string, string) (net.Conn, error) { return r.conn, nil }
-	t := &http.Transport{DialContext: given, DialTLSContext: given, DisableKeepAlives: true}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, protocol.HTTPBase(r.report.URL)+"/health", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, protocol.HTTPBase(r.route.URL)+"/health", nil)
 	if err != nil {
-		return err.Error(), &fault{CauseURL, "the broker's address is not a URL", "create or join the mesh again with the right address"}
+		return detail(err)
 	}
-	resp, err := t.RoundTrip(req)
+	resp, err := brokerhttp.Transport(r.conn).RoundTrip(req)
 	if err != nil {
-		return err.Error(), r.exchangeFault(err, "an HTTP request")
+		return err.Error(), brokerhttp.ExchangeFault(r.route, err, "an HTTP request")
 	}
 	defer resp.Body.Close()
 	r.asked = r.o.Now()
 	r.date, _ = http.ParseTime(resp.Header.Get("Date")) // zero where there is none
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return err.Error(), r.exchangeFault(err, "an HTTP request")
+		return err.Error(), brokerhttp.ExchangeFault(r.route, err, "an HTTP request")
 	}
 	return "GET /health: " + resp.Status, r.judge(resp, body)
 }
 
 // judge tells a broker's answer to GET /health from those of anything else.
-func (r *run) judge(resp *http.Response, body []byte) *fault {
-	var doc map[string]any
-	isJSON := json.Unmarshal(body, &doc) == nil && doc != nil
-	code := resp.StatusCode
-	switch {
-	case isJSON && code == http.StatusOK:
-		return nil
-	case isJSON && code == http.StatusServiceUnavailable:
-		return &fault{CauseUnhealthy, fmt.Sprintf("the broker at %s says that it cannot work", r.addr), "its operator finds the reason in its log"}
-	case strings.Contains(string(body), "HTTP request to an HTTPS server"):
-		return &fault{CauseNotBroker, fmt.Sprintf("%s speaks TLS only", r.addr), "the address should begin with wss://"}
-	case isProxy(resp):
-		return &fault{CauseProxy, fmt.Sprintf("a proxy answers for %s: %s", r.host, resp.Status), proxyNext(code)}
+func (r *run) judge(resp *http.Response, body []byte) *brokerhttp.Fault {
+	f := brokerhttp.AnswerFault(r.route, resp, body, "/health")
+	if f == nil && resp.StatusCode != http.StatusOK {
+		return &brokerhttp.Fault{Cause: brokerhttp.CauseUnhealthy, Sentence: fmt.Sprintf("the broker at %s says that it cannot work", r.route.Addr),
+			Next: "its operator finds the reason in its log"}
 	}
-	return &fault{CauseNotBroker, fmt.Sprintf("a web server that is no claudemesh broker answers at %s: %s", r.addr, resp.Status), "check host and port of the broker's address"}
+	return f
 }
 
-// isProxy recognises forward proxies, gateways without a broker behind them, and the portals of hotels and trains.
-func isProxy(resp *http.Response) bool {
-	switch resp.StatusCode {
-	case http.StatusProxyAuthRequired, http.StatusNetworkAuthenticationRequired, http.StatusBadGateway,
-		http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther,
-		http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
-		return true
-	}
-	return resp.Header.Get("Via") != "" || resp.Header.Get("Proxy-Agent") != "" || resp.Header.Get("X-Squid-Error") != ""
-}
-
-func proxyNext(code int) string {
-	switch code {
-	case http.StatusProxyAuthRequired:
-		return "ask the network's operator to let connections to the broker pass the proxy"
-	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return "start the broker behind the proxy, or check where the proxy passes requests to"
-	}
-	return "open any web page: the network may want a login first"
-}
-
-// upgrade opens the WebSocket and asks for a challenge, which only a broker answers, with its clock in it.
-func (r *run) upgrade(ctx context.Context) (string, *fault) {
+// upgrade opens the WebSocket on a second connection and asks for a challenge, which only a broker answers, with its clock
+// in it.
+func (r *run) upgrade(ctx context.Context) (string, *brokerhttp.Fault) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	d := websocket.Dialer{NetDialContext: r.o.Dial, TLSClientConfig: r.tlsConfig()}
-	ws, resp, err := d.DialContext(ctx, r.report.URL, nil)
-	if errors.Is(err, websocket.ErrBadHandshake) && resp != nil {
-		return resp.Status, &fault{CauseUpgrade, fmt.Sprintf("%s answers HTTP but opens no WebSocket: %s", r.addr, resp.Status),
-			"the proxy in front of the broker must pass Upgrade and Connection headers for /ws"}
-	}
+	ws, err := r.o.Dialer.WebSocket(ctx, r.route.URL)
 	if err != nil {
-		return err.Error(), r.exchangeFault(err, "a WebSocket upgrade")
+		return detail(err)
 	}
 	defer ws.Close()
 	deadline, _ := ctx.Deadline()
@@ -143,10 +127,11 @@ func (r *run) upgrade(ctx context.Context) (string, *fault) {
 	ws.SetReadLimit(protocol.MaxPreHello)
 	answer, took, err := challenge(ws, r.o.Now)
 	if err != nil {
-		return err.Error(), r.exchangeFault(err, "a challenge")
+		return err.Error(), brokerhttp.ExchangeFault(r.route, err, "a challenge")
 	}
 	if !slices.Contains(answer.Capabilities, protocol.CapTrust) {
-		return "no " + protocol.CapTrust, &fault{CauseOldBroker, fmt.Sprintf("the broker at %s is too old for this mesh", r.addr), "its operator must upgrade it"}
+		return "no " + protocol.CapTrust, &brokerhttp.Fault{Cause: brokerhttp.CauseOldBroker, Sentence: fmt.Sprintf("the broker at %s is too old for this mesh", r.route.Addr),
+			Next: "its operator must upgrade it"}
 	}
 	if answer.Time != 0 {
 		r.setSkew(r.o.Now().Add(-took / 2).Sub(time.UnixMilli(answer.Time)))
@@ -176,21 +161,23 @@ func challenge(ws *websocket.Conn, now func() time.Time) (protocol.Challenge, ti
 	}
 }
 
-func (r *run) clock(context.Context) (string, *fault) {
+func (r *run) clock(context.Context) (string, *brokerhttp.Fault) {
 	if !r.told && !r.date.IsZero() {
 		r.setSkew(r.asked.Sub(r.date))
 	}
+	skew := r.report.Skew()
 	if !r.told {
 		return "the broker does not tell its time", nil
 	}
-	if !skewed(r.report.Skew) {
-		return fmt.Sprintf("within %s of the broker's", max(r.report.Skew.Abs().Round(time.Second), time.Second)), nil
+	if !skewed(skew) {
+		return fmt.Sprintf("within %s of the broker's", max(skew.Abs().Round(time.Second), time.Second)), nil
 	}
-	by := fmt.Sprintf("%.0f min", r.report.Skew.Abs().Minutes())
+	by := fmt.Sprintf("%.0f min", skew.Abs().Minutes())
 	side := "ahead of"
-	if r.report.Skew < 0 {
+	if skew < 0 {
 		side = "behind"
 	}
-	return by + " " + side + " the broker's", &fault{CauseClock, fmt.Sprintf("this machine's clock is %s %s the broker's; more than 1 min is refused", by, side),
-		"set this machine's clock (timedatectl set-ntp true, or the system settings); if it is right, the broker's is wrong"}
+	return by + " " + side + " the broker's", &brokerhttp.Fault{Cause: brokerhttp.CauseClock,
+		Sentence: fmt.Sprintf("this machine's clock is %s %s the broker's; more than 1 min is refused", by, side),
+		Next:     "set this machine's clock (timedatectl set-ntp true, or the system settings); if it is right, the broker's is wrong"}
 }

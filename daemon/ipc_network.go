@@ -1,0 +1,22 @@
+package daemon
+
+import (
+	"net/http"
+
+	"github.com/claudemesh/claudemesh/daemon/probe"
+)
+
+// handleNetwork walks to the brokers as the daemon's own connections do, with its environment and not that of who asks. It
+// may take probe.Budget.
+func (d *Daemon) handleNetwork(w http.ResponseWriter, r *http.Request) error {
+	only := r.URL.Query().Get("mesh")
+	urls := make(map[string]string)
+	d.mu.Lock()
+	for _, j := range d.joined {
+		if only == "" || only == j.member.Slug {
+			urls[j.member.Slug] = j.member.BrokerURL
+		}
+	}
+	d.mu.Unlock()
+	return reply(w, probe.Look(r.Context(), urls, probe.Options{Dialer: d.env.broker, Now: d.cfg.Now}))
+}
