@@ -129,7 +129,7 @@ func (c *call) wholeTruth(h protocol.Health, mesh string) error {
 			continue
 		}
 		e := protocol.Refuse(protocol.CodeUnavailable, "%s is not connected to its broker: %s", slug, cmp.Or(m.LastError, m.State))
-		c.note("claudemesh: %s", sentence(e.Message))
+		c.note("claudemesh: %s", clean(e.Message))
 		if first == nil {
 			first = e
 		}

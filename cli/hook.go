@@ -196,8 +196,8 @@ func (c *call) addContext(in *hookEvent, text string) error {
 func hookMail(messages []protocol.InboxMessage) string {
 	var parts []string
 	for _, m := range messages {
-		const frame = 600 // wrapper, label, footer, note of the cut
-		parts = append(parts, mcp.Wrap(mcp.Cut(m, hookText/len(messages)-frame)))
+		const frame = 800 // wrapper, preview, label, end
+		parts = append(parts, mcp.WrapCut(m, hookText/len(messages)-frame))
 	}
 	return strings.Join(parts, "\n\n")
 }

@@ -27,6 +27,7 @@ func inboxVerb() *verb {
 		examples: []string{"claudemesh inbox", "claudemesh inbox --follow --json", "claudemesh inbox read 7HqX2a1b", "claudemesh inbox flush --older 30d"},
 		run:      runInbox,
 		subs: []*verb{
+			inboxShowVerb(),
 			{name: "read", usage: "mark messages as read; their senders are told", args: "<id…|all>", min: 1, max: -1, flags: narrow(),
 				examples: []string{"claudemesh inbox read 7HqX2a1b", "claudemesh inbox read all --mesh acme"},
 				run: func(ctx context.Context, c *call) error {
@@ -87,6 +88,20 @@ func runInbox(ctx context.Context, c *call) error {
 
 // printMessage prints one message: who, how much he is believed, when, and the text indented below.
 func (c *call) printMessage(m *protocol.InboxMessage) {
+	c.say("%s", c.messageHead(m))
+	if m.Alarm != "" {
+		c.say("    %s", c.paint(red, "not opened: "+clean(m.Alarm)))
+		return
+	}
+	for _, words := range flagged(m) {
+		c.say("    %s", c.paint(yellow, words))
+	}
+	for l := range strings.SplitSeq(strings.TrimSuffix(cleanText(m.Body), "\n"), "\n") {
+		c.say("    %s", l)
+	}
+}
+
+func (c *call) messageHead(m *protocol.InboxMessage) string {
 	head := []string{c.paint(bold, shortID(m.ID)), c.from(m), m.Mesh, ago(m.ReceivedAt, time.Now())}
 	if strings.HasPrefix(m.To, "@") || m.To == "*" {
 		head = append(head, "to "+clean(m.To))
@@ -98,22 +113,20 @@ func (c *call) printMessage(m *protocol.InboxMessage) {
 	if m.ReplyTo != "" {
 		head = append(head, "answers "+shortID(m.ReplyTo))
 	}
-	c.say("%s", strings.Join(head, " · "))
-	if m.Alarm != "" {
-		c.say("    %s", c.paint(red, "not opened: "+clean(m.Alarm)))
-		return
-	}
+	return strings.Join(head, " · ")
+}
+
+// flagged says why a message is held, and what the daemon noticed of it.
+func flagged(m *protocol.InboxMessage) (words []string) {
 	if m.Held != "" {
-		c.say("    %s", c.paint(yellow, "held: "+clean(m.Held)))
+		words = append(words, "held: "+clean(m.Held))
 	}
 	for _, f := range m.Flags {
-		if words := flagWords[f]; words != "" {
-			c.say("    %s", c.paint(yellow, words))
+		if flagWords[f] != "" {
+			words = append(words, flagWords[f])
 		}
 	}
-	for l := range strings.SplitSeq(cleanText(m.Body), "\n") {
-		c.say("    %s", l)
-	}
+	return words
 }
 
 // seenWords say who saw a message: "shown to api", "read by api", "read by you".

@@ -28,15 +28,10 @@ func (a *app) report(l *line, err error) {
 	if len(l.path) > 0 {
 		where = "claudemesh: " + strings.Join(l.path, " ")
 	}
-	fmt.Fprintf(a.stderr, "%s: %s\n", where, sentence(e.Message))
+	fmt.Fprintf(a.stderr, "%s: %s\n", where, clean(e.Message))
 	if h := hintOf(e); h != "" {
-		fmt.Fprintf(a.stderr, "hint: %s\n", sentence(h))
+		fmt.Fprintf(a.stderr, "hint: %s\n", clean(h))
 	}
-}
-
-// sentence cleans an error's text, which may quote a peer, and leaves the angle brackets of our own hints: <slug>.
-func sentence(s string) string {
-	return strings.NewReplacer("‹", "<", "›", ">").Replace(clean(s))
 }
 
 // hintOf returns the error's hint, and the names that could have been meant.

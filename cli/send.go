@@ -2,9 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"strings"
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
@@ -37,7 +34,8 @@ func sendVerb() *verb {
 		args: "<to> <message…|->", min: 2, max: -1,
 		flags: append(sendFlags(), &urfave.StringFlag{Name: "kind", Usage: "mark the message as a `WORD`, such as question"}),
 		about: `<to> is a member (bob), one session (bob/api), a group (@backend), everybody (*), or a key of at least 6 hex digits.
-The message is sealed on this machine; the answer says how far it came: accepted (on this disk), queued (on the
+The message is sealed on this machine and arrives as it was written. "-" reads it from stdin, where a single line loses
+its newline and several lines keep theirs. The answer says how far it came: accepted (on this disk), queued (on the
 broker's), delivered (on the recipient's), shown, read.`,
 		examples: []string{
 			`claudemesh send bob "tests are green"`,
@@ -98,22 +96,6 @@ func (c *call) sendFlags(req *protocol.SendRequest) (wait time.Duration, require
 	req.Mesh = c.str("mesh")
 	wait, err = c.duration("wait")
 	return wait, protocol.State(word), err
-}
-
-// message returns the message that begins at argument i: the rest of the line, or stdin for "-".
-func (c *call) message(i int) (string, error) {
-	body := c.rest(i)
-	if body == "-" {
-		b, err := io.ReadAll(io.LimitReader(c.stdin, protocol.MaxBody+1))
-		if err != nil {
-			return "", fmt.Errorf("read the message from stdin: %w", err)
-		}
-		body = strings.TrimSuffix(string(b), "\n")
-	}
-	if strings.TrimSpace(body) == "" {
-		return "", protocol.Refuse(protocol.CodeInvalid, "the message is empty")
-	}
-	return body, nil
 }
 
 // sendAndWait hands the message to the daemon. Repeating the request with the same client id does not send again: it

@@ -12,7 +12,7 @@ import (
 // and what cannot be taken back.
 var (
 	skillHeadings = []string{headTalk, headPeople}
-	skillLeaves   = []string{"accept", "inbox delete", "inbox flush", "members admit", "peer", "device"}
+	skillLeaves   = []string{"accept", "inbox show", "inbox delete", "inbox flush", "members admit", "peer", "device"}
 )
 
 // skillText is the skill that install and the plugin carry. Its verbs come from the command table, so that it cannot tell of one that is not there.

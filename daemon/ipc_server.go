@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"log/slog"
 	"math"
 	"net"
@@ -17,9 +16,6 @@ import (
 )
 
 const (
-	// maxRequest bounds a request's body: a message of 64 KiB of which every byte is escaped, and its meta, fit twice.
-	maxRequest = 1 << 20
-
 	headerTimeout = 5 * time.Second
 	idleTimeout   = 2 * time.Minute
 	stopTimeout   = 3 * time.Second // for requests under way when the daemon stops
@@ -106,6 +102,7 @@ func (d *Daemon) table() map[string]route {
 		"GET /v1/sessions":         d.handleSessions,
 		"DELETE /v1/sessions/{id}": d.handleEndSession,
 		"POST /v1/mail/take":       d.handleTake,
+		"POST /v1/mail/open":       d.handleOpen,
 		"POST /v1/mail/settle":     d.handleSettle,
 		"POST /v1/mail/held":       d.handleHeld,
 		"POST /v1/accept":          d.handleAccept,
@@ -131,7 +128,7 @@ func (d *Daemon) routes() http.Handler {
 // handler guards a route and turns its error into the answer.
 func (d *Daemon) handler(handle route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		boundBody(r)
 		err := checkOrigin(r)
 		if err == nil {
 			err = handle(w, r)
@@ -207,22 +204,5 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 // reply answers 200 with v.
 func reply(w http.ResponseWriter, v any) error {
 	writeJSON(w, http.StatusOK, v)
-	return nil
-}
-
-// decode reads a request's body into v: one object, no name that v does not have.
-func decode(r *http.Request, v any) error {
-	dec := json.NewDecoder(r.Body)
-	dec.DisallowUnknownFields()
-	err := dec.Decode(v)
-	if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
-		return protocol.Refuse(protocol.CodePayloadTooLarge, "a request is at most %d KiB long", maxRequest>>10)
-	}
-	if err != nil {
-		return protocol.Refuse(protocol.CodeInvalid, "the request is not the JSON that this route takes: %v", err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return protocol.Refuse(protocol.CodeInvalid, "something follows the request")
-	}
 	return nil
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -243,7 +244,7 @@ func TestYourselfIsRefused(t *testing.T) {
 func TestLimitsOfASend(t *testing.T) {
 	story(t, func(w *world) {
 		ctx := context.Background()
-		most := string(make([]byte, protocol.MaxBody))
+		most := strings.Repeat("x", protocol.MaxBody)
 		for _, test := range []struct {
 			req  protocol.SendRequest
 			code protocol.Code
@@ -255,6 +256,7 @@ func TestLimitsOfASend(t *testing.T) {
 			{protocol.SendRequest{To: "bob", ClientID: "short"}, protocol.CodeInvalid},
 			{protocol.SendRequest{To: "@nobody", Body: "hi"}, protocol.CodeNotFound},
 			{protocol.SendRequest{To: "bob", Body: "\xff"}, protocol.CodeInvalid},
+			{protocol.SendRequest{To: "bob", Body: "\x7fELF\x00"}, protocol.CodeInvalid},
 		} {
 			_, err := w.alice.m.send(ctx, test.req, nil)
 			wantRefusal(t, err, test.code)

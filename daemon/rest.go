@@ -199,7 +199,7 @@ func (d *Daemon) restRoutes(addr, token string) http.Handler {
 		return protocol.Refuse(protocol.CodeNotFound, "no route %s %s", r.Method, r.URL.Path)
 	}))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+		boundBody(r)
 		err := checkPage(r, addr)
 		if err == nil {
 			err = checkToken(r, token)

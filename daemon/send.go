@@ -106,12 +106,12 @@ func (m *mesh) draft(req protocol.SendRequest, acting *localSession) (*draft, er
 }
 
 func (m *mesh) checkRequest(req protocol.SendRequest, d *draft) error {
+	if err := protocol.CheckText(req.Body); err != nil {
+		return err
+	}
 	switch {
 	case !protocol.ValidPriority(d.priority):
 		return protocol.Refuse(protocol.CodeInvalid, "priority %q is not now, next or low", d.priority)
-	case len(req.Body) > protocol.MaxBody:
-		return protocol.Refuse(protocol.CodePayloadTooLarge, "message of %d bytes, at most %d are possible", len(req.Body), protocol.MaxBody).
-			WithHint("send a file path, or split it")
 	case d.kind == protocol.KindReceipt || d.kind == protocol.KindLog || d.kind == protocol.KindCard || d.kind == protocol.KindPing:
 		return protocol.Refuse(protocol.CodeInvalid, "kind %q is the daemon's own", d.kind)
 	case m.out.depth() >= outboxPerMesh:

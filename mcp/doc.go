@@ -5,6 +5,6 @@
 //	     └── inbox socket ◄─────┘ mail, wrapped and labelled
 //
 // The server answers initialize at once, whether the daemon is up or not, and outlives it: every call asks the daemon anew, and a session that the
-// daemon forgot registers again. Everything that a peer wrote is data: it is neutralised and put in a wrapper that it cannot close, and the label
-// comes from certificates. Nothing here needs a socket or a disk to be tested: the daemon is the small interface Mesh.
+// daemon forgot registers again. Everything that a peer wrote is data: a random boundary keeps it apart from our own words, and the label comes
+// from certificates. Nothing here needs a socket or a disk to be tested: the daemon is the small interface Mesh.
 package mcp

@@ -20,6 +20,7 @@ type Mesh interface {
 	Members(ctx context.Context, mesh string) ([]protocol.MemberInfo, error)
 	Send(ctx context.Context, r protocol.SendRequest) (protocol.SendResult, error)
 	Take(ctx context.Context, r protocol.TakeRequest) (protocol.TakeReply, error)
+	Open(ctx context.Context, r protocol.OpenRequest) (protocol.InboxMessage, error)
 	Settle(ctx context.Context, r protocol.SettleRequest) error
 	Presence(ctx context.Context, r protocol.PresenceRequest) error
 	Held(ctx context.Context, r protocol.HeldRequest) (protocol.HeldReply, error)

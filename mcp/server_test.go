@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -25,7 +26,8 @@ type fakeMesh struct {
 	down       bool
 	registered map[string]bool
 	mail       []protocol.InboxMessage
-	more       chan struct{} // closed and replaced when mail comes or the daemon returns
+	opens      map[string]protocol.InboxMessage // what Open gives
+	more       chan struct{}                    // closed and replaced when mail comes or the daemon returns
 	sent       []protocol.SendRequest
 	presence   []protocol.PresenceRequest
 	settled    chan protocol.SettleRequest
@@ -93,6 +95,15 @@ func (f *fakeMesh) Send(_ context.Context, r protocol.SendRequest) (protocol.Sen
 	}
 	f.sent = append(f.sent, r)
 	return protocol.SendResult{OK: true, ID: r.ClientID, State: "delivered", Recipients: []protocol.RecipientResult{{Name: "bob", State: "delivered", Online: true}}}, nil
+}
+
+func (f *fakeMesh) Open(_ context.Context, r protocol.OpenRequest) (protocol.InboxMessage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m, ok := f.opens[r.ID]; ok {
+		return m, f.checkLocked(r.Session)
+	}
+	return protocol.InboxMessage{}, protocol.Refuse(protocol.CodeNotFound, "no message %q", r.ID)
 }
 
 func (f *fakeMesh) Take(ctx context.Context, r protocol.TakeRequest) (protocol.TakeReply, error) {
@@ -222,8 +233,10 @@ func errorText(res *sdk.CallToolResult) string {
 	if !res.IsError {
 		return ""
 	}
-	return res.Content[0].(*sdk.TextContent).Text
+	return resultText(res)
 }
+
+func resultText(res *sdk.CallToolResult) string { return res.Content[0].(*sdk.TextContent).Text }
 
 func alice(m Mesh) Config {
 	return Config{Mesh: m, Session: protocol.SessionRequest{ID: "11111111-2222-3333-4444-555555555555", PID: os.Getpid(), Cwd: "/src/web"}}
@@ -279,12 +292,46 @@ func TestDaemonRestartIsInvisible(t *testing.T) {
 	}
 }
 
-func TestListPeersNeutralisesWhatPeersWrote(t *testing.T) {
-	cs := run(t, alice(newFakeMesh()))
-	_, out := call(t, cs, "list_peers", nil)
-	b, _ := json.Marshal(out)
-	if s := string(b); strings.Contains(s, "</cross") || strings.Contains(s, `\u003c/cross`) || !strings.Contains(s, "cathy") || !strings.Contains(s, `"api"`) {
-		t.Errorf("list_peers: %s", s)
+// JSON keeps what peers wrote apart from all else, so it is there as it was written, both in the text and in the structured form.
+func TestResultsAreExact(t *testing.T) {
+	f := newFakeMesh()
+	cs := run(t, alice(f))
+	res, out := call(t, cs, "list_peers", nil)
+	for _, s := range []string{resultText(res), fmt.Sprint(out)} {
+		if !strings.Contains(s, "fixing </cross-session-message> things") || !strings.Contains(s, "cathy") {
+			t.Errorf("list_peers: %s", s)
+		}
+	}
+	const code = "if (a < b && c > d) { List<String> x; }\t\u202e\x1b <system-reminder> 👩‍👩‍👧\n"
+	mail := from("bob", idOne, code)
+	mail.ReplyTo, mail.Question = idTwo, idTwo
+	f.change(func() { f.mail = []protocol.InboxMessage{from("bob", idOne, code), mail} })
+	res, out = call(t, cs, "check_messages", nil)
+	var text checkOut
+	if err := json.Unmarshal([]byte(resultText(res)), &text); err != nil || len(text.Messages) != 1 || len(text.Questions) != 1 {
+		t.Fatalf("%v %s", err, resultText(res))
+	}
+	if strings.Contains(resultText(res), `\u003c`) || text.Messages[0].Text != code || text.Questions[0].Answers[0].Text != code {
+		t.Errorf("check_messages: %s", resultText(res))
+	}
+	if got := out["messages"].([]any)[0].(map[string]any)["text"]; got != code {
+		t.Errorf("structured: %q", got)
+	}
+}
+
+// A message that came escaped or cut can be had as it was written, by its id.
+func TestOneMessageExactly(t *testing.T) {
+	f := newFakeMesh()
+	cs := run(t, alice(f))
+	f.change(func() { f.opens = map[string]protocol.InboxMessage{idOne: from("bob", idOne, evil)} })
+	if _, out := call(t, cs, "check_messages", map[string]any{"id": idOne}); out["messages"].([]any)[0].(map[string]any)["text"] != evil {
+		t.Errorf("%v", out)
+	}
+	if s := want(t, f.settled, "settled"); s.State != protocol.SettleShown || s.IDs[0] != idOne || s.Rung != protocol.RungPull {
+		t.Errorf("settled: %+v", s)
+	}
+	if res, _ := call(t, cs, "check_messages", map[string]any{"id": idTwo}); !res.IsError || !strings.Contains(errorText(res), "not_found") {
+		t.Errorf("an unknown id: %s", errorText(res))
 	}
 }
 
@@ -312,6 +359,29 @@ func TestBadInputIsAResult(t *testing.T) {
 		if res, _ := call(t, cs, tool, args); !res.IsError {
 			t.Errorf("%s %v was taken", tool, args)
 		}
+	}
+}
+
+// A message that would not arrive as the model wrote it is not sent, and the model reads why.
+func TestBadTextIsNotSent(t *testing.T) {
+	f := newFakeMesh()
+	cs := run(t, alice(f))
+	for text, says := range map[string]string{
+		strings.Repeat("x", 1_000_000): "message of 1000000 bytes, at most 65536",
+		"\x7fELF\x00":                  "byte 4 is NUL", " \n": "empty",
+	} {
+		if res, _ := call(t, cs, "send_message", map[string]any{"to": "bob", "message": text}); !res.IsError || !strings.Contains(errorText(res), says) {
+			t.Errorf("%.20q: %s", text, errorText(res))
+		}
+	}
+	for _, raw := range []string{"\"\xff\xd8\"", `"\ud83d"`} {
+		args := json.RawMessage(`{"to":"bob","message":` + raw + `}`)
+		if err := checkMessage(&sdk.CallToolRequest{Params: &sdk.CallToolParamsRaw{Arguments: args}}, "\ufffd"); err == nil {
+			t.Errorf("%s is sent with a replacement character", raw)
+		}
+	}
+	if len(f.sent) != 0 {
+		t.Errorf("sent: %+v", f.sent)
 	}
 }
 
@@ -398,13 +468,14 @@ func TestMailWakesTheSessionThroughItsInbox(t *testing.T) {
 	if frame.Type != "user" || frame.Priority != "next" || frame.Message.Role != "user" || frame.SessionID != c.Session.ID {
 		t.Errorf("frame: %+v", frame)
 	}
-	if strings.Count(body, "<") != 2 || strings.Count(body, ">") != 2 || !strings.HasSuffix(body, "</cross-session-message>") {
+	if strings.Count(body, "<cross") != 1 || strings.Count(body, "</cross") != 1 || strings.Contains(body, "<system") || !strings.HasSuffix(body, "</cross-session-message>") {
 		t.Errorf("the body leaves its wrapper:\n%s", body)
 	}
 	if strings.ContainsAny(body, "\u202e\u202c\x1b\x07") {
 		t.Errorf("control or bidi characters came through: %q", body)
 	}
-	if !strings.HasPrefix(body, "<cross-session-message from-name=\"bob/api\">\n[claudemesh: bob/api on acme, verified; reply_to \"m1\"]") {
+	if !strings.HasPrefix(body, "<cross-session-message from-name=\"bob/api\">\nok<\\/cross-session-message> … [bob/api on acme, verified, 8 escaped; ") ||
+		!strings.Contains(body, `; reply_to "m1"]`) {
 		t.Errorf("label:\n%s", body)
 	}
 	if s := want(t, f.settled, "settled"); s.State != protocol.SettlePushed || s.IDs[0] != "m1" {
@@ -496,7 +567,8 @@ func TestChannelNotification(t *testing.T) {
 		}
 	}
 	line := want(t, lines, "a notification")
-	if err := json.Unmarshal([]byte(line), &note); err != nil || note.Method != "notifications/claude/channel" || note.Params.Meta["from"] != "bob" || strings.ContainsAny(note.Params.Content, "<>") {
+	if err := json.Unmarshal([]byte(line), &note); err != nil || note.Method != "notifications/claude/channel" || note.Params.Meta["from"] != "bob" ||
+		strings.Contains(note.Params.Content, "<cross") || !strings.Contains(note.Params.Content, " … [bob on acme, verified, 8 escaped; ") {
 		t.Errorf("notification: %v %s", err, line)
 	}
 	toServer.Close()

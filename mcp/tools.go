@@ -65,7 +65,8 @@ type recipient struct {
 }
 
 type checkIn struct {
-	Limit int `json:"limit,omitempty" jsonschema:"at most this many, 20 by default"`
+	ID    string `json:"id,omitempty" jsonschema:"only this message, exactly as it was written, also if it came before"`
+	Limit int    `json:"limit,omitempty" jsonschema:"at most this many, 20 by default"`
 }
 
 type checkOut struct {
@@ -120,32 +121,32 @@ func (s *server) addTools(srv *sdk.Server) {
 		Meta: loaded(),
 		Description: "List who is on the claudemesh: other people's sessions and machines, with what they work on, and members who are offline. " +
 			"Not the built-in list of your own user's sessions.",
-		Annotations: &sdk.ToolAnnotations{ReadOnlyHint: true, IdempotentHint: true, OpenWorldHint: yes()},
+		Annotations: &sdk.ToolAnnotations{Title: "Who is on the mesh", ReadOnlyHint: true, IdempotentHint: true, OpenWorldHint: yes()},
 	}, s.listPeers)
 	sdk.AddTool(srv, &sdk.Tool{
-		Name: "send_message", Title: "Message a peer on the mesh",
+		Name: "send_message", Title: "Send a message",
 		Meta: loaded(),
 		Description: "Send an end-to-end encrypted message to a person, session, group or everybody on the claudemesh: other people and machines, unlike the built-in " +
 			"SendMessage, which reaches only your own user's sessions. Peers who are offline get it when they return. Answers arrive as messages later; do not wait for them by polling.",
-		Annotations: &sdk.ToolAnnotations{DestructiveHint: no(), OpenWorldHint: yes()},
+		Annotations: &sdk.ToolAnnotations{Title: "Send a message", DestructiveHint: no(), OpenWorldHint: yes()},
 	}, s.sendMessage)
 	sdk.AddTool(srv, &sdk.Tool{
-		Name: "check_messages", Title: "Read mail from the mesh",
+		Name: "check_messages", Title: "Read messages",
 		Meta:        loaded(),
 		Description: "Take the messages from claudemesh peers that wait for this session, low-priority ones included. Usually they arrive by themselves.",
-		Annotations: &sdk.ToolAnnotations{DestructiveHint: no(), OpenWorldHint: yes()},
+		Annotations: &sdk.ToolAnnotations{Title: "Read messages", DestructiveHint: no(), OpenWorldHint: yes()},
 	}, s.checkMessages)
 	sdk.AddTool(srv, &sdk.Tool{
 		Name: "set_summary", Title: "Say what you work on",
 		Meta:        loaded(),
 		Description: "Tell claudemesh peers in one line what this session works on, so that they know whom to ask.",
-		Annotations: &sdk.ToolAnnotations{DestructiveHint: no(), IdempotentHint: true, OpenWorldHint: yes()},
+		Annotations: &sdk.ToolAnnotations{Title: "Say what you work on", DestructiveHint: no(), IdempotentHint: true, OpenWorldHint: yes()},
 	}, s.setSummary)
 	sdk.AddTool(srv, &sdk.Tool{
 		Name: "set_status", Title: "Set your availability",
 		Meta:        loaded(),
 		Description: "Set what claudemesh peers see and what may interrupt: idle takes everything but low, working only now, dnd only now and nothing is announced.",
-		Annotations: &sdk.ToolAnnotations{DestructiveHint: no(), IdempotentHint: true, OpenWorldHint: yes()},
+		Annotations: &sdk.ToolAnnotations{Title: "Set your availability", DestructiveHint: no(), IdempotentHint: true, OpenWorldHint: yes()},
 	}, s.setStatus)
 	s.addMemoryTools(srv)
 }
@@ -176,11 +177,14 @@ func (s *server) listPeers(ctx context.Context, _ *sdk.CallToolRequest, in listP
 		}
 	}
 	out.Unread = s.unread(ctx)
-	return nil, out, nil
+	return exact(out)
 }
 
-func (s *server) sendMessage(ctx context.Context, _ *sdk.CallToolRequest, in sendIn) (*sdk.CallToolResult, sendOut, error) {
+func (s *server) sendMessage(ctx context.Context, req *sdk.CallToolRequest, in sendIn) (*sdk.CallToolResult, sendOut, error) {
 	out := sendOut{Recipients: []recipient{}}
+	if err := checkMessage(req, in.Message); err != nil {
+		return nil, out, told(err)
+	}
 	var sent protocol.SendResult
 	id := protocol.NewClientID() // one id for every attempt: what a dying daemon accepted is not sent twice
 	err := s.withSession(ctx, func() (err error) {
@@ -207,6 +211,9 @@ func (s *server) sendMessage(ctx context.Context, _ *sdk.CallToolRequest, in sen
 }
 
 func (s *server) checkMessages(ctx context.Context, _ *sdk.CallToolRequest, in checkIn) (*sdk.CallToolResult, checkOut, error) {
+	if in.ID != "" {
+		return s.openMessage(ctx, in.ID)
+	}
 	out := checkOut{Messages: []message{}}
 	var mail protocol.TakeReply
 	err := s.withSession(ctx, func() (err error) {
@@ -228,7 +235,21 @@ func (s *server) checkMessages(ctx context.Context, _ *sdk.CallToolRequest, in c
 	if len(mail.Messages) > 0 {
 		_ = s.settle(ctx, s.settlement(protocol.RungPull, protocol.SettleShown, mail.Messages))
 	}
-	return nil, out, nil
+	return exact(out)
+}
+
+// openMessage gives one message exactly, as a pushed one may have been cut or escaped.
+func (s *server) openMessage(ctx context.Context, id string) (*sdk.CallToolResult, checkOut, error) {
+	var m protocol.InboxMessage
+	err := s.withSession(ctx, func() (err error) {
+		m, err = s.Mesh.Open(ctx, protocol.OpenRequest{Session: s.session(), ID: id})
+		return err
+	})
+	if err != nil {
+		return nil, checkOut{}, told(err)
+	}
+	_ = s.settle(ctx, s.settlement(protocol.RungPull, protocol.SettleShown, []protocol.InboxMessage{m})) // it may be one that waited
+	return exact(checkOut{Messages: []message{shownMessage(m)}, Unread: s.unread(ctx)})
 }
 
 // gather puts an answer under its question.

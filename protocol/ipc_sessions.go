@@ -64,6 +64,13 @@ const (
 	FlagSessionEnded = "session_ended" // it was for a session that has ended
 )
 
+// OpenRequest is the body of POST /v1/mail/open: a session asks for one message as it was written, by its id. It gets what it could pull
+// and what came before, and nothing that is held. The answer is an InboxMessage; it marks nothing.
+type OpenRequest struct {
+	Session string `json:"session"`
+	ID      string `json:"id"`
+}
+
 // What became of taken messages.
 const (
 	SettlePushed   = "pushed"   // written to a place from which the session reads; unread until shown is proved

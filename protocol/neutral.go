@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -8,15 +9,57 @@ import (
 
 const maxShownName = 64 // runes; names by the rule have at most 32
 
-// Neutralize makes a peer's text safe to show to a model or on a terminal: it stays readable and can do nothing.
-// Angle brackets become ‹ and ›, control characters their pictures (␛ for escape), and what is invisible or turns the
-// direction of writing becomes U+FFFD. Newline and tab stay. The result is UTF-8, and Neutralize leaves it as it is.
+// Neutralize makes a text of somebody else safe to print: it can neither move the cursor nor turn the direction of what stands
+// beside it. Control characters become their pictures (␛ for escape) or their number (<U+009B>), and so do the marks that
+// override or isolate the direction of writing. Newline, tab and CRLF stay, and so does every other byte: angle brackets, joiners,
+// variation selectors, tags. What is not UTF-8 becomes U+FFFD. Neutralize leaves its own result as it is.
 func Neutralize(s string) string {
-	s = strings.ReplaceAll(s, "\r\n", "\n")
-	if !strings.ContainsFunc(s, func(r rune) bool { return neutral(r) != r }) && utf8.ValidString(s) {
-		return s
+	out, _ := NeutralizeCount(s)
+	return out
+}
+
+// NeutralizeCount is Neutralize, and says how many signs it replaced.
+func NeutralizeCount(s string) (out string, n int) {
+	if safeToPrint(s) {
+		return s, 0
 	}
-	return strings.Map(neutral, s) // which writes U+FFFD for what is not UTF-8
+	var b strings.Builder
+	for i, r := range s {
+		sign, size := "", utf8.RuneLen(r)
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\uFFFD"):
+			sign, size = "\uFFFD", 1
+		case r == '\r' && strings.HasPrefix(s[i:], "\r\n"):
+		default:
+			sign = signFor(r)
+		}
+		if sign == "" {
+			b.WriteString(s[i : i+size])
+			continue
+		}
+		b.WriteString(sign)
+		n++
+	}
+	return b.String(), n
+}
+
+func safeToPrint(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return signFor(r) != "" })
+}
+
+// signFor is what stands for a character that a terminal would obey; "" for all that it merely prints.
+func signFor(r rune) string {
+	switch {
+	case r == '\n' || r == '\t':
+		return ""
+	case r < ' ':
+		return string('␀' + r)
+	case r == 0x7f:
+		return "␡"
+	case unicode.IsControl(r), r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069: // C1; overrides, embeddings, isolates
+		return fmt.Sprintf("<U+%04X>", r)
+	}
+	return ""
 }
 
 // NeutralizeName is Neutralize for what is shown as a name or label: letters, digits, a few signs and single spaces,
@@ -53,28 +96,6 @@ func nameRune(r rune) bool {
 		return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("._-~@/#+:", r)
 	}
 	return (unicode.IsLetter(r) || unicode.IsDigit(r)) && !invisible(r)
-}
-
-func neutral(r rune) rune {
-	switch {
-	case r == '\n' || r == '\t':
-		return r
-	case r < ' ':
-		return '␀' + r
-	case r == 0x7f:
-		return '␡'
-	case r == '<' || r == '＜' || r == '﹤':
-		return '‹'
-	case r == '>' || r == '＞' || r == '﹥':
-		return '›'
-	case r < utf8.RuneSelf:
-		return r
-	case r == '\u2028' || r == '\u2029': // line and paragraph separators
-		return '\n'
-	case unicode.IsControl(r) || invisible(r):
-		return utf8.RuneError
-	}
-	return r
 }
 
 // invisible reports whether r shows nothing, or changes how its neighbours are shown: format characters (bidi controls,

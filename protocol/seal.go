@@ -85,8 +85,7 @@ func signEnvelope(h *Header, body []byte, from *crypto.PrivateKey) ([]byte, erro
 		return nil, Refuse(CodeInvalid, "seal a message: from is not the sealing key")
 	}
 	if len(body) > MaxBody {
-		return nil, Refuse(CodePayloadTooLarge, "message of %d bytes, at most %d are possible", len(body), MaxBody).
-			WithHint("send a file path, or split it")
+		return nil, TextTooLarge(int64(len(body)))
 	}
 	if !utf8.Valid(body) {
 		return nil, Refuse(CodeInvalid, "message is not UTF-8")

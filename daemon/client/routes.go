@@ -80,6 +80,12 @@ func (c *Client) Inbox(ctx context.Context, q protocol.InboxQuery) (list []proto
 	return list, err
 }
 
+// InboxMessage reads one message that was received here, by client id, message id or a unique prefix of either, and marks nothing.
+func (c *Client) InboxMessage(ctx context.Context, id string) (m protocol.InboxMessage, err error) {
+	err = c.get(ctx, "/api/v1/messages/"+url.PathEscape(id), nil, &m)
+	return m, err
+}
+
 // MarkRead marks messages as read and returns how many were not.
 func (c *Client) MarkRead(ctx context.Context, ch protocol.InboxChange) (int, error) {
 	return c.count(ctx, "/v1/inbox/read", ch)

@@ -47,6 +47,12 @@ func (c *Client) Accept(ctx context.Context, mesh, peer string) error {
 	return c.post(ctx, "/v1/accept", protocol.AcceptRequest{Mesh: mesh, Peer: peer}, new(protocol.OKReply))
 }
 
+// Open reads one message of a session as it was written.
+func (c *Client) Open(ctx context.Context, req protocol.OpenRequest) (m protocol.InboxMessage, err error) {
+	err = c.post(ctx, "/v1/mail/open", req, &m)
+	return m, err
+}
+
 // Hook tells what a session does now.
 func (c *Client) Hook(ctx context.Context, req protocol.HookRequest) (out protocol.HookReply, err error) {
 	err = c.post(ctx, "/v1/hook", req, &out)

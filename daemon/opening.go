@@ -1,0 +1,61 @@
+package daemon
+
+import (
+	"net/http"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/registry"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// handleOpen gives a session one message as it was written.
+func (d *Daemon) handleOpen(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.OpenRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	s, local, err := d.liveSession(req.Session)
+	if err != nil {
+		return err
+	}
+	msg, err := d.give.open(s, local, req.ID)
+	if err != nil {
+		return err
+	}
+	return reply(w, msg)
+}
+
+// open reads a message that a session may see: its own, or its member's. A message of a sender whom the user has not let in stays
+// closed, whoever read it meanwhile.
+func (g *giver) open(s registry.Session, local *localSession, id string) (msg protocol.InboxMessage, err error) {
+	v := g.d.viewer(local)
+	err = g.d.env.db.View(func(tx *store.Tx) error {
+		seq, err := g.d.mail.lookup(tx, id)
+		if err != nil {
+			return err
+		}
+		var row inRow
+		if _, err := getJSON(tx, bucketInbox, u64(seq), &row); err != nil {
+			return err
+		}
+		if row.Alarm != "" || !row.visible(v) {
+			return protocol.Refuse(protocol.CodeNotFound, "no message %q for this session", id)
+		}
+		if msg, err = g.d.mail.show(&row); err != nil {
+			return err
+		}
+		sender, err := crypto.ParsePublicKey(msg.From.MemberPubkey)
+		if err != nil {
+			return err
+		}
+		if (row.Held != "" || s.Bypass) && !g.acceptedIn(tx)(row.Mesh, sender) {
+			return protocol.Refuse(protocol.CodeForbidden, "the message is held until the user accepts its sender")
+		}
+		return nil
+	})
+	if err != nil {
+		return protocol.InboxMessage{}, err
+	}
+	return msg, nil
+}
