@@ -30,6 +30,7 @@ var arrows = map[string][]string{
 	"claude":            {"protocol"},
 	"registry":          {},
 	"service":           {},
+	"ask":               {"recall", "store"},
 	"recall":            {"recall/redact", "recall/source", "recall/words"},
 	"recall/redact":     {},
 	"recall/source":     {},

@@ -1,0 +1,343 @@
+package ask
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/claudemesh/claudemesh/recall"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// minCoverage is how much of what is rare in a question an episode has to hold before this machine
+// bids on it. It is a share, so it does not depend on how large the memory is.
+const minCoverage = 0.5
+
+func newID() string { return rand.Text() }
+
+// takeQuestion bids on a question of a peer, or stays silent.
+func (e *Engine) takeQuestion(ctx context.Context, in *Incoming) error {
+	asker, ok := e.host.Asker(in.Mesh, in.Member)
+	if !ok {
+		return errors.New("the asker is not verified")
+	}
+	q, err := decodeQuestion(in.Body)
+	if err != nil {
+		return fmt.Errorf("malformed question: %w", err)
+	}
+	if !e.now().Before(timeOf(q.Until)) {
+		return errors.New("the question is too old")
+	}
+	rules, err := e.Rules()
+	if err != nil || !anyFor(rules, in.Mesh, asker) {
+		return err
+	}
+	if !e.allow(in.Member) {
+		return errors.New("too many questions")
+	}
+	hits, err := e.host.Search(ctx, recall.Query{
+		Text: q.Text, Terms: q.Terms, Context: q.Context, Limit: 10, Own: true,
+		Allow: func(dir string) bool { return levelFor(rules, in.Mesh, asker, dir).rank() > 0 },
+	})
+	if err != nil {
+		return err
+	}
+	b, rows := e.offers(in, &q, rules, asker, hits)
+	if len(b.Offers) == 0 {
+		return e.note(Entry{Mesh: in.Mesh, Member: in.Member, Name: asker.Name, Question: q.Text, What: "nothing", Reason: "no episode fits well enough"})
+	}
+	body, err := encode(b)
+	if err != nil {
+		return err
+	}
+	entry := Entry{Mesh: in.Mesh, Member: in.Member, Name: asker.Name, Question: q.Text, What: "bid", Level: Hint, Sent: body}
+	for _, o := range b.Offers {
+		entry.Matched = append(entry.Matched, o.Title)
+	}
+	e.busy.Go(func() {
+		e.pause(ctx, b.Offers[0].Coverage)
+		if err := e.sendBid(ctx, in, body, rows, entry); err != nil && ctx.Err() == nil {
+			e.log.Warn("bid not sent", "peer", in.Member, "err", err)
+		}
+	})
+	return nil
+}
+
+// sendBid logs a bid before it leaves: what left is in the log whatever happens next.
+func (e *Engine) sendBid(ctx context.Context, in *Incoming, body []byte, rows map[string]offerRow, entry Entry) error {
+	err := e.db.Update(func(tx *store.Tx) error {
+		for id, row := range rows {
+			if err := put(tx, named(rowOffer, id), row); err != nil {
+				return err
+			}
+		}
+		return e.enter(tx, entry)
+	})
+	if err != nil {
+		return err
+	}
+	_, _, err = e.host.Send(ctx, in.Mesh, in.Member, KindBid, in.ID, "", body)
+	return err
+}
+
+func (e *Engine) note(entry Entry) error {
+	return e.db.Update(func(tx *store.Tx) error { return e.enter(tx, entry) })
+}
+
+// offers makes offers from what was found. Two of one session say little more than one.
+func (e *Engine) offers(in *Incoming, q *question, rules []Rule, asker Asker, hits []recall.Hit) (bid, map[string]offerRow) {
+	b := bid{V: wireVersion}
+	rows := map[string]offerRow{}
+	sessions := map[string]bool{}
+	for i := range hits {
+		h := &hits[i]
+		if h.Coverage < minCoverage {
+			continue
+		}
+		if len(b.Offers) == maxOffers || h.Session != "" && sessions[h.Session] {
+			b.More++
+			continue
+		}
+		sessions[h.Session] = true
+		o := offer{ID: newID(), Coverage: min(h.Coverage, 1), At: unixMilli(h.End), Project: e.short(projectOf(h.Dir), maxProject),
+			Title: e.short(h.Title, maxTitle), Level: levelFor(rules, in.Mesh, asker, h.Dir)}
+		b.Offers = append(b.Offers, o)
+		text := recall.Clip(e.host.Redact(h.Excerpt(maxPassage)), maxPassage)
+		rows[o.ID] = offerRow{Mesh: in.Mesh, Ask: in.ID, Member: in.Member, From: in.From, Question: q.Text, Episode: h.ID, Dir: h.Dir, Made: e.now().UTC(),
+			Passage: passage{Text: text, Project: o.Project, Title: o.Title, Branch: e.short(h.Branch, maxTitle), At: o.At}}
+	}
+	return b, rows
+}
+
+func (e *Engine) short(s string, most int) string {
+	s = strings.Join(strings.Fields(e.host.Redact(s)), " ")
+	return recall.Clip(s, most)
+}
+
+// projectOf names the project of a session: the last part of its directory.
+func projectOf(dir string) string {
+	if dir == "" {
+		return ""
+	}
+	return filepath.Base(dir)
+}
+
+func unixMilli(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(t.UnixMilli(), 0)
+}
+
+// takeFetch hands out what was offered, as far as the rules allow it now.
+func (e *Engine) takeFetch(ctx context.Context, in *Incoming) error {
+	asker, ok := e.host.Asker(in.Mesh, in.Member)
+	if !ok {
+		return errors.New("the asker is not verified")
+	}
+	f, err := decodeFetch(in.Body)
+	if err != nil {
+		return fmt.Errorf("malformed fetch: %w", err)
+	}
+	if !e.allow(in.Member) {
+		return errors.New("too many questions")
+	}
+	rows, err := e.offered(in, f.Offers)
+	if err != nil {
+		return err
+	}
+	if len(rows) == 0 {
+		return e.reply(ctx, in, asker, "", answer{V: wireVersion, Offers: f.Offers, Status: StatusGone}, 0)
+	}
+	rules, err := e.Rules()
+	if err != nil {
+		return err
+	}
+	level := Compose
+	for _, r := range rows {
+		if l := levelFor(rules, in.Mesh, asker, r.Dir); l.rank() < level.rank() {
+			level = l
+		}
+	}
+	switch {
+	case level == None:
+		return e.reply(ctx, in, asker, rows[0].Question, answer{V: wireVersion, Offers: f.Offers, Status: StatusRefused}, 0)
+	case level == Hint:
+		return e.askPerson(ctx, in, asker, &f, rows)
+	case f.Follow != "" && level == Compose && e.composer != nil:
+		e.compose(ctx, in, asker, f, rows)
+		return nil
+	}
+	if f.Late {
+		return e.byMail(ctx, in, asker, rows[0].Question, passagesOf(f.Offers, rows))
+	}
+	return e.reply(ctx, in, asker, rows[0].Question, passagesOf(f.Offers, rows), 0)
+}
+
+func passagesOf(ids []string, rows []offerRow) answer {
+	a := answer{V: wireVersion, Offers: ids, Status: StatusOK}
+	for _, r := range rows {
+		a.Passages = append(a.Passages, r.Passage)
+	}
+	return a
+}
+
+// offered returns the offers that were made to this member in this mesh and are not too old.
+func (e *Engine) offered(in *Incoming, ids []string) (rows []offerRow, err error) {
+	err = e.db.View(func(tx *store.Tx) error {
+		for _, id := range ids {
+			r, ok := get[offerRow](tx, named(rowOffer, id))
+			if ok && r.Mesh == in.Mesh && r.Member == in.Member && e.now().Sub(r.Made) < keepOffers {
+				rows = append(rows, r)
+			}
+		}
+		return nil
+	})
+	return rows, err
+}
+
+// reply logs an answer and sends it.
+func (e *Engine) reply(ctx context.Context, in *Incoming, asker Asker, question string, a answer, cost float64) error {
+	body, err := encode(a)
+	if err != nil {
+		return err
+	}
+	level := Hint
+	switch {
+	case a.Composed != "":
+		level = Compose
+	case len(a.Passages) > 0:
+		level = Excerpt
+	}
+	entry := Entry{Mesh: in.Mesh, Member: in.Member, Name: asker.Name, Question: question, What: "answer", Level: level, Status: a.Status, Sent: body, Cost: cost}
+	for _, p := range a.Passages {
+		entry.Matched = append(entry.Matched, p.Title)
+	}
+	if err := e.note(entry); err != nil {
+		return err
+	}
+	_, _, err = e.host.Send(ctx, in.Mesh, in.Member, KindAnswer, in.ID, "", body)
+	return err
+}
+
+// byMail answers a session that does not wait any more with ordinary mail. Without a session, or
+// without content, it is an answer as every other.
+func (e *Engine) byMail(ctx context.Context, in *Incoming, asker Asker, question string, a answer) error {
+	if in.From == in.Member || a.Status != StatusOK {
+		return e.reply(ctx, in, asker, question, a, 0)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "Answer from this machine's memory to your question %q. No person wrote it.\n", recall.Clip(question, 200))
+	entry := Entry{Mesh: in.Mesh, Member: in.Member, Name: asker.Name, Question: question, What: "answer", Level: Excerpt, Status: a.Status}
+	for _, p := range a.Passages {
+		fmt.Fprintf(&b, "\n%s\n%s\n", strings.Join(p.head(), " · "), p.Text)
+		entry.Matched = append(entry.Matched, p.Title)
+	}
+	entry.Sent = []byte(b.String())
+	if err := e.note(entry); err != nil {
+		return err
+	}
+	_, _, err := e.host.Send(ctx, in.Mesh, in.From, KindLate, in.ReplyTo, "", entry.Sent)
+	return err
+}
+
+func (p *passage) head() (words []string) {
+	for _, w := range []string{p.Project, p.Title, p.Branch} {
+		if w != "" {
+			words = append(words, w)
+		}
+	}
+	if p.At != 0 {
+		words = append(words, timeOf(p.At).Format(time.DateOnly))
+	}
+	return words
+}
+
+// askPerson keeps a follow-up until the person decides, and says so to the asker.
+func (e *Engine) askPerson(ctx context.Context, in *Incoming, asker Asker, f *fetch, rows []offerRow) error {
+	r := Request{ID: newID(), Mesh: in.Mesh, Member: in.Member, Name: asker.Name, From: in.From, Ask: rows[0].Ask, Fetch: in.ID, Question: rows[0].Question, Offers: f.Offers, Follow: f.Follow,
+		At: e.now().UTC()}
+	for _, row := range rows {
+		r.Would += row.Passage.Text + "\n"
+	}
+	fresh := true
+	err := e.db.Update(func(tx *store.Tx) error {
+		for _, have := range all[Request](tx, rowRequest) {
+			if have.Member == r.Member && have.Mesh == r.Mesh && have.Decided == "" && have.Question == r.Question {
+				fresh = false
+				return nil
+			}
+		}
+		return put(tx, named(rowRequest, r.ID), r)
+	})
+	if err != nil {
+		return err
+	}
+	if fresh {
+		e.host.Notice(in.Mesh, fmt.Sprintf("%s asks for more about %q: claudemesh knowledge requests", asker.Name, recall.Clip(r.Question, 80)))
+	}
+	return e.reply(ctx, in, asker, r.Question, answer{V: wireVersion, Offers: f.Offers, Status: StatusPending}, 0)
+}
+
+// Requests returns what waits for the person's decision, oldest first.
+func (e *Engine) Requests() (open []Request, err error) {
+	err = e.db.View(func(tx *store.Tx) error {
+		for _, r := range all[Request](tx, rowRequest) {
+			if r.Decided == "" {
+				open = append(open, r)
+			}
+		}
+		return nil
+	})
+	return open, err
+}
+
+// Decide approves or denies a request. With always an approval holds for that asker from now on, for
+// excerpts of the projects that the request is about. It returns ErrNotFound for an id that is none, or is decided.
+func (e *Engine) Decide(ctx context.Context, id string, approve, always bool) (Request, error) {
+	var r Request
+	var rows []offerRow
+	err := e.db.Update(func(tx *store.Tx) (err error) {
+		if r, err = find[Request](tx, rowRequest, id); err != nil {
+			return err
+		}
+		if r.Decided != "" {
+			return ErrNotFound
+		}
+		r.Decided = map[bool]string{true: "approved", false: "denied"}[approve]
+		rows = rows[:0]
+		for _, o := range r.Offers {
+			if row, ok := get[offerRow](tx, named(rowOffer, o)); ok {
+				rows = append(rows, row)
+			}
+		}
+		return put(tx, named(rowRequest, r.ID), r)
+	})
+	if err != nil {
+		return r, err
+	}
+	in := &Incoming{Mesh: r.Mesh, Member: r.Member, From: r.From, ID: r.Fetch, ReplyTo: r.Ask}
+	asker, ok := e.host.Asker(r.Mesh, r.Member)
+	if !ok {
+		return r, errors.New("the asker is not a member any more")
+	}
+	if !approve {
+		return r, e.reply(ctx, in, asker, r.Question, answer{V: wireVersion, Offers: r.Offers, Status: StatusRefused}, 0)
+	}
+	for _, row := range rows {
+		if !always {
+			break
+		}
+		if _, err := e.Share(Rule{Mesh: r.Mesh, Dir: row.Dir, With: []string{r.Member}, Level: Excerpt}); err != nil {
+			return r, err
+		}
+	}
+	if len(rows) == 0 {
+		return r, e.reply(ctx, in, asker, r.Question, answer{V: wireVersion, Offers: r.Offers, Status: StatusGone}, 0)
+	}
+	return r, e.byMail(ctx, in, asker, r.Question, passagesOf(r.Offers, rows))
+}
