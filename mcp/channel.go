@@ -2,7 +2,7 @@ package mcp
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"sync"
 
 	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
@@ -14,6 +14,7 @@ import (
 // channelTransport lets us send the custom notification of Claude's channels, for which the SDK has no call.
 type channelTransport struct {
 	sdk.Transport
+	answers *answers
 
 	mu   sync.Mutex
 	conn sdk.Connection
@@ -24,16 +25,31 @@ func (t *channelTransport) Connect(ctx context.Context) (sdk.Connection, error) 
 	t.mu.Lock()
 	t.conn = c
 	t.mu.Unlock()
-	return c, err
+	if err != nil {
+		return c, err
+	}
+	return &answerConn{c, t.answers}, nil
 }
 
-// push writes one notification. Nobody acknowledges it, and a session that did not opt in drops it without a word.
-func (t *channelTransport) push(ctx context.Context, m protocol.InboxMessage) error {
+// push writes one notification. Nobody acknowledges it, and a session that did not opt in drops it without a word. A
+// client that reads nothing does not hold up what else there is to deliver.
+func (t *channelTransport) push(ctx context.Context, m protocol.InboxMessage) (begun bool, err error) {
 	t.mu.Lock()
 	c := t.conn
 	t.mu.Unlock()
 	if c == nil {
-		return fmt.Errorf("channel: not connected")
+		return false, errors.New("channel: not connected")
 	}
-	return c.Write(ctx, &jsonrpc.Request{Method: "notifications/claude/channel", Params: channelParams(m)})
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
+	defer cancel()
+	written := make(chan error, 1)
+	go func() { // ends when the client reads or goes away
+		written <- c.Write(context.WithoutCancel(ctx), &jsonrpc.Request{Method: "notifications/claude/channel", Params: channelParams(m)})
+	}()
+	select {
+	case err = <-written:
+	case <-ctx.Done():
+		err = errNotRead
+	}
+	return true, err
 }

@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -43,15 +44,20 @@ func (s *server) deliver(ctx context.Context, channel *channelTransport) {
 	}
 }
 
+// errNotRead says that a client has not read what was written to it. It may be slow or frozen: the way is not given up.
+var errNotRead = errors.New("the client did not read the message")
+
+// rung is one way of delivery. An error of post says that the message was not handed over, begun that some of it was
+// written all the same.
 type rung struct {
 	name string
-	post func(context.Context, protocol.InboxMessage) error
+	post func(context.Context, protocol.InboxMessage) (begun bool, err error)
 }
 
 func (s *server) rungs(channel *channelTransport) []rung {
 	var all []rung
 	if s.Inbox.Path != "" && s.Inbox.Token != "" {
-		all = append(all, rung{protocol.RungSocket, func(ctx context.Context, m protocol.InboxMessage) error { return s.Inbox.post(ctx, s.session(), m) }})
+		all = append(all, rung{protocol.RungSocket, func(ctx context.Context, m protocol.InboxMessage) (bool, error) { return s.Inbox.post(ctx, s.session(), m) }})
 	}
 	if s.Channel {
 		all = append(all, rung{protocol.RungChannel, channel.push})
@@ -78,10 +84,18 @@ func (s *server) deliverOnce(ctx context.Context, r rung) (bool, error) {
 		return true, err
 	}
 	for i, m := range mail.Messages {
-		if err := r.post(ctx, m); err != nil {
-			s.Logger.Warn("mail not posted", "rung", r.name, "msg", m.ID, "error", err)
-			s.settleOrOwe(ctx, s.settlement(r.name, protocol.SettleReturned, mail.Messages[i:]))
-			return false, nil
+		begun, err := r.post(ctx, m)
+		if err != nil {
+			s.Logger.Warn("mail not posted", "rung", r.name, "msg", m.ID, "err", err)
+			rest := mail.Messages[i:]
+			if begun { // it may be on the screen: the next way marks it
+				s.settleOrOwe(ctx, s.settlement(r.name, protocol.SettleUnproved, rest[:1]))
+				rest = rest[1:]
+			}
+			if len(rest) > 0 {
+				s.settleOrOwe(ctx, s.settlement(r.name, protocol.SettleReturned, rest))
+			}
+			return errors.Is(err, errNotRead), nil
 		}
 		s.settleOrOwe(ctx, s.settlement(r.name, protocol.SettlePushed, mail.Messages[i:i+1]))
 	}

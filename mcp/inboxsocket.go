@@ -1,12 +1,12 @@
 package mcp
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
-	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -18,31 +18,42 @@ type Inbox struct {
 	Token string
 }
 
-// post writes one message. A nil error means that the socket took it, not that anybody read it.
-func (i Inbox) post(ctx context.Context, session string, m protocol.InboxMessage) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+// post writes one message. A nil error means that the session's process has it, not that anybody read it: a prompt proves
+// that. Begun says of a message that was not handed over whether some of it was written.
+func (i Inbox) post(ctx context.Context, session string, m protocol.InboxMessage) (begun bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
 	defer cancel()
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", i.Path)
 	if err != nil {
-		return fmt.Errorf("open the session's inbox: %w", err)
+		return false, fmt.Errorf("open the session's inbox: %w", err)
 	}
 	defer c.Close()
 	deadline, _ := ctx.Deadline()
 	c.SetDeadline(deadline)
 
-	w := bufio.NewWriter(c)
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	enc.Encode(struct {
+	err = enc.Encode(struct {
 		Type  string `json:"type"`
 		Token string `json:"token"`
 	}{"auth", i.Token})
-	enc.Encode(userFrame(session, m))
-	if err := w.Flush(); err != nil {
-		return fmt.Errorf("write to the session's inbox: %w", err)
+	head := b.Len()
+	if err = errors.Join(err, enc.Encode(userFrame(session, m))); err != nil {
+		return false, fmt.Errorf("encode a message: %w", err)
 	}
-	return nil
+	n, err := c.Write(b.Bytes())
+	if err != nil {
+		return n > head, fmt.Errorf("write to the session's inbox: %w", err)
+	}
+	switch {
+	case Drained(ctx, c):
+		return true, nil
+	case ctx.Err() != nil:
+		return true, errNotRead
+	}
+	return true, errors.New("the session's inbox was closed before it read the message")
 }
 
 type inboxFrame struct {

@@ -44,13 +44,15 @@ var revisions = []string{"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}
 
 // Serve speaks MCP on in and out until in ends or ctx does. It returns nil when the client hung up.
 func Serve(ctx context.Context, c Config, in io.ReadCloser, out io.WriteCloser) error {
-	return serve(ctx, c, &sdk.IOTransport{Reader: in, Writer: out})
+	return serve(ctx, c, &sdk.IOTransport{Reader: in, Writer: out}, func(ctx context.Context) bool { return Drained(ctx, out) })
 }
 
-func serve(ctx context.Context, c Config, transport sdk.Transport) error {
+// serve speaks on a transport. Drained waits until the client has read what was written to it.
+func serve(ctx context.Context, c Config, transport sdk.Transport, drained func(context.Context) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	s := newServer(c)
-	channel := &channelTransport{Transport: transport}
+	s.life, s.drained = ctx, drained
+	channel := &channelTransport{Transport: transport, answers: s.answers}
 	srv := s.build()
 
 	var mail sync.WaitGroup
@@ -61,6 +63,7 @@ func serve(ctx context.Context, c Config, transport sdk.Transport) error {
 	err := srv.Run(ctx, channel)
 	cancel()
 	mail.Wait()
+	s.answers.work.Wait()
 	if errors.Is(err, io.EOF) || errors.Is(err, context.Canceled) {
 		return nil
 	}
@@ -74,6 +77,9 @@ type server struct {
 	once        sync.Once
 	client      *sdk.ServerSession       // set before initialized is closed
 	unsaid      []protocol.SettleRequest // what the daemon did not hear of posted mail, for deliver alone
+	answers     *answers
+	life        context.Context                // ends when the client hung up
+	drained     func(ctx context.Context) bool // waits until the client has read what was written to it
 
 	mu         sync.Mutex
 	registered bool              // by this child, with a daemon that has not been away since
@@ -85,7 +91,9 @@ func newServer(c Config) *server {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &server{Config: c, initialized: make(chan struct{}), asked: make(map[string]string)}
+	s := &server{Config: c, initialized: make(chan struct{}), asked: make(map[string]string)}
+	s.answers = newAnswers(s)
+	return s
 }
 
 func (s *server) build() *sdk.Server {

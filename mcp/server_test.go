@@ -32,7 +32,8 @@ type fakeMesh struct {
 	presence   []protocol.PresenceRequest
 	settled    chan protocol.SettleRequest
 	sendErr    error
-	settleErrs []error // of the next calls
+	settleErrs []error       // of the next calls
+	taking     chan struct{} // a pull waits for it; nil: it does not
 	held       []protocol.HeldSender
 	accepted   chan string
 	memory     protocol.RecallReply
@@ -107,6 +108,10 @@ func (f *fakeMesh) Open(_ context.Context, r protocol.OpenRequest) (protocol.Inb
 }
 
 func (f *fakeMesh) Take(ctx context.Context, r protocol.TakeRequest) (protocol.TakeReply, error) {
+	if f.taking != nil && r.Rung == protocol.RungPull {
+		f.taking <- struct{}{}
+		<-f.taking
+	}
 	for {
 		f.mu.Lock()
 		if err := f.checkLocked(r.Session); err != nil {
@@ -205,7 +210,7 @@ func runWith(t *testing.T, c Config, options *sdk.ClientOptions) *sdk.ClientSess
 	t.Helper()
 	server, client := sdk.NewInMemoryTransports()
 	done := make(chan error, 1)
-	go func() { done <- serve(t.Context(), c, server) }()
+	go func() { done <- serve(t.Context(), c, server, func(context.Context) bool { return true }) }()
 	cs, err := sdk.NewClient(&sdk.Implementation{Name: "test"}, options).Connect(t.Context(), client, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -210,9 +210,9 @@ func (s *server) sendMessage(ctx context.Context, req *sdk.CallToolRequest, in s
 	return nil, out, nil
 }
 
-func (s *server) checkMessages(ctx context.Context, _ *sdk.CallToolRequest, in checkIn) (*sdk.CallToolResult, checkOut, error) {
+func (s *server) checkMessages(ctx context.Context, req *sdk.CallToolRequest, in checkIn) (*sdk.CallToolResult, checkOut, error) {
 	if in.ID != "" {
-		return s.openMessage(ctx, in.ID)
+		return s.openMessage(ctx, req, in.ID)
 	}
 	out := checkOut{Messages: []message{}}
 	var mail protocol.TakeReply
@@ -231,15 +231,12 @@ func (s *server) checkMessages(ctx context.Context, _ *sdk.CallToolRequest, in c
 		}
 		s.gather(&out, m)
 	}
-	// The result is on its way to the model: that is what shown means. If this is lost the daemon gives them again, marked.
-	if len(mail.Messages) > 0 {
-		_ = s.settle(ctx, s.settlement(protocol.RungPull, protocol.SettleShown, mail.Messages))
-	}
+	s.answers.carries(ctx, req, mail.Messages) // shown when the client has the result: until then it comes again, marked
 	return exact(out)
 }
 
 // openMessage gives one message exactly, as a pushed one may have been cut or escaped.
-func (s *server) openMessage(ctx context.Context, id string) (*sdk.CallToolResult, checkOut, error) {
+func (s *server) openMessage(ctx context.Context, req *sdk.CallToolRequest, id string) (*sdk.CallToolResult, checkOut, error) {
 	var m protocol.InboxMessage
 	err := s.withSession(ctx, func() (err error) {
 		m, err = s.Mesh.Open(ctx, protocol.OpenRequest{Session: s.session(), ID: id})
@@ -248,7 +245,7 @@ func (s *server) openMessage(ctx context.Context, id string) (*sdk.CallToolResul
 	if err != nil {
 		return nil, checkOut{}, told(err)
 	}
-	_ = s.settle(ctx, s.settlement(protocol.RungPull, protocol.SettleShown, []protocol.InboxMessage{m})) // it may be one that waited
+	s.answers.carries(ctx, req, []protocol.InboxMessage{m}) // it may be one that waited
 	return exact(checkOut{Messages: []message{shownMessage(m)}, Unread: s.unread(ctx)})
 }
 
