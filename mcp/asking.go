@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/claudemesh/claudemesh/protocol"
@@ -128,17 +129,19 @@ func (a *asking) dialogs(ctx context.Context) {
 		res, err := a.dialog(ctx, h)
 		switch {
 		case err == nil && res.Action == "cancel" && time.Since(began) < askTooFast:
-			a.tried(h, 1)
-			sleep(ctx, askAgain)
+			a.again(ctx, h)
+		case err == nil && agreed(res) && !a.accept(ctx, h):
+			a.again(ctx, h) // the user's word is not lost for good: he sees that it was not done
 		case err == nil:
 			a.tried(h, askTries)
-			if agreed(res) {
-				a.accept(ctx, h)
-			}
 		case errors.Is(err, context.Canceled): // somebody else decided, or the session ends
 		default:
-			a.s.Logger.Debug("the user could not be asked", "sender", h.Name, "error", err)
-			a.tried(h, askTries)
+			a.s.Logger.Debug("the user could not be asked", "sender", h.Name, "err", err)
+			if _, answered := errors.AsType[*jsonrpc.Error](err); answered {
+				a.tried(h, askTries) // the client does not ask
+			} else {
+				a.again(ctx, h) // the question may never have reached it
+			}
 		}
 	}
 }
@@ -159,6 +162,12 @@ func (a *asking) tried(h protocol.HeldSender, n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked[senderID(h)] += n
+}
+
+// again counts a try and waits for the next.
+func (a *asking) again(ctx context.Context, h protocol.HeldSender) {
+	a.tried(h, 1)
+	sleep(ctx, askAgain)
 }
 
 // dialog shows one dialog, and takes it away when ctx ends or the sender is held no more.
@@ -183,18 +192,19 @@ func (a *asking) dialog(ctx context.Context, h protocol.HeldSender) (*sdk.Elicit
 	return res, err
 }
 
-// accept does what the user agreed to, through a restart of the daemon too.
-func (a *asking) accept(ctx context.Context, h protocol.HeldSender) {
+// accept does what the user agreed to, through a restart of the daemon too. It reports whether that was done.
+func (a *asking) accept(ctx context.Context, h protocol.HeldSender) bool {
 	for range 5 {
 		err := a.s.Mesh.Accept(ctx, h.Mesh, h.Pubkey)
 		if err == nil {
-			return
+			return true
 		}
-		a.s.Logger.Warn("a sender was accepted, and is held all the same", "sender", h.Name, "error", err)
+		a.s.Logger.Warn("a sender was accepted, and is held all the same", "sender", h.Name, "err", err)
 		if protocol.CodeOf(err) != protocol.CodeUnavailable || !sleep(ctx, heldPause) {
-			return
+			return false
 		}
 	}
+	return false
 }
 
 // dialogAbout says who waits, and nothing that the sender wrote: the name obeys the rules of names, the rest is ours.

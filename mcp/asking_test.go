@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/modelcontextprotocol/go-sdk/jsonrpc"
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/claudemesh/claudemesh/protocol"
@@ -178,12 +180,46 @@ func TestCancelledDialogs(t *testing.T) {
 	}
 }
 
+// A question that may not have reached the client, and a word of the user's that could not be carried out, do not count as
+// asked: the user is asked again.
+func TestDialogThatFailedIsShownAgain(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		errs   []error // of the dialogs
+		accept []error // of the daemon
+		want   int     // dialogs
+	}{
+		{"the client reads nothing", []error{errors.New("write: broken pipe"), nil}, nil, 2},
+		{"never", []error{io.ErrClosedPipe, io.ErrClosedPipe, io.ErrClosedPipe, io.ErrClosedPipe, io.ErrClosedPipe}, nil, askTries},
+		{"the disk was full", []error{nil, nil}, []error{protocol.Refuse(protocol.CodeStoreFull, "the disk is full")}, 2},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f, dialogs := newFakeMesh(), 0
+			f.registered[alice(f).Session.ID] = true
+			f.held, f.acceptErrs = []protocol.HeldSender{held("bob")}, c.accept
+			a := newAsking(newServer(alice(f)), func(context.Context, *sdk.ElicitParams) (*sdk.ElicitResult, error) {
+				dialogs++
+				return typed(acceptWord), c.errs[dialogs-1]
+			})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			a.run(ctx)
+			if dialogs != c.want {
+				t.Errorf("%s: %d dialogs, want %d", c.name, dialogs, c.want)
+			}
+			if c.name != "never" && len(f.accepted) != 1 {
+				t.Errorf("%s: the sender is still held", c.name)
+			}
+		})
+	}
+}
+
 // A swarm of senders opens a bounded number of dialogs, and a client that refuses to ask is left alone.
 func TestDialogsAreBounded(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		want int
-	}{{nil, askMost}, {errors.New("method not found"), askMost}} {
+	}{{nil, askMost}, {&jsonrpc.Error{Code: jsonrpc.CodeMethodNotFound, Message: "method not found"}, askMost}} {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFakeMesh()
 			f.registered[alice(f).Session.ID] = true

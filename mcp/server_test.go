@@ -39,6 +39,7 @@ type fakeMesh struct {
 	memory     protocol.RecallReply
 	recalled   []protocol.RecallRequest
 	noted      []protocol.RememberRequest
+	acceptErrs []error // of the next calls
 }
 
 func newFakeMesh() *fakeMesh {
@@ -193,6 +194,14 @@ func (f *fakeMesh) Remember(_ context.Context, r protocol.RememberRequest) (prot
 }
 
 func (f *fakeMesh) Accept(_ context.Context, mesh, peer string) error {
+	f.mu.Lock()
+	if len(f.acceptErrs) > 0 {
+		defer f.mu.Unlock()
+		err := f.acceptErrs[0]
+		f.acceptErrs = f.acceptErrs[1:]
+		return err
+	}
+	f.mu.Unlock()
 	f.change(func() {
 		f.held = slices.DeleteFunc(f.held, func(h protocol.HeldSender) bool { return h.Pubkey == peer })
 	})
