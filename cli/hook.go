@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/hex"
@@ -163,19 +164,20 @@ func (c *call) answerHook(ctx context.Context, cl *client.Client, in *hookEvent,
 	if len(out.Messages) == 0 {
 		return nil
 	}
-	text := hookMail(out.Messages)
-	shown := protocol.SettleRequest{Session: out.Session.ID, Rung: protocol.RungHook, State: protocol.SettleShown}
-	for _, m := range out.Messages {
-		shown.IDs = append(shown.IDs, m.ID)
+	text, to := hookMail(out.Messages)+"\n", c.stderr
+	if req.Event != protocol.HookStop {
+		b, err := hookContext(in, hookMail(out.Messages))
+		if err != nil {
+			return err // not settled: the daemon gives them again
+		}
+		text, to = string(b), c.stdout
 	}
-	if req.Event == protocol.HookStop {
-		c.note("%s", text)
-		return errors.Join(exitStatus(hookWoken), cl.Settle(ctx, shown))
+	state, whole := handOver(ctx, to, text)
+	err := settleMail(ctx, cl, out.Session.ID, protocol.RungHook, state, out.Messages)
+	if req.Event == protocol.HookStop && whole { // without its text the turn must not go on
+		return errors.Join(exitStatus(hookWoken), err)
 	}
-	if err := c.addContext(in, text); err != nil {
-		return err // not settled: the daemon gives them again
-	}
-	return cl.Settle(ctx, shown)
+	return err
 }
 
 // addContext answers an event with text for the model.
@@ -183,13 +185,24 @@ func (c *call) addContext(in *hookEvent, text string) error {
 	if text == "" {
 		return nil
 	}
+	b, err := hookContext(in, text)
+	if err == nil {
+		_, err = c.stdout.Write(b)
+	}
+	return err
+}
+
+// hookContext is the answer to an event that adds text to the model's context.
+func hookContext(in *hookEvent, text string) ([]byte, error) {
 	type output struct {
 		Event   string `json:"hookEventName"`
 		Context string `json:"additionalContext"`
 	}
-	enc := json.NewEncoder(c.stdout)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(map[string]any{"hookSpecificOutput": output{in.Name, text}})
+	err := enc.Encode(map[string]any{"hookSpecificOutput": output{in.Name, text}})
+	return b.Bytes(), err
 }
 
 // hookMail writes messages one below the other, each cut to its share of what a hook may say.

@@ -53,16 +53,20 @@ func unattended() bool {
 	return os.Getenv("CLAUDE_CODE_SESSION_ATTENDED") == "0" || strings.HasPrefix(os.Getenv("CLAUDE_CODE_ENTRYPOINT"), "sdk")
 }
 
-// wake prints the mail and returns the exit status that brings it in front of the model. The prompt hook proves that it was shown.
+// wake prints the mail and returns the exit status that brings it in front of the model. The prompt hook proves that it was
+// shown. A waiter that cannot write wakes nobody.
 func (c *call) wake(ctx context.Context, cl *client.Client, messages []protocol.InboxMessage, session string) error {
-	c.note("%s", hookMail(messages))
-	pushed := protocol.SettleRequest{Session: session, Rung: protocol.RungRewake, State: protocol.SettlePushed}
-	for _, m := range messages {
-		pushed.IDs = append(pushed.IDs, m.ID)
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hookTimeout)
+	within, cancel := context.WithTimeout(ctx, hookTimeout)
 	defer cancel()
-	return errors.Join(exitStatus(hookWoken), cl.Settle(ctx, pushed))
+	state, whole := handOver(within, c.stderr, hookMail(messages)+"\n")
+	if state == protocol.SettleShown {
+		state = protocol.SettlePushed
+	}
+	err := settleMail(ctx, cl, session, protocol.RungRewake, state, messages)
+	if whole {
+		return errors.Join(exitStatus(hookWoken), err)
+	}
+	return err
 }
 
 func pauseFor(ctx context.Context, d time.Duration) bool {

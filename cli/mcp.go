@@ -42,7 +42,7 @@ func runMCP(ctx context.Context, c *call) error {
 	}, in, nopWriteCloser{c.stdout})
 }
 
-type nopWriteCloser struct{ io.Writer }
+type nopWriteCloser struct{ *stream }
 
 func (nopWriteCloser) Close() error { return nil }
 

@@ -62,6 +62,8 @@ func TestMain(m *testing.M) {
 //	front PATH [no-upgrade]        starts a reverse proxy that serves the broker under PATH; FRONT is its address
 //	cert localhost                 makes localhost.pem and localhost-key.pem
 //	unwritable 10 stdout full bob members  a verb whose stdout (or stderr) is full (or closed) exits with that code; SAID has the rest
+//	broken stuck stdout FILE bob hook stop  a verb with FILE as stdin whose reader fails: see cmdBroken
+//	again yes ID TEXT              bob's next prompt brings that message, marked, and alice, who knew of nothing, is told: see cmdAgain
 //	unfollow                       SIGINT ends it with exit code 0
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -75,7 +77,7 @@ func TestScripts(t *testing.T) {
 			"fetch": cmdFetch, "cert": cmdCert, "forge": cmdForge, "twins": cmdTwins, "keysend": cmdKeySend,
 			"proxy": cmdProxy, "front": cmdFront,
 			"curl": cmdCurl, "port": cmdPort, "mode": cmdMode, "doc": cmdDoc, "answered": cmdAnswered,
-			"unwritable": cmdUnwritable,
+			"unwritable": cmdUnwritable, "broken": cmdBroken, "again": cmdAgain,
 		},
 	})
 }

@@ -28,6 +28,14 @@ func (s *stream) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// SyscallConn lets a caller ask the system about a stream that is a file.
+func (s *stream) SyscallConn() (syscall.RawConn, error) {
+	if c, ok := s.w.(syscall.Conn); ok {
+		return c.SyscallConn()
+	}
+	return nil, errors.ErrUnsupported
+}
+
 func (s *stream) fail(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
