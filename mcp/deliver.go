@@ -57,7 +57,9 @@ type rung struct {
 func (s *server) rungs(channel *channelTransport) []rung {
 	var all []rung
 	if s.Inbox.Path != "" && s.Inbox.Token != "" {
-		all = append(all, rung{protocol.RungSocket, func(ctx context.Context, m protocol.InboxMessage) (bool, error) { return s.Inbox.post(ctx, s.session(), m) }})
+		all = append(all, rung{protocol.RungSocket, func(ctx context.Context, m protocol.InboxMessage) (bool, error) {
+			return s.Inbox.post(ctx, s.session(), m)
+		}})
 	}
 	if s.Channel {
 		all = append(all, rung{protocol.RungChannel, channel.push})
