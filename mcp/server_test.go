@@ -401,11 +401,11 @@ func TestBadTextIsNotSent(t *testing.T) {
 
 func TestCheckMessagesTakesOnceAndSettles(t *testing.T) {
 	f := newFakeMesh()
-	f.mail = []protocol.InboxMessage{{ID: "m1", Mesh: "acme", From: protocol.From{Name: "bob", Session: "api", Trust: "verified"}, To: "*", Body: "all done", Flags: []string{"again"}}}
+	f.mail = []protocol.InboxMessage{{ID: "m1", Mesh: "acme", From: protocol.From{Name: "bob", Session: "api", Trust: "verified"}, To: "*", ToSession: "web", Body: "all done", Flags: []string{"again", "session_ended"}}}
 	cs := run(t, alice(f))
 	_, out := call(t, cs, "check_messages", nil)
 	m := out["messages"].([]any)[0].(map[string]any)
-	if m["from"] != "bob/api" || m["text"] != "all done" || m["to"] != "*" || m["again"] != true || out["held"] != 1.0 {
+	if m["from"] != "bob/api" || m["text"] != "all done" || m["to"] != "*" || m["again"] != true || m["was_for"] != "web" || out["held"] != 1.0 {
 		t.Errorf("check_messages: %v", out)
 	}
 	if s := <-f.settled; s.State != protocol.SettleShown || s.Rung != protocol.RungPull || s.IDs[0] != "m1" {

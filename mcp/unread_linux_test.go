@@ -85,7 +85,7 @@ func (c *client) written() {
 	}
 }
 
-func letters(n int) []protocol.InboxMessage {
+func mailOf(n int) []protocol.InboxMessage {
 	return []protocol.InboxMessage{{ID: "m1", Mesh: "acme", From: protocol.From{Name: "bob", Trust: "verified"}, Body: strings.Repeat("x", n)}}
 }
 
@@ -132,7 +132,7 @@ func TestPulledMailIsShownWhenItWasRead(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFakeMesh()
-			f.mail = letters(test.bytes)
+			f.mail = mailOf(test.bytes)
 			if strings.Contains(test.name, "cancelled") {
 				f.taking = make(chan struct{})
 			}
@@ -189,7 +189,7 @@ func TestInboxSocketThatTakesHalf(t *testing.T) {
 	} {
 		inbox := slowSocket(t, test.take)
 		ctx, cancel := context.WithTimeout(t.Context(), test.within)
-		begun, err := inbox.post(ctx, "s1", letters(test.bytes)[0])
+		begun, err := inbox.post(ctx, "s1", mailOf(test.bytes)[0])
 		cancel()
 		if err == nil || !begun && test.name != "closed at once" || errors.Is(err, errNotRead) != test.notRead {
 			t.Errorf("%s: begun %v, %v", test.name, begun, err)
@@ -199,7 +199,7 @@ func TestInboxSocketThatTakesHalf(t *testing.T) {
 	c := alice(f)
 	c.Inbox = slowSocket(t, func(c net.Conn) { io.ReadFull(c, make([]byte, 60)); c.Close() })
 	run(t, c)
-	f.change(func() { f.mail = append(letters(100), protocol.InboxMessage{ID: "m2", Body: "later"}) })
+	f.change(func() { f.mail = append(mailOf(100), protocol.InboxMessage{ID: "m2", Body: "later"}) })
 	if s := want(t, f.settled, "settled"); s.State != protocol.SettleUnproved || fmt.Sprint(s.IDs) != "[m1]" {
 		t.Errorf("settled: %+v", s)
 	}
@@ -218,7 +218,7 @@ func TestChannelThatNobodyReads(t *testing.T) {
 	channel := &channelTransport{conn: stuck{}}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if begun, err := channel.push(ctx, letters(100)[0]); !begun || !errors.Is(err, errNotRead) {
+	if begun, err := channel.push(ctx, mailOf(100)[0]); !begun || !errors.Is(err, errNotRead) {
 		t.Errorf("begun %v, %v", begun, err)
 	}
 }

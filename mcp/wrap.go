@@ -42,6 +42,9 @@ func shownMessage(m protocol.InboxMessage) message {
 		SentAt: m.SentAt.UTC().Format(time.RFC3339), Again: slices.Contains(m.Flags, protocol.FlagAgain), Text: m.Body,
 	}
 	out.To = audience(m)
+	if slices.Contains(m.Flags, protocol.FlagSessionEnded) {
+		out.WasFor = name(m.ToSession)
+	}
 	return out
 }
 
