@@ -1,14 +1,11 @@
 package daemon
 
 import (
-	"encoding/binary"
 	"slices"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 )
-
-func uint64FromKey(b []byte) uint64 { return binary.BigEndian.Uint64(b) }
 
 // pinNames brings pins in line with the view and returns the names that moved to another key. The first living key
 // seen under a name keeps it; of several that appear together none gets it, and the bare name is ambiguous.

@@ -4,9 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
-	"strings"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -85,17 +83,6 @@ const (
 	stateHost     = "host"     // the instance that the user accepted as the place of these keys, or absent
 )
 
-// epochOf returns the epoch in which this file numbers messages: a restored or cloned file starts another.
-func epochOf(tx *store.Tx) [8]byte { return [8]byte(tx.Get(bucketState, []byte(stateEpoch))) }
-
-// instanceOf names this home on this machine: the same over restarts and network changes, another one for a copy elsewhere.
-func instanceOf(tx *store.Tx) [8]byte {
-	machine, _ := os.ReadFile("/etc/machine-id") // absent outside Linux: the rest remains
-	where := tx.Get(bucketState, []byte(stateWhere))
-	sum := crypto.Hash(tx.Get(bucketState, []byte(stateInstance)), []byte(strings.TrimSpace(string(machine))), where)
-	return [8]byte(sum[:8])
-}
-
 // rowKey is mesh ‖ seq.
 func rowKey(mesh protocol.MeshID, seq uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(mesh), seq)
@@ -132,3 +119,5 @@ func getJSON(tx *store.Tx, bucket string, key []byte, v any) (bool, error) {
 	}
 	return true, nil
 }
+
+func uint64FromKey(b []byte) uint64 { return binary.BigEndian.Uint64(b) }

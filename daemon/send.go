@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"runtime"
 	"strings"
 	"sync"
@@ -300,21 +299,6 @@ func (m *mesh) seal(tx *store.Tx, d *draft, h protocol.Header, keys map[crypto.P
 		box.Keys[member.String()] = g.Wrap(n, shared)
 	}
 	return box, nil
-}
-
-// storeRefusal turns an error of the store into what a person can act on. Refusals pass through.
-func storeRefusal(verb string, err error) error {
-	var refusal *protocol.Error
-	switch {
-	case errors.As(err, &refusal):
-		return refusal
-	case errors.Is(err, store.ErrFull):
-		return protocol.Refuse(protocol.CodeStoreFull, "the disk is full: nothing was kept").
-			WithHint("free some space and repeat").RetryAfter(0)
-	case errors.Is(err, store.ErrReadOnly):
-		return protocol.Refuse(protocol.CodeStoreFailed, "the disk takes no writes: nothing was kept").RetryAfter(0)
-	}
-	return fmt.Errorf("%s: %w", verb, err)
 }
 
 // message finds a message of ours by client id, message id or a unique prefix of 6 or more of either. Errors are
