@@ -13,8 +13,8 @@ import (
 	"strings"
 
 	"github.com/claudemesh/claudemesh/claude"
-	"github.com/claudemesh/claudemesh/daemon"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/service"
 	"github.com/claudemesh/claudemesh/store"
@@ -181,7 +181,7 @@ func (e *examination) keys(home config.Home) {
 
 // store reads the whole store, which no daemon has open.
 func (e *examination) store(home config.Home) {
-	switch err := daemon.CheckStore(home); {
+	switch err := table.Check(home); {
 	case errors.Is(err, fs.ErrNotExist):
 		e.ok("store", "there is none yet")
 	case errors.Is(err, store.ErrLocked):

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -103,9 +104,9 @@ func (m *mesh) useLink(invite *protocol.Statement, member crypto.PublicKey) (use
 	inv := invite.Body.(*protocol.Invite)
 	err = m.env.db.Commit(func(tx *store.Tx) error {
 		used = false
-		key := keyIn(m.meshID, invite.ID[:])
+		key := table.Key(m.meshID, invite.ID[:])
 		row := inviteRow{Statement: invite.Text()}
-		ok, err := getJSON(tx, bucketInvites, key, &row)
+		ok, err := table.GetJSON(tx, table.Invites, key, &row)
 		if err != nil {
 			return err
 		}
@@ -121,7 +122,7 @@ func (m *mesh) useLink(invite *protocol.Statement, member crypto.PublicKey) (use
 		}
 		used = true
 		row.Members = append(row.Members, member)
-		return putJSON(tx, bucketInvites, key, &row)
+		return table.PutJSON(tx, table.Invites, key, &row)
 	})
 	if err != nil {
 		return false, fmt.Errorf("count a use of a link: %w", err)

@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -31,7 +32,7 @@ func (t *trustState) learnKeys(statements []*protocol.Statement) error {
 	}
 	err := t.db.Commit(func(tx *store.Tx) error {
 		for key, s := range fresh {
-			if err := tx.Put(bucketKnown, keyIn(t.mesh, []byte{'k'}, key[:]), s.Raw()); err != nil {
+			if err := tx.Put(table.Known, table.Key(t.mesh, []byte{'k'}, key[:]), s.Raw()); err != nil {
 				return err
 			}
 		}
@@ -88,7 +89,7 @@ func (t *trustState) sweepKeys() error {
 	}
 	err := t.db.Commit(func(tx *store.Tx) error {
 		for _, key := range over {
-			if err := tx.Delete(bucketKnown, keyIn(t.mesh, []byte{'k'}, key[:])); err != nil {
+			if err := tx.Delete(table.Known, table.Key(t.mesh, []byte{'k'}, key[:])); err != nil {
 				return err
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -40,8 +41,8 @@ const (
 // backedUp are the buckets in an archive: what is believed, whose keys are held, what was received, what was seen, so that it is
 // not received again, and what is on its way.
 var backedUp = []string{
-	bucketTrust, bucketPins, bucketKnown, bucketSessions, bucketEnded, bucketInvites, bucketAccepted, bucketInbox, bucketInIDs,
-	bucketWaiting, bucketReplay, bucketHeld, bucketOutbox, bucketSealed, bucketOutIDs, bucketReceipts,
+	table.Trust, table.Pins, table.Known, table.Sessions, table.OwnSessions, table.Invites, table.Accepted, table.Inbox, table.InboxIDs,
+	table.Waiting, table.Replay, table.Held, table.Outbox, table.Sealed, table.OutboxIDs, table.Receipts,
 }
 
 // ownerKeyName matches the files that a backup holds beside config.json.
@@ -50,7 +51,7 @@ var ownerKeyName = regexp.MustCompile(`^owner-[a-z0-9][a-z0-9-]*\.key$`)
 // Backup seals the home's archive. It needs the home's store, so it is for a home whose daemon does not run; a running one
 // is asked (POST /v1/backup).
 func Backup(home config.Home, sealing *config.Sealing) ([]byte, error) {
-	db, err := openStore(home.DBFile())
+	db, err := table.Open(home.DBFile())
 	if err != nil {
 		return nil, fmt.Errorf("back up: %w", err)
 	}
@@ -193,7 +194,7 @@ func (a *archive) restoreStore(home config.Home) error {
 	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	db, err := openStore(temp)
+	db, err := table.Open(temp)
 	if err != nil {
 		return err
 	}
@@ -216,11 +217,11 @@ func (a *archive) restoreStore(home config.Home) error {
 // continueNumbers has the buckets whose rows are numbered number on from the last one, lest a new row take the place of an old.
 // The number stands at the end of a key.
 func (a *archive) continueNumbers(tx *store.Tx) error {
-	for _, bucket := range []string{bucketInbox, bucketOutbox, bucketHeld, bucketReceipts} {
+	for _, bucket := range []string{table.Inbox, table.Outbox, table.Held, table.Receipts} {
 		var last uint64
 		for _, r := range a.Buckets[bucket] {
 			if len(r.K) >= 8 {
-				last = max(last, uint64FromKey(r.K[len(r.K)-8:]))
+				last = max(last, table.ParseU64(r.K[len(r.K)-8:]))
 			}
 		}
 		if last > maxRows {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -214,7 +215,7 @@ func TestRestoreWhatWasSentMeanwhile(t *testing.T) {
 }
 
 func FuzzParseArchive(f *testing.F) {
-	good, err := json.Marshal(&archive{Version: 1, Config: []byte("{}"), Owner: map[string][]byte{"owner-a.key": nil}, Buckets: map[string][]record{bucketTrust: {{K: []byte("k")}}}})
+	good, err := json.Marshal(&archive{Version: 1, Config: []byte("{}"), Owner: map[string][]byte{"owner-a.key": nil}, Buckets: map[string][]record{table.Trust: {{K: []byte("k")}}}})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -259,7 +260,7 @@ func TestAcceptHost(t *testing.T) {
 		clone.stop()
 		clone.db.Close()
 		clone.open()
-		if err := acceptHost(clone.db); err != nil {
+		if err := table.AcceptHost(clone.db); err != nil {
 			t.Fatal(err)
 		}
 		clone.db.Close()
@@ -324,7 +325,7 @@ func TestRevokeDevice(t *testing.T) {
 			t.Errorf("the session keeps its key: %v", err)
 		}
 		if err := w.bob.db.View(func(tx *store.Tx) error {
-			if tx.Peek(bucketSessions, []byte(s.ID)) == nil {
+			if tx.Peek(table.Sessions, []byte(s.ID)) == nil {
 				return errors.New("no key")
 			}
 			return nil
@@ -336,18 +337,18 @@ func TestRevokeDevice(t *testing.T) {
 
 // New rows come behind those of the backup, however many there were, and a file whose numbers nobody can have reached is refused.
 func TestRestoredRowsAreNumberedOn(t *testing.T) {
-	db, err := openStore(filepath.Join(t.TempDir(), "daemon.db"))
+	db, err := table.Open(filepath.Join(t.TempDir(), "daemon.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer db.Close()
 	row := func(n uint64) *archive {
-		return &archive{Buckets: map[string][]record{bucketOutbox: {{K: binary.BigEndian.AppendUint64([]byte("mesh"), n)}}}}
+		return &archive{Buckets: map[string][]record{table.Outbox: {{K: binary.BigEndian.AppendUint64([]byte("mesh"), n)}}}}
 	}
 	var next uint64
 	err = db.Update(func(tx *store.Tx) (err error) {
 		if err = row(maxRows).continueNumbers(tx); err == nil {
-			next, err = tx.NextSequence(bucketOutbox)
+			next, err = tx.NextSequence(table.Outbox)
 		}
 		return err
 	})

@@ -16,6 +16,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/recall/source"
@@ -160,9 +161,9 @@ const endingPatience = 5 * time.Second
 // openHome wins the store, whose lock makes this daemon the only one.
 func openHome(ctx context.Context, home config.Home) (*store.DB, error) {
 	until := time.Now().Add(endingPatience)
-	db, err := openStore(home.DBFile())
+	db, err := table.Open(home.DBFile())
 	for errors.Is(err, store.ErrLocked) && !answers(home) && ctx.Err() == nil && time.Now().Before(until) {
-		db, err = openStore(home.DBFile()) // waits for the lock itself, a second
+		db, err = table.Open(home.DBFile()) // waits for the lock itself, a second
 	}
 	switch {
 	case errors.Is(err, store.ErrLocked):

@@ -8,13 +8,18 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
 )
 
 // A daemon without a mesh is healthy and idle.
@@ -47,7 +52,7 @@ func TestOnlyOneDaemon(t *testing.T) {
 // A daemon that starts while another one is ending waits for it.
 func TestStartsAfterOneThatEnds(t *testing.T) {
 	home := newHome(t)
-	db, err := openStore(home.DBFile())
+	db, err := table.Open(home.DBFile())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,9 +178,8 @@ func TestShutdown(t *testing.T) {
 // A store of a later version is left alone.
 func TestNewerStore(t *testing.T) {
 	home := newHome(t)
-	migrations = append(migrations, migrations[0])
-	db, err := openStore(home.DBFile())
-	migrations = migrations[:len(migrations)-1]
+	nothing := func(*bolt.Tx) error { return nil }
+	db, err := store.Open(home.DBFile(), store.Options{Migrations: slices.Repeat([]func(*bolt.Tx) error{nothing}, 100)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -16,7 +16,7 @@ type arrival struct {
 	m        *mesh
 	push     protocol.Push
 	raw      []byte            // the frame, for one that is held
-	heldRow  []byte            // key in bucketHeld, for one that was held before
+	heldRow  []byte            // key in table.Held, for one that was held before
 	msg      *protocol.Message // proved; nil for all others
 	alarm    *protocol.AlarmError
 	expired  *protocol.ExpiredError

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -84,9 +85,9 @@ func (m *mesh) revokeDevice(ctx context.Context, ref, reason string) error {
 	if err := m.removeSession(s.ID); err != nil {
 		return err
 	}
-	err = m.env.db.Commit(func(tx *store.Tx) error { return tx.Delete(bucketSessions, []byte(s.ID)) })
+	err = m.env.db.Commit(func(tx *store.Tx) error { return tx.Delete(table.Sessions, []byte(s.ID)) })
 	if err != nil {
-		return storeRefusal("forget the session's key", err)
+		return table.Refusal("forget the session's key", err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -46,11 +47,11 @@ func (w *worker) sendRow(item *outItem) error {
 	var box sealedRow
 	var ok bool
 	err := w.m.env.db.View(func(tx *store.Tx) (err error) {
-		key := rowKey(w.m.meshID, item.row)
-		if ok, err = getJSON(tx, bucketOutbox, key, &row); err != nil || !ok {
+		key := table.RowKey(w.m.meshID, item.row)
+		if ok, err = table.GetJSON(tx, table.Outbox, key, &row); err != nil || !ok {
 			return err
 		}
-		ok, err = getJSON(tx, bucketSealed, key, &box)
+		ok, err = table.GetJSON(tx, table.Sealed, key, &box)
 		return err
 	})
 	if err != nil {
@@ -145,13 +146,13 @@ func (m *mesh) dropRevoked(row *outRow, box *sealedRow) (n int) {
 
 func (m *mesh) saveDropped(n uint64, row *outRow, box *sealedRow) error {
 	err := m.env.db.Commit(func(tx *store.Tx) error {
-		if err := putJSON(tx, bucketSealed, rowKey(m.meshID, n), box); err != nil {
+		if err := table.PutJSON(tx, table.Sealed, table.RowKey(m.meshID, n), box); err != nil {
 			return err
 		}
 		return m.saveRow(tx, n, row)
 	})
 	if err != nil {
-		return storeRefusal("end a message", err)
+		return table.Refusal("end a message", err)
 	}
 	m.env.events.wake()
 	m.out.notify()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -51,7 +52,7 @@ func newHub(db *store.DB, mail *mailbox, now func() time.Time, log *slog.Logger)
 
 // put keeps an event in the transaction of what it tells. It sets Seq and At. The caller wakes after the commit.
 func (h *hub) put(tx *store.Tx, e protocol.Event, o eventOptions) error {
-	seq, err := tx.NextSequence(bucketEvents)
+	seq, err := tx.NextSequence(table.Events)
 	if err != nil {
 		return err
 	}
@@ -59,13 +60,13 @@ func (h *hub) put(tx *store.Tx, e protocol.Event, o eventOptions) error {
 	if o.Inbox != 0 {
 		e.Message = nil
 	}
-	if err := putJSON(tx, bucketEvents, u64(seq), eventRow{Event: e, Session: o.Session, Inbox: o.Inbox}); err != nil {
+	if err := table.PutJSON(tx, table.Events, table.U64(seq), eventRow{Event: e, Session: o.Session, Inbox: o.Inbox}); err != nil {
 		return err
 	}
 	if seq <= eventsKept {
 		return nil
 	}
-	return tx.Delete(bucketEvents, u64(seq-eventsKept))
+	return tx.Delete(table.Events, table.U64(seq-eventsKept))
 }
 
 // wake tells subscribers that there is something to read.
@@ -104,10 +105,10 @@ func (h *hub) subscribe() (wake <-chan struct{}, cancel func()) {
 // span returns the first and the last number that are kept; both are zero when nothing is.
 func (h *hub) span() (first, last uint64, err error) {
 	err = h.db.View(func(tx *store.Tx) error {
-		if k, _ := tx.First(bucketEvents, nil); k != nil {
+		if k, _ := tx.First(table.Events, nil); k != nil {
 			first = binary.BigEndian.Uint64(k)
 		}
-		if k, _ := tx.Last(bucketEvents, nil); k != nil {
+		if k, _ := tx.Last(table.Events, nil); k != nil {
 			last = binary.BigEndian.Uint64(k)
 		}
 		return nil
@@ -127,14 +128,14 @@ func (h *hub) read(cursor uint64, a audience) (events []protocol.Event, next uin
 	next = cursor
 	err = h.db.View(func(tx *store.Tx) error {
 		n := 0
-		for k, v := range tx.Scan(bucketEvents, nil, u64(cursor)) {
+		for k, v := range tx.Scan(table.Events, nil, table.U64(cursor)) {
 			if n++; n > eventsBatch {
 				return nil
 			}
 			next = binary.BigEndian.Uint64(k)
 			var row eventRow
 			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketEvents, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Events, err)
 			}
 			show, err := h.resolve(tx, &row, a)
 			if err != nil {
@@ -162,7 +163,7 @@ func (h *hub) resolve(tx *store.Tx, row *eventRow, a audience) (bool, error) {
 		return true, nil
 	}
 	var mail inRow
-	found, err := getJSON(tx, bucketInbox, u64(row.Inbox), &mail)
+	found, err := table.GetJSON(tx, table.Inbox, table.U64(row.Inbox), &mail)
 	if err != nil || !found || !mail.visible(a.who) {
 		return false, err
 	}

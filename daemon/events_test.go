@@ -11,6 +11,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -202,7 +203,7 @@ func TestEventsForgetDeletedMessages(t *testing.T) {
 	s.want("ready")
 	s.wantMessages("message-2")
 	d.env.db.View(func(tx *store.Tx) error {
-		for _, v := range tx.Scan(bucketEvents, nil, nil) {
+		for _, v := range tx.Scan(table.Events, nil, nil) {
 			if strings.Contains(string(v), "body of") {
 				t.Error("an event holds a copy of the body")
 			}

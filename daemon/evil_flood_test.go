@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -27,7 +28,7 @@ func TestEvilFlood(t *testing.T) {
 			t.Errorf("%d statements of strangers are kept", n)
 		}
 		rows := 0
-		if err := w.bob.db.View(func(tx *store.Tx) error { rows = tx.Count(bucketTrust, []byte(w.bob.m.meshID)); return nil }); err != nil {
+		if err := w.bob.db.View(func(tx *store.Tx) error { rows = tx.Count(table.Trust, []byte(w.bob.m.meshID)); return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if rows > before+protocol.MaxUnresolved {
@@ -73,7 +74,7 @@ func TestEvilFloodOfStrangers(t *testing.T) {
 		}
 		synctest.Wait()
 		held := 0
-		if err := w.bob.db.View(func(tx *store.Tx) error { held = tx.Count(bucketHeld, []byte(w.bob.m.meshID)); return nil }); err != nil {
+		if err := w.bob.db.View(func(tx *store.Tx) error { held = tx.Count(table.Held, []byte(w.bob.m.meshID)); return nil }); err != nil {
 			t.Fatal(err)
 		}
 		if held != maxHeld {

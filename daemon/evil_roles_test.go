@@ -15,6 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -122,7 +123,7 @@ func TestEvilThiefAndRecovery(t *testing.T) {
 		"the recovery first": {admin, back, theft, ban, late, grab},
 		"upside down":        {back, grab, late, ban, theft, admin},
 	} {
-		db, err := openStore(filepath.Join(t.TempDir(), "daemon.db"))
+		db, err := table.Open(filepath.Join(t.TempDir(), "daemon.db"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -33,10 +34,10 @@ func (d *Daemon) handleGaps(w http.ResponseWriter, r *http.Request) error {
 func (m *mesh) gaps() ([]protocol.GapInfo, error) {
 	found := make(map[crypto.PublicKey]*protocol.GapInfo)
 	err := m.env.db.View(func(tx *store.Tx) error {
-		for _, v := range tx.Scan(bucketNumbers, keyIn(m.meshID, []byte{'i'}), nil) {
+		for _, v := range tx.Scan(table.Numbers, table.Key(m.meshID, []byte{'i'}), nil) {
 			var a arrivals
 			if err := json.Unmarshal(v, &a); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketNumbers, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Numbers, err)
 			}
 			for _, h := range a.Holes {
 				if !h.Told {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -30,7 +31,7 @@ func TestGaps(t *testing.T) {
 	}
 	err := mesh.env.db.Update(func(tx *store.Tx) error {
 		for prio, a := range rows {
-			if err := putJSON(tx, bucketNumbers, keyIn(mesh.meshID, []byte("i"+prio)), &a); err != nil {
+			if err := table.PutJSON(tx, table.Numbers, table.Key(mesh.meshID, []byte("i"+prio)), &a); err != nil {
 				return err
 			}
 		}
@@ -53,14 +54,14 @@ func TestGaps(t *testing.T) {
 
 func TestCheckStore(t *testing.T) {
 	home := newHome(t)
-	if err := CheckStore(home); !errors.Is(err, fs.ErrNotExist) {
+	if err := table.Check(home); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without a store: %v", err)
 	}
-	db, err := openStore(home.DBFile())
+	db, err := table.Open(home.DBFile())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckStore(home); !errors.Is(err, store.ErrLocked) {
+	if err := table.Check(home); !errors.Is(err, store.ErrLocked) {
 		t.Errorf("of an open store: %v", err)
 	}
 	if err := db.Close(); err != nil {
@@ -70,7 +71,7 @@ func TestCheckStore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckStore(home); err != nil {
+	if err := table.Check(home); err != nil {
 		t.Errorf("of a sound store: %v", err)
 	}
 	if after, err := os.ReadFile(home.DBFile()); err != nil || !bytes.Equal(after, before) {
@@ -79,7 +80,7 @@ func TestCheckStore(t *testing.T) {
 	if err := os.WriteFile(home.DBFile(), bytes.Repeat([]byte("herring "), 4096), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := CheckStore(home); err == nil || errors.Is(err, store.ErrLocked) {
+	if err := table.Check(home); err == nil || errors.Is(err, store.ErrLocked) {
 		t.Errorf("of junk: %v", err)
 	}
 }

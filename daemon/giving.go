@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
@@ -78,7 +79,7 @@ func waitFor(tx *store.Tx, seq uint64, row *inRow, msg *protocol.Message) error 
 	if !several {
 		group, several = "", h.To == "*"
 	}
-	return putJSON(tx, bucketWaiting, u64(seq), waitRow{
+	return table.PutJSON(tx, table.Waiting, table.U64(seq), waitRow{
 		Mesh: row.Mesh, Own: row.Own, From: row.From, Sender: msg.Member(), Member: row.Member, Several: several, Group: group, Prio: h.Prio,
 		Held: row.Held != "", Received: row.Received, Label: row.ToSession,
 	})
@@ -113,10 +114,10 @@ func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeReque
 	err := g.d.env.db.Commit(func(tx *store.Tx) error {
 		reply, v.gave, v.taken = protocol.TakeReply{Messages: []protocol.InboxMessage{}}, nil, nil
 		v.accepted = g.acceptedIn(tx)
-		for k, b := range tx.Scan(bucketWaiting, nil, nil) {
+		for k, b := range tx.Scan(table.Waiting, nil, nil) {
 			var row waitRow
 			if err := json.Unmarshal(b, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketWaiting, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Waiting, err)
 			}
 			ok, again := v.ready(&row)
 			if !ok || len(reply.Messages) == most {
@@ -130,7 +131,7 @@ func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeReque
 		return nil
 	})
 	if err != nil {
-		return reply, storeRefusal("take mail", err)
+		return reply, table.Refusal("take mail", err)
 	}
 	g.leases.took(ctx, v.taken)
 	if err := g.guard.gave(v.key, v.gave, v.now); err != nil {
@@ -159,12 +160,12 @@ func (g *giver) questionOf(m *protocol.InboxMessage) string {
 
 // hand gives one row out.
 func (g *giver) hand(tx *store.Tx, k []byte, row *waitRow, v *giveView, again bool, reply *protocol.TakeReply) error {
-	msg, err := g.d.mail.row(tx, uint64FromKey(k))
+	msg, err := g.d.mail.row(tx, table.ParseU64(k))
 	if err != nil {
 		return err
 	}
 	if msg == nil || !msg.Unseen {
-		return tx.Delete(bucketWaiting, k)
+		return tx.Delete(table.Waiting, k)
 	}
 	msg.Flags = slices.Clone(msg.Flags)
 	if again {
@@ -177,9 +178,9 @@ func (g *giver) hand(tx *store.Tx, k []byte, row *waitRow, v *giveView, again bo
 	if v.rung != protocol.RungPull && !again {
 		v.gave = append(v.gave, gift{from: row.From, member: row.Sender, name: msg.From.Name})
 	}
-	v.taken = append(v.taken, takenRow{uint64FromKey(k), v.s.ID, v.key, v.now.UnixMilli()})
+	v.taken = append(v.taken, takenRow{table.ParseU64(k), v.s.ID, v.key, v.now.UnixMilli()})
 	reply.Messages = append(reply.Messages, *msg)
-	return putJSON(tx, bucketWaiting, k, row)
+	return table.PutJSON(tx, table.Waiting, k, row)
 }
 
 func (row *waitRow) mark(s registry.Session, key crypto.PublicKey, state, rung string, at time.Time) {
@@ -193,10 +194,10 @@ func (row *waitRow) mark(s registry.Session, key crypto.PublicKey, state, rung s
 func (g *giver) anyReady(v *giveView, reply *protocol.TakeReply) (ready bool, err error) {
 	err = g.d.env.db.View(func(tx *store.Tx) error {
 		v.accepted = g.acceptedIn(tx)
-		for _, b := range tx.Scan(bucketWaiting, nil, nil) {
+		for _, b := range tx.Scan(table.Waiting, nil, nil) {
 			var row waitRow
 			if err := json.Unmarshal(b, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketWaiting, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Waiting, err)
 			}
 			ok, _ := v.ready(&row)
 			ready = ready || ok
@@ -233,17 +234,17 @@ func (g *giver) count(s registry.Session, local *localSession) (unread, held int
 // acceptedIn reads which senders the user accepted.
 func (g *giver) acceptedIn(tx *store.Tx) func(protocol.MeshID, crypto.PublicKey) bool {
 	return func(mesh protocol.MeshID, member crypto.PublicKey) bool {
-		return tx.Peek(bucketAccepted, keyIn(mesh, member[:])) != nil
+		return tx.Peek(table.Accepted, table.Key(mesh, member[:])) != nil
 	}
 }
 
 // accept lets a sender's messages come in front of sessions from now on, and those that are held too.
 func (g *giver) accept(mesh protocol.MeshID, member crypto.PublicKey) error {
 	err := g.d.env.db.Commit(func(tx *store.Tx) error {
-		return tx.Put(bucketAccepted, keyIn(mesh, member[:]), u64(uint64(g.d.cfg.Now().UnixMilli())))
+		return tx.Put(table.Accepted, table.Key(mesh, member[:]), table.U64(uint64(g.d.cfg.Now().UnixMilli())))
 	})
 	if err != nil {
-		return storeRefusal("accept a sender", err)
+		return table.Refusal("accept a sender", err)
 	}
 	err = g.guard.accept(member)
 	g.d.hub.wake()

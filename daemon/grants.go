@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -28,7 +29,7 @@ type grants struct {
 func loadGrants(db *store.DB, mesh protocol.MeshID) (*grants, error) {
 	g := &grants{db: db, mesh: mesh, may: make(map[crypto.PublicKey][]string)}
 	err := db.View(func(tx *store.Tx) error {
-		for k, v := range tx.Scan(bucketPins, keyIn(mesh, []byte{'g'}), nil) {
+		for k, v := range tx.Scan(table.Pins, table.Key(mesh, []byte{'g'}), nil) {
 			var may []string
 			if err := json.Unmarshal(v, &may); err != nil {
 				return fmt.Errorf("stored grant: %w", err)
@@ -72,14 +73,14 @@ func (g *grants) set(key crypto.PublicKey, may []string) error {
 	may = slices.Compact(may)
 	all := slices.Equal(may, protocol.Grants())
 	err := g.db.Commit(func(tx *store.Tx) error {
-		row := keyIn(g.mesh, []byte{'g'}, key[:])
+		row := table.Key(g.mesh, []byte{'g'}, key[:])
 		if all {
-			return tx.Delete(bucketPins, row)
+			return tx.Delete(table.Pins, row)
 		}
-		return putJSON(tx, bucketPins, row, may)
+		return table.PutJSON(tx, table.Pins, row, may)
 	})
 	if err != nil {
-		return storeRefusal("keep the grant", err)
+		return table.Refusal("keep the grant", err)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

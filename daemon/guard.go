@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -52,10 +53,10 @@ func (g *guard) load() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.db.View(func(tx *store.Tx) error {
-		for k, b := range tx.Scan(bucketGuard, nil, nil) {
+		for k, b := range tx.Scan(table.Guard, nil, nil) {
 			r := new(guardRow)
 			if err := json.Unmarshal(b, r); err != nil || len(k) != 2*len(crypto.PublicKey{}) {
-				return fmt.Errorf("decode a row of %s: %w", bucketGuard, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Guard, err)
 			}
 			g.pairs[guardPair{crypto.PublicKey(k[:len(k)/2]), crypto.PublicKey(k[len(k)/2:])}] = r
 		}
@@ -76,9 +77,9 @@ func (g *guard) save(pairs []guardPair) error {
 			b, err := json.Marshal(r)
 			g.mu.Unlock()
 			if !ok {
-				err = tx.Delete(bucketGuard, key)
+				err = tx.Delete(table.Guard, key)
 			} else if err == nil {
-				err = tx.Put(bucketGuard, key, b)
+				err = tx.Put(table.Guard, key, b)
 			}
 			if err != nil {
 				return err
@@ -87,7 +88,7 @@ func (g *guard) save(pairs []guardPair) error {
 		return nil
 	})
 	if err != nil {
-		return storeRefusal("keep the count of exchanges", err)
+		return table.Refusal("keep the count of exchanges", err)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -18,15 +19,15 @@ func (a *arrival) hold(tx *store.Tx) error {
 	if a.heldRow != nil {
 		return nil
 	}
-	if tx.Count(bucketHeld, []byte(a.m.meshID)) >= maxHeld {
+	if tx.Count(table.Held, []byte(a.m.meshID)) >= maxHeld {
 		a.full = true
 		return nil
 	}
-	seq, err := tx.NextSequence(bucketHeld)
+	seq, err := tx.NextSequence(table.Held)
 	if err != nil {
 		return err
 	}
-	return tx.Put(bucketHeld, rowKey(a.m.meshID, seq), a.raw)
+	return tx.Put(table.Held, table.RowKey(a.m.meshID, seq), a.raw)
 }
 
 // retryHeld opens what is held with what is known now.
@@ -34,7 +35,7 @@ func (w *worker) retryHeld() error {
 	frames := make(map[string][]byte)
 	var order []string
 	err := w.m.env.db.View(func(tx *store.Tx) error {
-		for k, v := range tx.Scan(bucketHeld, []byte(w.m.meshID), nil) {
+		for k, v := range tx.Scan(table.Held, []byte(w.m.meshID), nil) {
 			order = append(order, string(k))
 			frames[string(k)] = bytes.Clone(v)
 		}
@@ -77,10 +78,10 @@ func (w *worker) settleHeld(a *arrival, ack protocol.ClientAck) error {
 				return err
 			}
 		}
-		return tx.Delete(bucketHeld, a.heldRow)
+		return tx.Delete(table.Held, a.heldRow)
 	})
 	if err != nil {
-		return storeRefusal("settle a held message", err)
+		return table.Refusal("settle a held message", err)
 	}
 	w.u.wakeUp()
 	return w.followUp(a)

@@ -3,12 +3,13 @@ package daemon
 import (
 	"net/http"
 
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
 func (d *Daemon) handleAcceptHost(w http.ResponseWriter, _ *http.Request) error {
-	if err := acceptHost(d.env.db); err != nil {
-		return storeRefusal("accept this machine", err)
+	if err := table.AcceptHost(d.env.db); err != nil {
+		return table.Refusal("accept this machine", err)
 	}
 	d.log.Info("this home is the place of its keys now")
 	d.restartMeshes(d.meshes()...)

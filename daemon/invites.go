@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -59,10 +60,10 @@ func (m *mesh) invite(_ context.Context, req protocol.InviteRequest) (protocol.I
 	}
 	row := inviteRow{Statement: s.Text(), Made: m.env.now().Unix(), Bans: m.bans(), invite: s.Body.(*protocol.Invite), id: s.ID}
 	err = m.env.db.Commit(func(tx *store.Tx) error {
-		return putJSON(tx, bucketInvites, keyIn(m.meshID, s.ID[:]), &row)
+		return table.PutJSON(tx, table.Invites, table.Key(m.meshID, s.ID[:]), &row)
 	})
 	if err != nil {
-		return protocol.InviteInfo{}, storeRefusal("keep the link", err)
+		return protocol.InviteInfo{}, table.Refusal("keep the link", err)
 	}
 	info := m.inviteInfo(&row)
 	info.Link = link
@@ -114,10 +115,10 @@ func (m *mesh) signInvite(req protocol.InviteRequest) (*protocol.Statement, stri
 // inviteRows reads all links of this mesh.
 func (m *mesh) inviteRows() (rows []inviteRow, err error) {
 	err = m.env.db.View(func(tx *store.Tx) error {
-		for _, v := range tx.Scan(bucketInvites, []byte(m.meshID), nil) {
+		for _, v := range tx.Scan(table.Invites, []byte(m.meshID), nil) {
 			var row inviteRow
 			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketInvites, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Invites, err)
 			}
 			s, err := protocol.ParseText(row.Statement)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
@@ -68,15 +69,15 @@ func (g *giver) heldSenders(s registry.Session, local *localSession) ([]protocol
 	held, at := []protocol.HeldSender{}, make(map[who]int)
 	err := g.d.env.db.View(func(tx *store.Tx) error {
 		v.accepted = g.acceptedIn(tx)
-		for k, b := range tx.Scan(bucketWaiting, nil, nil) {
+		for k, b := range tx.Scan(table.Waiting, nil, nil) {
 			var row waitRow
 			if err := json.Unmarshal(b, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketWaiting, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Waiting, err)
 			}
 			if !v.mine(&row) || !v.held(&row) || row.shownTo(v.key) || !gate(row.Prio, v.status) || v.anybodys(&row) && !v.chosen {
 				continue
 			}
-			msg, err := g.d.mail.row(tx, uint64FromKey(k))
+			msg, err := g.d.mail.row(tx, table.ParseU64(k))
 			if err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
@@ -139,9 +140,9 @@ func (g *giver) judge(s registry.Session, local *localSession) error {
 	}
 	key := local.public().String()
 	return g.d.env.db.View(func(tx *store.Tx) error {
-		for k := range tx.Scan(bucketWaiting, nil, nil) {
+		for k := range tx.Scan(table.Waiting, nil, nil) {
 			var row waitRow
-			if _, err := getJSON(tx, bucketWaiting, k, &row); err != nil {
+			if _, err := table.GetJSON(tx, table.Waiting, k, &row); err != nil {
 				return err
 			}
 			mark := row.Given[key]

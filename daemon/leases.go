@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -118,7 +119,7 @@ func (g *giver) giveBack(rows []takenRow) error {
 		from = make(map[source]bool)
 		for _, r := range rows {
 			var row waitRow
-			ok, err := getJSON(tx, bucketWaiting, u64(r.seq), &row)
+			ok, err := table.GetJSON(tx, table.Waiting, table.U64(r.seq), &row)
 			if err != nil {
 				return err
 			}
@@ -129,7 +130,7 @@ func (g *giver) giveBack(rows []takenRow) error {
 			from[source{r.session, mark.Rung}] = true
 			mark.State = stateLost
 			row.Given[r.key.String()] = mark
-			if err := putJSON(tx, bucketWaiting, u64(r.seq), row); err != nil {
+			if err := table.PutJSON(tx, table.Waiting, table.U64(r.seq), row); err != nil {
 				return err
 			}
 		}

@@ -6,12 +6,13 @@ import (
 	"strings"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
 )
 
-const stateSessions = "sessions" // in bucketState: the table of live sessions, for the next daemon
+const stateSessions = "sessions" // in table.State: the table of live sessions, for the next daemon
 
 // openRegistry takes up the sessions that still live from an earlier daemon, with what is known of their exchanges, and from then on puts each on every mesh.
 func (d *Daemon) openRegistry() error {
@@ -20,7 +21,7 @@ func (d *Daemon) openRegistry() error {
 	}
 	var saved []byte
 	err := d.env.db.View(func(tx *store.Tx) error {
-		saved = tx.Get(bucketState, []byte(stateSessions))
+		saved = tx.Get(table.State, []byte(stateSessions))
 		return nil
 	})
 	if err != nil {
@@ -40,7 +41,7 @@ func (d *Daemon) openRegistry() error {
 			d.hub.wake() // mail that was offered to it goes to another
 		},
 		Save: func(b []byte) error {
-			return d.env.db.Commit(func(tx *store.Tx) error { return tx.Put(bucketState, []byte(stateSessions), b) })
+			return d.env.db.Commit(func(tx *store.Tx) error { return tx.Put(table.State, []byte(stateSessions), b) })
 		},
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -49,15 +50,15 @@ func (b *mailbox) slug(mesh protocol.MeshID) string {
 
 // add stores a row in the caller's transaction and returns its number.
 func (b *mailbox) add(tx *store.Tx, row *inRow) (uint64, error) {
-	seq, err := tx.NextSequence(bucketInbox)
+	seq, err := tx.NextSequence(table.Inbox)
 	if err != nil {
 		return 0, err
 	}
-	if err := putJSON(tx, bucketInbox, u64(seq), row); err != nil {
+	if err := table.PutJSON(tx, table.Inbox, table.U64(seq), row); err != nil {
 		return 0, err
 	}
 	for _, id := range row.ids() {
-		if err := tx.Put(bucketInIDs, indexKey(id, seq), []byte{}); err != nil {
+		if err := tx.Put(table.InboxIDs, indexKey(id, seq), []byte{}); err != nil {
 			return 0, err
 		}
 	}
@@ -67,7 +68,7 @@ func (b *mailbox) add(tx *store.Tx, row *inRow) (uint64, error) {
 // row reads a row by its number; nil when it was deleted.
 func (b *mailbox) row(tx *store.Tx, n uint64) (*protocol.InboxMessage, error) {
 	var row inRow
-	ok, err := getJSON(tx, bucketInbox, u64(n), &row)
+	ok, err := table.GetJSON(tx, table.Inbox, table.U64(n), &row)
 	if !ok || err != nil {
 		return nil, err
 	}
@@ -75,7 +76,7 @@ func (b *mailbox) row(tx *store.Tx, n uint64) (*protocol.InboxMessage, error) {
 	return &msg, err
 }
 
-func indexKey(id string, seq uint64) []byte { return append([]byte(id+"\x00"), u64(seq)...) }
+func indexKey(id string, seq uint64) []byte { return append([]byte(id+"\x00"), table.U64(seq)...) }
 
 // show makes of a row what people and scripts see.
 func (b *mailbox) show(r *inRow) (protocol.InboxMessage, error) {
@@ -112,12 +113,12 @@ func (b *mailbox) list(q protocol.InboxQuery, v *viewer) ([]protocol.InboxMessag
 	}
 	all := []protocol.InboxMessage{}
 	err := b.db.View(func(tx *store.Tx) error {
-		for k := range tx.ScanBack(bucketInbox, nil, nil) {
+		for k := range tx.ScanBack(table.Inbox, nil, nil) {
 			if len(all) == q.Limit {
 				return nil
 			}
 			var row inRow
-			if _, err := getJSON(tx, bucketInbox, k, &row); err != nil {
+			if _, err := table.GetJSON(tx, table.Inbox, k, &row); err != nil {
 				return err
 			}
 			if q.Mesh != "" && b.slug(row.Mesh) != q.Mesh || !row.visible(v) || !row.wanted(q, v) {
@@ -146,7 +147,7 @@ func (b *mailbox) find(id string) (msg protocol.InboxMessage, err error) {
 			return err
 		}
 		var row inRow
-		if _, err := getJSON(tx, bucketInbox, u64(seq), &row); err != nil {
+		if _, err := table.GetJSON(tx, table.Inbox, table.U64(seq), &row); err != nil {
 			return err
 		}
 		msg, err = b.show(&row)
@@ -161,9 +162,9 @@ func (b *mailbox) lookup(tx *store.Tx, id string) (uint64, error) {
 		return 0, protocol.Refuse(protocol.CodeInvalid, "message id %q is shorter than %d characters", id, minIDPrefix)
 	}
 	found := make(map[uint64]string)
-	for k := range tx.Scan(bucketInIDs, []byte(id), nil) {
+	for k := range tx.Scan(table.InboxIDs, []byte(id), nil) {
 		if i := strings.IndexByte(string(k), 0); i >= 0 {
-			found[uint64FromKey(k[i+1:])] = string(k[:i])
+			found[table.ParseU64(k[i+1:])] = string(k[:i])
 		}
 		if len(found) > nearestNames {
 			break

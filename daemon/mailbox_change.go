@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -50,7 +51,7 @@ func (b *mailbox) markRead(c protocol.InboxChange, v *viewer, after func(tx *sto
 		return nil
 	})
 	if err != nil {
-		return nil, 0, storeRefusal("change the inbox", err)
+		return nil, 0, table.Refusal("change the inbox", err)
 	}
 	return meshes, count, nil
 }
@@ -58,7 +59,7 @@ func (b *mailbox) markRead(c protocol.InboxChange, v *viewer, after func(tx *sto
 // markShown records, in the caller's transaction, that a message was put in front of a session by a rung.
 func (b *mailbox) markShown(tx *store.Tx, seq uint64, label string, key crypto.PublicKey, rung string, meshes *[]protocol.MeshID) error {
 	row := new(inRow)
-	if ok, err := getJSON(tx, bucketInbox, u64(seq), row); !ok || err != nil {
+	if ok, err := table.GetJSON(tx, table.Inbox, table.U64(seq), row); !ok || err != nil {
 		return err
 	}
 	changed, state := row.show(label, key, rung, b.now().UnixMilli())
@@ -71,7 +72,7 @@ func (b *mailbox) markShown(tx *store.Tx, seq uint64, label string, key crypto.P
 // saveSeen stores a row that somebody saw, and the receipt for its sender where the state is news to him. Meshes collects
 // those with receipts to send.
 func (b *mailbox) saveSeen(tx *store.Tx, seq uint64, row *inRow, state protocol.State, rung string, meshes *[]protocol.MeshID) error {
-	if err := putJSON(tx, bucketInbox, u64(seq), row); err != nil || row.Alarm != "" {
+	if err := table.PutJSON(tx, table.Inbox, table.U64(seq), row); err != nil || row.Alarm != "" {
 		return err
 	}
 	if err := passNumber(tx, row); err != nil {
@@ -92,11 +93,11 @@ func (b *mailbox) saveSeen(tx *store.Tx, seq uint64, row *inRow, state protocol.
 
 // addReceipt keeps a receipt until the broker has it.
 func addReceipt(tx *store.Tx, mesh protocol.MeshID, r *receiptRow) error {
-	seq, err := tx.NextSequence(bucketReceipts)
+	seq, err := tx.NextSequence(table.Receipts)
 	if err != nil {
 		return err
 	}
-	return putJSON(tx, bucketReceipts, rowKey(mesh, seq), r)
+	return table.PutJSON(tx, table.Receipts, table.RowKey(mesh, seq), r)
 }
 
 // pick reads the rows that c names, or all of c.Mesh (empty: of all meshes) that v may see.
@@ -108,7 +109,7 @@ func (b *mailbox) pick(tx *store.Tx, c protocol.InboxChange, v *viewer) (map[uin
 			return nil, err
 		}
 		row := new(inRow)
-		if _, err := getJSON(tx, bucketInbox, u64(seq), row); err != nil {
+		if _, err := table.GetJSON(tx, table.Inbox, table.U64(seq), row); err != nil {
 			return nil, err
 		}
 		if !row.visible(v) {
@@ -119,13 +120,13 @@ func (b *mailbox) pick(tx *store.Tx, c protocol.InboxChange, v *viewer) (map[uin
 	if !c.All {
 		return rows, nil
 	}
-	for k, stored := range tx.Scan(bucketInbox, nil, nil) {
+	for k, stored := range tx.Scan(table.Inbox, nil, nil) {
 		row := new(inRow)
 		if err := json.Unmarshal(stored, row); err != nil {
-			return nil, fmt.Errorf("decode a row of %s: %w", bucketInbox, err)
+			return nil, fmt.Errorf("decode a row of %s: %w", table.Inbox, err)
 		}
 		if row.visible(v) && (c.Mesh == "" || b.slug(row.Mesh) == c.Mesh) {
-			rows[uint64FromKey(k)] = row
+			rows[table.ParseU64(k)] = row
 		}
 	}
 	return rows, nil
@@ -165,14 +166,14 @@ func (b *mailbox) remove(pick func(*store.Tx) (map[uint64]*inRow, error)) (count
 		}
 		count = len(rows)
 		for seq, row := range rows {
-			if err := tx.Delete(bucketInbox, u64(seq)); err != nil {
+			if err := tx.Delete(table.Inbox, table.U64(seq)); err != nil {
 				return err
 			}
-			if err := tx.Delete(bucketWaiting, u64(seq)); err != nil {
+			if err := tx.Delete(table.Waiting, table.U64(seq)); err != nil {
 				return err
 			}
 			for _, id := range row.ids() {
-				if err := tx.Delete(bucketInIDs, indexKey(id, seq)); err != nil {
+				if err := tx.Delete(table.InboxIDs, indexKey(id, seq)); err != nil {
 					return err
 				}
 			}
@@ -180,7 +181,7 @@ func (b *mailbox) remove(pick func(*store.Tx) (map[uint64]*inRow, error)) (count
 		return nil
 	})
 	if err != nil {
-		return 0, storeRefusal("remove messages", err)
+		return 0, table.Refusal("remove messages", err)
 	}
 	return count, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -129,7 +130,7 @@ func (m *mesh) load() error {
 		return err
 	}
 	return m.env.db.View(func(tx *store.Tx) error {
-		m.inst, m.isHost = instanceOf(tx), isHost(tx)
+		m.inst, m.isHost = table.Instance(tx), table.IsHost(tx)
 		return nil
 	})
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -60,7 +61,7 @@ func (n *node) sealed(id string, to *node) protocol.Push {
 		if num, row, err = n.m.out.rowOf(tx, id); err != nil || row == nil {
 			return errors.Join(err, errors.New("no row"))
 		}
-		_, err = getJSON(tx, bucketSealed, rowKey(n.m.meshID, num), &box)
+		_, err = table.GetJSON(tx, table.Sealed, table.RowKey(n.m.meshID, num), &box)
 		return err
 	})
 	if err != nil {
@@ -287,7 +288,7 @@ func TestHeldUntilTheCertificateComes(t *testing.T) {
 			t.Errorf("receipts due: %+v %v", due, err)
 		}
 		err = w.bob.db.View(func(tx *store.Tx) error {
-			if n := tx.Count(bucketHeld, nil); n != 0 {
+			if n := tx.Count(table.Held, nil); n != 0 {
 				t.Errorf("%d messages are still held", n)
 			}
 			return nil

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -110,7 +111,7 @@ func TestStoreRefusals(t *testing.T) {
 		{protocol.Refuse(protocol.CodeInvalid, "no"), protocol.CodeInvalid},
 		{errors.New("odd"), protocol.CodeInternal},
 	} {
-		wantRefusal(t, storeRefusal("keep it", test.err), test.code)
+		wantRefusal(t, table.Refusal("keep it", test.err), test.code)
 	}
 }
 

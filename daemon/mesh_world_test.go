@@ -24,6 +24,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -252,7 +253,7 @@ func (n *node) now() time.Time { return time.Now().Add(n.skew) }
 
 func (n *node) open() {
 	n.Helper()
-	db, err := openStore(n.path())
+	db, err := table.Open(n.path())
 	if err != nil {
 		n.Fatal(err)
 	}

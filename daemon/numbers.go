@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -24,18 +25,18 @@ func priorityByte(p string) byte {
 
 // streamKey names one stream of numbers: dir is 'o' for ours, 'i' for those that arrive.
 func streamKey(mesh protocol.MeshID, dir byte, from, to crypto.PublicKey, prio string, epoch [8]byte) []byte {
-	return keyIn(mesh, []byte{dir}, from[:], to[:], []byte{priorityByte(prio)}, epoch[:])
+	return table.Key(mesh, []byte{dir}, from[:], to[:], []byte{priorityByte(prio)}, epoch[:])
 }
 
 // takeNumber returns the next number of one of our streams, from 1.
 func (m *mesh) takeNumber(tx *store.Tx, from, to crypto.PublicKey, prio string, epoch [8]byte) (uint64, error) {
 	key := streamKey(m.meshID, 'o', from, to, prio, epoch)
 	var n uint64
-	if b := tx.Peek(bucketNumbers, key); b != nil {
+	if b := tx.Peek(table.Numbers, key); b != nil {
 		n = binary.BigEndian.Uint64(b)
 	}
 	n++
-	return n, tx.Put(bucketNumbers, key, u64(n))
+	return n, tx.Put(table.Numbers, key, table.U64(n))
 }
 
 // maxHoles bounds what one sender can make us remember by jumping about.
@@ -110,7 +111,7 @@ func (m *mesh) noteNumber(tx *store.Tx, msg *protocol.Message) (cloned bool, err
 	}
 	key := streamKey(m.meshID, 'i', msg.From(), msg.Opened(), h.Prio, [8]byte(ep))
 	var a arrivals
-	if _, err := getJSON(tx, bucketNumbers, key, &a); err != nil {
+	if _, err := table.GetJSON(tx, table.Numbers, key, &a); err != nil {
 		return false, err
 	}
 	a.Member = msg.Member()
@@ -121,7 +122,7 @@ func (m *mesh) noteNumber(tx *store.Tx, msg *protocol.Message) (cloned bool, err
 			return false, err
 		}
 	}
-	return cloned, putJSON(tx, bucketNumbers, key, &a)
+	return cloned, table.PutJSON(tx, table.Numbers, key, &a)
 }
 
 // passNumber notes, in the transaction in which a message is shown or read, that its reader has come so far. Messages of
@@ -138,11 +139,11 @@ func passNumber(tx *store.Tx, row *inRow) error {
 	}
 	key := streamKey(row.Mesh, 'i', msg.From(), msg.Opened(), h.Prio, [8]byte(ep))
 	var a arrivals
-	if ok, err := getJSON(tx, bucketNumbers, key, &a); err != nil || !ok || msg.Seq() <= a.Passed {
+	if ok, err := table.GetJSON(tx, table.Numbers, key, &a); err != nil || !ok || msg.Seq() <= a.Passed {
 		return err
 	}
 	a.Passed = msg.Seq()
-	return putJSON(tx, bucketNumbers, key, &a)
+	return table.PutJSON(tx, table.Numbers, key, &a)
 }
 
 // sweepNumbers tells of numbers that did not come within GapPatience, or in priority low before a pull that passed them, once
@@ -164,7 +165,7 @@ func (m *mesh) sweepNumbers() error {
 			return err
 		}
 		for k, a := range changed {
-			if err := putJSON(tx, bucketNumbers, []byte(k), a); err != nil {
+			if err := table.PutJSON(tx, table.Numbers, []byte(k), a); err != nil {
 				return err
 			}
 		}
@@ -184,10 +185,10 @@ const lowAt = 32 + 1 + 2*crypto.KeySize // mesh id, direction, two keys: see str
 // marks them as told in the streams that it returns.
 func (m *mesh) overdue(tx *store.Tx, limit int64) (missing map[crypto.PublicKey]uint64, changed map[string]*arrivals, err error) {
 	missing, changed = make(map[crypto.PublicKey]uint64), make(map[string]*arrivals)
-	for k, v := range tx.Scan(bucketNumbers, keyIn(m.meshID, []byte{'i'}), nil) {
+	for k, v := range tx.Scan(table.Numbers, table.Key(m.meshID, []byte{'i'}), nil) {
 		a := new(arrivals)
 		if err := json.Unmarshal(v, a); err != nil {
-			return nil, nil, fmt.Errorf("decode a row of %s: %w", bucketNumbers, err)
+			return nil, nil, fmt.Errorf("decode a row of %s: %w", table.Numbers, err)
 		}
 		low := len(k) > lowAt && k[lowAt] == priorityByte(protocol.PriorityLow)
 		for i := range a.Holes {

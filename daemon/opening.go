@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
@@ -36,7 +37,7 @@ func (g *giver) open(s registry.Session, local *localSession, id string) (msg pr
 			return err
 		}
 		var row inRow
-		if _, err := getJSON(tx, bucketInbox, u64(seq), &row); err != nil {
+		if _, err := table.GetJSON(tx, table.Inbox, table.U64(seq), &row); err != nil {
 			return err
 		}
 		if row.Alarm != "" || !row.visible(v) {

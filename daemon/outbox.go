@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -96,13 +97,13 @@ type outItem struct {
 func loadOutbox(db *store.DB, mesh protocol.MeshID, now func() time.Time) (*outbox, error) {
 	o := &outbox{db: db, mesh: mesh, now: now, changed: make(chan struct{})}
 	err := db.View(func(tx *store.Tx) error {
-		for k, v := range tx.Scan(bucketOutbox, []byte(mesh), nil) {
+		for k, v := range tx.Scan(table.Outbox, []byte(mesh), nil) {
 			var row outRow
 			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Outbox, err)
 			}
 			if row.Stage == stagePending {
-				o.waiting = append(o.waiting, itemOf(uint64FromKey(k[len(mesh):]), &row))
+				o.waiting = append(o.waiting, itemOf(table.ParseU64(k[len(mesh):]), &row))
 			}
 		}
 		return nil
@@ -119,26 +120,26 @@ func itemOf(n uint64, row *outRow) *outItem {
 
 // add stores a row and its box, in the caller's transaction, and returns the row's number. enqueue follows the commit.
 func (o *outbox) add(tx *store.Tx, row *outRow, box *sealedRow) (uint64, error) {
-	n, err := tx.NextSequence(bucketOutbox)
+	n, err := tx.NextSequence(table.Outbox)
 	if err != nil {
 		return 0, err
 	}
-	key := rowKey(o.mesh, n)
-	if err := putJSON(tx, bucketOutbox, key, row); err != nil {
+	key := table.RowKey(o.mesh, n)
+	if err := table.PutJSON(tx, table.Outbox, key, row); err != nil {
 		return 0, err
 	}
-	if err := putJSON(tx, bucketSealed, key, box); err != nil {
+	if err := table.PutJSON(tx, table.Sealed, key, box); err != nil {
 		return 0, err
 	}
-	if err := tx.Put(bucketOutIDs, o.clientKey(row.ID), u64(n)); err != nil {
+	if err := tx.Put(table.OutboxIDs, o.clientKey(row.ID), table.U64(n)); err != nil {
 		return 0, err
 	}
-	return n, tx.Put(bucketOutIDs, o.messageKey(row.MessageID), u64(n))
+	return n, tx.Put(table.OutboxIDs, o.messageKey(row.MessageID), table.U64(n))
 }
 
-// clientKey and messageKey are where bucketOutIDs has the row of an id, or the first of those that begin with one.
-func (o *outbox) clientKey(id string) []byte  { return keyIn(o.mesh, []byte("c"+id)) }
-func (o *outbox) messageKey(id string) []byte { return keyIn(o.mesh, []byte("m"+id)) }
+// clientKey and messageKey are where table.OutboxIDs has the row of an id, or the first of those that begin with one.
+func (o *outbox) clientKey(id string) []byte  { return table.Key(o.mesh, []byte("c"+id)) }
+func (o *outbox) messageKey(id string) []byte { return table.Key(o.mesh, []byte("m"+id)) }
 
 // enqueue lists a committed row for the drain. Commits return in any order: the list is kept by row.
 func (o *outbox) enqueue(n uint64, row *outRow) {
@@ -158,11 +159,11 @@ func (o *outbox) enqueue(n uint64, row *outRow) {
 
 // rowOf finds a row by its client id.
 func (o *outbox) rowOf(tx *store.Tx, id string) (n uint64, row *outRow, err error) {
-	b := tx.Peek(bucketOutIDs, o.clientKey(id))
+	b := tx.Peek(table.OutboxIDs, o.clientKey(id))
 	if b == nil {
 		return 0, nil, nil
 	}
-	n = uint64FromKey(b)
+	n = table.ParseU64(b)
 	if row, err = o.row(tx, n); row == nil {
 		return 0, nil, err
 	}
@@ -172,7 +173,7 @@ func (o *outbox) rowOf(tx *store.Tx, id string) (n uint64, row *outRow, err erro
 // row reads a row by its number; nil when there is none.
 func (o *outbox) row(tx *store.Tx, n uint64) (*outRow, error) {
 	row := new(outRow)
-	ok, err := getJSON(tx, bucketOutbox, rowKey(o.mesh, n), row)
+	ok, err := table.GetJSON(tx, table.Outbox, table.RowKey(o.mesh, n), row)
 	if !ok || err != nil {
 		return nil, err
 	}
@@ -188,8 +189,8 @@ func (o *outbox) find(tx *store.Tx, id string) (*outRow, error) {
 	var numbers []uint64
 	for _, prefix := range [][]byte{o.clientKey(id), o.messageKey(id)} {
 		some := 0
-		for _, v := range tx.Scan(bucketOutIDs, prefix, nil) {
-			if n := uint64FromKey(v); !slices.Contains(numbers, n) {
+		for _, v := range tx.Scan(table.OutboxIDs, prefix, nil) {
+			if n := table.ParseU64(v); !slices.Contains(numbers, n) {
 				numbers = append(numbers, n)
 			}
 			if some++; some == nearestNames {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -100,7 +101,7 @@ func TestFinishedMessageIsForgottenWhole(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := w.alice.db.View(func(tx *store.Tx) error {
-			if n := tx.Count(bucketOutIDs, nil); n != 0 {
+			if n := tx.Count(table.OutboxIDs, nil); n != 0 {
 				t.Errorf("%d ids are left", n)
 			}
 			return nil

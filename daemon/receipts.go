@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -190,13 +191,13 @@ type dueReceipt struct {
 
 func (m *mesh) dueReceipts(after []byte) (rows []dueReceipt, err error) {
 	err = m.env.db.View(func(tx *store.Tx) error {
-		for k, v := range tx.Scan(bucketReceipts, []byte(m.meshID), after) {
+		for k, v := range tx.Scan(table.Receipts, []byte(m.meshID), after) {
 			if len(rows) == receiptsAtOnce {
 				break
 			}
 			due := dueReceipt{key: bytes.Clone(k)}
 			if err := json.Unmarshal(v, &due.row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketReceipts, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Receipts, err)
 			}
 			rows = append(rows, due)
 		}
@@ -234,14 +235,14 @@ func (w *worker) sendSome(rows []dueReceipt) error {
 	}
 	err := w.m.env.db.Commit(func(tx *store.Tx) error {
 		for _, key := range settled {
-			if err := tx.Delete(bucketReceipts, key); err != nil {
+			if err := tx.Delete(table.Receipts, key); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return storeRefusal("forget sent receipts", err)
+		return table.Refusal("forget sent receipts", err)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/store"
 )
 
@@ -49,7 +50,7 @@ func (b *mailbox) sweep(mostSeen int) (count int, err error) {
 			rows := make(map[uint64]*inRow)
 			for _, seq := range some {
 				row := new(inRow)
-				ok, err := getJSON(tx, bucketInbox, u64(seq), row)
+				ok, err := table.GetJSON(tx, table.Inbox, table.U64(seq), row)
 				if err != nil {
 					return nil, err
 				}
@@ -71,17 +72,17 @@ func (b *mailbox) tooOld(mostSeen int) (old []uint64, err error) {
 	now, bytes := b.now(), 0
 	seenLimit, anyLimit := now.Add(-seenKept).UnixMilli(), now.Add(-anyKept).UnixMilli()
 	err = b.db.View(func(tx *store.Tx) error {
-		for k, v := range tx.ScanBack(bucketInbox, nil, nil) {
+		for k, v := range tx.ScanBack(table.Inbox, nil, nil) {
 			var row inRow
 			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketInbox, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Inbox, err)
 			}
 			seen := row.Read != 0 || len(row.Seen) > 0
 			if seen {
 				bytes += len(v)
 			}
 			if row.Received < anyLimit || seen && (row.Received < seenLimit || bytes > mostSeen) {
-				old = append(old, uint64FromKey(k))
+				old = append(old, table.ParseU64(k))
 			}
 		}
 		return nil

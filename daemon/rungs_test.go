@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -119,7 +120,7 @@ func TestInterruptedTurnCountsAsIdle(t *testing.T) {
 // tables is an empty store of the daemon's.
 func tables(t *testing.T) *store.DB {
 	t.Helper()
-	db, err := openStore(filepath.Join(t.TempDir(), "daemon.db"))
+	db, err := table.Open(filepath.Join(t.TempDir(), "daemon.db"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -230,7 +231,7 @@ func (m *mesh) accept(d *draft) (*outRow, error) {
 		return m.rowOf(d.id)
 	}
 	if err != nil {
-		return nil, storeRefusal("accept the message", err)
+		return nil, table.Refusal("accept the message", err)
 	}
 	m.out.enqueue(n, row)
 	m.wakeOut(from)
@@ -273,7 +274,7 @@ func (m *mesh) sharedKeys(d *draft) (map[crypto.PublicKey]*crypto.Key, error) {
 
 // seal takes the numbers and makes the box, inside the transaction that stores both.
 func (m *mesh) seal(tx *store.Tx, d *draft, h protocol.Header, keys map[crypto.PublicKey]*crypto.Key) (*sealedRow, error) {
-	epoch := epochOf(tx)
+	epoch := table.Epoch(tx)
 	h.Ep = hex.EncodeToString(epoch[:])
 	if target, direct := h.Target(); direct {
 		if d.number {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -35,12 +36,12 @@ func (s *localSession) public() crypto.PublicKey { return s.Key.Public() }
 func sessionKey(db *store.DB, id string) (*crypto.PrivateKey, error) {
 	var seed [crypto.SeedSize]byte
 	err := db.Commit(func(tx *store.Tx) error {
-		if have := tx.Get(bucketSessions, []byte(id)); have != nil {
+		if have := tx.Get(table.Sessions, []byte(id)); have != nil {
 			seed = [crypto.SeedSize]byte(have)
 			return nil
 		}
 		seed = [crypto.SeedSize]byte(crypto.RandomBytes(crypto.SeedSize))
-		return tx.Put(bucketSessions, []byte(id), append([]byte(nil), seed[:]...))
+		return tx.Put(table.Sessions, []byte(id), append([]byte(nil), seed[:]...))
 	})
 	if err != nil {
 		return nil, fmt.Errorf("keep the session's key: %w", err)
@@ -89,9 +90,9 @@ func loadKeyring(db *store.DB, mesh protocol.MeshID, member *crypto.PrivateKey, 
 	r := &keyring{db: db, mesh: mesh, member: member, now: now, own: make(map[crypto.PublicKey]*ownKey)}
 	r.put(&localSession{Label: name, Key: member}, true)
 	err := db.View(func(tx *store.Tx) error {
-		for k := range tx.Scan(bucketEnded, []byte(mesh), nil) {
+		for k := range tx.Scan(table.OwnSessions, []byte(mesh), nil) {
 			var row ownRow
-			if _, err := getJSON(tx, bucketEnded, k, &row); err != nil {
+			if _, err := table.GetJSON(tx, table.OwnSessions, k, &row); err != nil {
 				return err
 			}
 			s := &localSession{ID: row.ID, Label: row.Label, Key: member, Groups: row.Groups, Summary: row.Summary}
@@ -128,7 +129,7 @@ func (r *keyring) save(s *localSession, endedAt int64) error {
 	}
 	pub := s.public()
 	err := r.db.Commit(func(tx *store.Tx) error {
-		return putJSON(tx, bucketEnded, keyIn(r.mesh, pub[:]), row)
+		return table.PutJSON(tx, table.OwnSessions, table.Key(r.mesh, pub[:]), row)
 	})
 	if err != nil {
 		return fmt.Errorf("keep session %s: %w", s.Label, err)
@@ -276,9 +277,9 @@ func (r *keyring) sweep() error {
 	var gone []crypto.PublicKey
 	err := r.db.Commit(func(tx *store.Tx) error {
 		gone = nil
-		for k := range tx.Scan(bucketEnded, []byte(r.mesh), nil) {
+		for k := range tx.Scan(table.OwnSessions, []byte(r.mesh), nil) {
 			var row ownRow
-			if _, err := getJSON(tx, bucketEnded, k, &row); err != nil {
+			if _, err := table.GetJSON(tx, table.OwnSessions, k, &row); err != nil {
 				return err
 			}
 			if row.EndedAt != 0 && row.EndedAt < old {
@@ -286,7 +287,7 @@ func (r *keyring) sweep() error {
 			}
 		}
 		for _, pub := range gone {
-			if err := tx.Delete(bucketEnded, keyIn(r.mesh, pub[:])); err != nil {
+			if err := tx.Delete(table.OwnSessions, table.Key(r.mesh, pub[:])); err != nil {
 				return err
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
@@ -39,7 +40,7 @@ func (g *giver) settle(s registry.Session, local *localSession, req protocol.Set
 		return nil
 	})
 	if err != nil {
-		return storeRefusal("settle mail", err)
+		return table.Refusal("settle mail", err)
 	}
 	g.d.wakeMeshes(in.meshes)
 	for _, rung := range in.proved {
@@ -56,7 +57,7 @@ func (g *giver) settle(s registry.Session, local *localSession, req protocol.Set
 // others, whenever the process dies.
 func (in *settling) one(tx *store.Tx, seq uint64) error {
 	var row waitRow
-	ok, err := getJSON(tx, bucketWaiting, u64(seq), &row)
+	ok, err := table.GetJSON(tx, table.Waiting, table.U64(seq), &row)
 	if err != nil || !ok || row.shownTo(in.key) {
 		return err
 	}
@@ -66,7 +67,7 @@ func (in *settling) one(tx *store.Tx, seq uint64) error {
 	}
 	if in.state != protocol.SettleShown {
 		row.mark(in.s, in.key, in.state, rung, in.g.d.cfg.Now())
-		return putJSON(tx, bucketWaiting, u64(seq), row)
+		return table.PutJSON(tx, table.Waiting, table.U64(seq), row)
 	}
 	if !slices.Contains(in.proved, rung) {
 		in.proved = append(in.proved, rung)
@@ -80,22 +81,22 @@ func (in *settling) one(tx *store.Tx, seq uint64) error {
 // seen notes that a session needs the message no more. The row goes when nobody else does.
 func (g *giver) seen(tx *store.Tx, seq uint64, row *waitRow, s registry.Session, key crypto.PublicKey, rung string) error {
 	if !row.Several || !g.othersWait(row, key) {
-		return tx.Delete(bucketWaiting, u64(seq))
+		return tx.Delete(table.Waiting, table.U64(seq))
 	}
 	row.mark(s, key, protocol.SettleShown, rung, g.d.cfg.Now())
-	return putJSON(tx, bucketWaiting, u64(seq), row)
+	return table.PutJSON(tx, table.Waiting, table.U64(seq), row)
 }
 
 // read returns what follows for delivery when somebody marked a message as read: for the person's sessions it is done
 // with, for others of a group only where a session marked it.
 func (g *giver) read(acting *localSession) func(tx *store.Tx, seq uint64) error {
 	if acting == nil {
-		return func(tx *store.Tx, seq uint64) error { return tx.Delete(bucketWaiting, u64(seq)) }
+		return func(tx *store.Tx, seq uint64) error { return tx.Delete(table.Waiting, table.U64(seq)) }
 	}
 	s, _ := g.d.live.Get(acting.ID)
 	return func(tx *store.Tx, seq uint64) error {
 		var row waitRow
-		if ok, err := getJSON(tx, bucketWaiting, u64(seq), &row); !ok || err != nil {
+		if ok, err := table.GetJSON(tx, table.Waiting, table.U64(seq), &row); !ok || err != nil {
 			return err
 		}
 		return g.seen(tx, seq, &row, s, acting.public(), row.Given[acting.public().String()].Rung)

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -88,17 +89,17 @@ func TestShownIsOneChange(t *testing.T) {
 		if seq, err = a.bob.mail.lookup(tx, id); err != nil {
 			return err
 		}
-		if _, err = getJSON(tx, bucketInbox, u64(seq), &row); err != nil {
+		if _, err = table.GetJSON(tx, table.Inbox, table.U64(seq), &row); err != nil {
 			return err
 		}
 		broken := row
 		broken.Message = []byte("this is no message")
-		return putJSON(tx, bucketInbox, u64(seq), &broken)
+		return table.PutJSON(tx, table.Inbox, table.U64(seq), &broken)
 	})
 	if err := a.bob.Settle(t.Context(), protocol.SettleRequest{Session: "s1", Rung: protocol.RungPull, State: protocol.SettleShown, IDs: []string{id}}); err == nil {
 		t.Fatal("recorded as shown although the record failed")
 	}
-	change(func(tx *store.Tx) error { return putJSON(tx, bucketInbox, u64(seq), &row) })
+	change(func(tx *store.Tx) error { return table.PutJSON(tx, table.Inbox, table.U64(seq), &row) })
 	a.ahead.Store(int64(takenFor))
 	mail := a.take(a.bob.Client, "s1", protocol.RungPull).Messages
 	if len(mail) != 1 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -114,15 +115,15 @@ func (m *mesh) endRow(row *outRow, proof, reason string) {
 // saveRow stores a row whose state changed and tells of it. The box goes when everybody has the message: nobody needs it
 // again.
 func (m *mesh) saveRow(tx *store.Tx, n uint64, row *outRow) error {
-	key := rowKey(m.meshID, n)
-	if err := putJSON(tx, bucketOutbox, key, row); err != nil {
+	key := table.RowKey(m.meshID, n)
+	if err := table.PutJSON(tx, table.Outbox, key, row); err != nil {
 		return err
 	}
 	if row.Kind == protocol.KindLog {
 		return nil
 	}
 	if row.reached() {
-		if err := tx.Delete(bucketSealed, key); err != nil {
+		if err := tx.Delete(table.Sealed, key); err != nil {
 			return err
 		}
 	}
@@ -145,17 +146,17 @@ func (row *outRow) reached() bool {
 
 // remove takes a row off the disk.
 func (o *outbox) remove(tx *store.Tx, n uint64, row *outRow) error {
-	key := rowKey(o.mesh, n)
-	if err := tx.Delete(bucketOutbox, key); err != nil {
+	key := table.RowKey(o.mesh, n)
+	if err := tx.Delete(table.Outbox, key); err != nil {
 		return err
 	}
-	if err := tx.Delete(bucketSealed, key); err != nil {
+	if err := tx.Delete(table.Sealed, key); err != nil {
 		return err
 	}
-	if err := tx.Delete(bucketOutIDs, o.clientKey(row.ID)); err != nil {
+	if err := tx.Delete(table.OutboxIDs, o.clientKey(row.ID)); err != nil {
 		return err
 	}
-	return tx.Delete(bucketOutIDs, o.messageKey(row.MessageID))
+	return tx.Delete(table.OutboxIDs, o.messageKey(row.MessageID))
 }
 
 // result is a row as callers see it.
@@ -198,10 +199,10 @@ func (m *mesh) outbox() ([]protocol.OutboxRow, error) {
 	waiting := m.out.tries()
 	rows := []protocol.OutboxRow{}
 	err := m.env.db.View(func(tx *store.Tx) error {
-		for _, v := range tx.Scan(bucketOutbox, []byte(m.meshID), nil) {
+		for _, v := range tx.Scan(table.Outbox, []byte(m.meshID), nil) {
 			var row outRow
 			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Outbox, err)
 			}
 			if row.Stage == stageQueued || row.Kind == protocol.KindLog {
 				continue
@@ -230,13 +231,13 @@ func (m *mesh) outbox() ([]protocol.OutboxRow, error) {
 func (m *mesh) sent(limit int) ([]protocol.SendResult, error) {
 	all := []protocol.SendResult{}
 	err := m.env.db.View(func(tx *store.Tx) error {
-		for _, v := range tx.ScanBack(bucketOutbox, []byte(m.meshID), nil) {
+		for _, v := range tx.ScanBack(table.Outbox, []byte(m.meshID), nil) {
 			if len(all) == limit {
 				break
 			}
 			var row outRow
 			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Outbox, err)
 			}
 			if row.Kind != protocol.KindLog {
 				all = append(all, m.result(&row))
@@ -283,7 +284,7 @@ func (m *mesh) requeue(id string) error {
 		if n, row, err = m.out.rowOf(tx, found.ID); err != nil || row == nil {
 			return err
 		}
-		if row.Stage != stageDead || tx.Peek(bucketSealed, rowKey(m.meshID, n)) == nil {
+		if row.Stage != stageDead || tx.Peek(table.Sealed, table.RowKey(m.meshID, n)) == nil {
 			return protocol.Refuse(protocol.CodeInvalid, "message %s is %s: only a dead one is sent again", found.ID, row.Stage)
 		}
 		now := m.env.now()
@@ -300,7 +301,7 @@ func (m *mesh) requeue(id string) error {
 		return m.saveRow(tx, n, row)
 	})
 	if err != nil {
-		return storeRefusal("send the message again", err)
+		return table.Refusal("send the message again", err)
 	}
 	m.env.events.wake()
 	m.out.enqueue(n, row)
@@ -361,13 +362,13 @@ func (m *mesh) sweepOutbox() error {
 	limit := m.env.now().Add(-outboxKept).UnixMilli()
 	err := m.env.db.Commit(func(tx *store.Tx) error {
 		old := make(map[uint64]*outRow)
-		for k, v := range tx.Scan(bucketOutbox, []byte(m.meshID), nil) {
+		for k, v := range tx.Scan(table.Outbox, []byte(m.meshID), nil) {
 			var row outRow
 			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", bucketOutbox, err)
+				return fmt.Errorf("decode a row of %s: %w", table.Outbox, err)
 			}
 			if row.Stage != stagePending && row.Since < limit {
-				old[uint64FromKey(k[len(m.meshID):])] = &row
+				old[table.ParseU64(k[len(m.meshID):])] = &row
 			}
 		}
 		for n, row := range old {

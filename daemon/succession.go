@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -50,7 +51,7 @@ func (d *Daemon) formerKeys(owner map[crypto.PublicKey]string) {
 	}
 	err := d.env.db.View(func(tx *store.Tx) error {
 		for id, now := range former {
-			if seed := tx.Get(bucketSessions, []byte(id)); seed != nil {
+			if seed := tx.Get(table.Sessions, []byte(id)); seed != nil {
 				owner[crypto.KeyFromSeed([crypto.SeedSize]byte(seed)).Public()] = now
 			}
 		}

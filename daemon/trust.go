@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -69,7 +70,7 @@ func loadTrust(db *store.DB, mesh protocol.MeshID, now func() time.Time, charter
 		if err := t.readKnown(tx); err != nil {
 			return err
 		}
-		for _, raw := range tx.Scan(bucketTrust, []byte(mesh), nil) {
+		for _, raw := range tx.Scan(table.Trust, []byte(mesh), nil) {
 			s, err := protocol.Parse(append([]byte(nil), raw...))
 			if err != nil {
 				return fmt.Errorf("stored statement: %w", err)
@@ -98,11 +99,11 @@ func loadTrust(db *store.DB, mesh protocol.MeshID, now func() time.Time, charter
 }
 
 func (t *trustState) readPins(tx *store.Tx, pins *protocol.Pins) {
-	for k, v := range tx.Scan(bucketPins, []byte(t.mesh), nil) {
+	for k, v := range tx.Scan(table.Pins, []byte(t.mesh), nil) {
 		kind, rest := k[len(t.mesh)], k[len(t.mesh)+1:]
 		switch kind {
 		case 'o':
-			pins.Owner[uint64FromKey(rest)] = protocol.ID(v)
+			pins.Owner[table.ParseU64(rest)] = protocol.ID(v)
 		case 'n':
 			t.names[string(rest)] = crypto.PublicKey(v)
 		case 'p':
@@ -112,7 +113,7 @@ func (t *trustState) readPins(tx *store.Tx, pins *protocol.Pins) {
 }
 
 func (t *trustState) readKnown(tx *store.Tx) error {
-	for k, v := range tx.Scan(bucketKnown, []byte(t.mesh), nil) {
+	for k, v := range tx.Scan(table.Known, []byte(t.mesh), nil) {
 		kind, key := k[len(t.mesh)], crypto.PublicKey(k[len(t.mesh)+1:])
 		switch kind {
 		case 's', 'k':
@@ -192,22 +193,22 @@ func (t *trustState) keep(next *protocol.Set, added []*protocol.Statement, names
 			if _, ok := next.Get(s.ID); ok {
 				continue
 			}
-			if err := tx.Delete(bucketTrust, keyIn(t.mesh, s.ID[:])); err != nil {
+			if err := tx.Delete(table.Trust, table.Key(t.mesh, s.ID[:])); err != nil {
 				return err
 			}
 		}
 		for _, s := range added {
-			if err := tx.Put(bucketTrust, keyIn(t.mesh, s.ID[:]), s.Raw()); err != nil {
+			if err := tx.Put(table.Trust, table.Key(t.mesh, s.ID[:]), s.Raw()); err != nil {
 				return err
 			}
 		}
 		for n, id := range next.Pins().Owner {
-			if err := tx.Put(bucketPins, keyIn(t.mesh, []byte{'o'}, u64(n)), id[:]); err != nil {
+			if err := tx.Put(table.Pins, table.Key(t.mesh, []byte{'o'}, table.U64(n)), id[:]); err != nil {
 				return err
 			}
 		}
 		for name, key := range names {
-			if err := tx.Put(bucketPins, keyIn(t.mesh, []byte{'n'}, []byte(name)), key[:]); err != nil {
+			if err := tx.Put(table.Pins, table.Key(t.mesh, []byte{'n'}, []byte(name)), key[:]); err != nil {
 				return err
 			}
 		}
@@ -279,13 +280,13 @@ func (t *trustState) learn(sessions []*protocol.Statement, enrolments []enrolmen
 	}
 	err := t.db.Commit(func(tx *store.Tx) error {
 		for key, s := range newSessions {
-			if err := tx.Put(bucketKnown, keyIn(t.mesh, []byte{'s'}, key[:]), s.Raw()); err != nil {
+			if err := tx.Put(table.Known, table.Key(t.mesh, []byte{'s'}, key[:]), s.Raw()); err != nil {
 				return err
 			}
 		}
 		for key, e := range newEnrolments {
 			row := enrolmentRow{Invite: e.Invite.Text(), Enrol: e.Enrol.Text()}
-			if err := putJSON(tx, bucketKnown, keyIn(t.mesh, []byte{'e'}, key[:]), row); err != nil {
+			if err := table.PutJSON(tx, table.Known, table.Key(t.mesh, []byte{'e'}, key[:]), row); err != nil {
 				return err
 			}
 		}
@@ -379,15 +380,15 @@ func (t *trustState) certifiedKeys() (all []certifiedKey) {
 
 // markInPerson records that the user compared safety numbers with this key, or takes that back.
 func (t *trustState) markInPerson(key crypto.PublicKey, met bool) error {
-	row := keyIn(t.mesh, []byte{'p'}, key[:])
+	row := table.Key(t.mesh, []byte{'p'}, key[:])
 	err := t.db.Commit(func(tx *store.Tx) error {
 		if !met {
-			return tx.Delete(bucketPins, row)
+			return tx.Delete(table.Pins, row)
 		}
-		return tx.Put(bucketPins, row, []byte{1})
+		return tx.Put(table.Pins, row, []byte{1})
 	})
 	if err != nil {
-		return storeRefusal("keep the comparison", err)
+		return table.Refusal("keep the comparison", err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -14,7 +15,7 @@ import (
 // trusting is the trust state of a reader of w's mesh, on a store of its own.
 func (w *world) trusting(path string, now func() time.Time) (*trustState, *store.DB) {
 	w.Helper()
-	db, err := openStore(path)
+	db, err := table.Open(path)
 	if err != nil {
 		w.Fatal(err)
 	}

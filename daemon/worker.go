@@ -9,6 +9,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -176,7 +177,7 @@ func (w *worker) commit(batch []incoming) error {
 		return nil
 	})
 	if err != nil {
-		return storeRefusal("keep what came", err)
+		return table.Refusal("keep what came", err)
 	}
 	w.m.env.events.wake()
 	for _, in := range batch {

@@ -1,4 +1,4 @@
-package daemon
+package table
 
 import (
 	"errors"
@@ -12,9 +12,9 @@ import (
 // checkPatience is short: a store that is taken has a daemon, which would have said what is wrong with it.
 const checkPatience = 200 * time.Millisecond
 
-// CheckStore reads all of a daemon.db that no daemon has open and returns what is broken in it; it changes nothing. The error
+// Check reads all of a daemon.db that no daemon has open and returns what is broken in it; it changes nothing. The error
 // is fs.ErrNotExist where there is none yet, and store.ErrLocked where a daemon has it.
-func CheckStore(home config.Home) error {
+func Check(home config.Home) error {
 	if _, err := os.Stat(home.DBFile()); err != nil {
 		return err
 	}

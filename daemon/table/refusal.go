@@ -1,4 +1,4 @@
-package daemon
+package table
 
 import (
 	"errors"
@@ -8,8 +8,8 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// storeRefusal turns an error of the store into what a person can act on. Refusals pass through.
-func storeRefusal(verb string, err error) error {
+// Refusal turns an error of the store into what a person can act on. Refusals pass through.
+func Refusal(verb string, err error) error {
 	var refusal *protocol.Error
 	switch {
 	case errors.As(err, &refusal):
