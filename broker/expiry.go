@@ -99,13 +99,18 @@ func (m *mesh) sweep() error {
 	return nil
 }
 
-// sweepLog forgets the closings of links that expired long ago. Their numbers stay empty: those of the others are told to
-// connections. publishing is held.
+// sweepLog forgets the closings of links that expired long ago, and what gave way to others in the set. Their numbers stay
+// empty: those of the others are told to connections. publishing is held.
 func (m *mesh) sweepLog(now time.Time) error {
+	next := m.set.Clone()
+	next.Drop(now)
 	var over []int
 	m.mu.Lock()
 	for i, st := range m.log {
-		if st != nil && st.Forgotten(now) {
+		if st == nil || st.Kind == protocol.KindCharter {
+			continue
+		}
+		if _, held := next.Get(st.ID); !held {
 			over = append(over, i)
 		}
 	}
@@ -113,8 +118,6 @@ func (m *mesh) sweepLog(now time.Time) error {
 	if len(over) == 0 {
 		return nil
 	}
-	next := m.set.Clone()
-	next.Drop(now)
 	err := m.srv.db.Commit(func(tx *store.Tx) error {
 		for _, i := range over {
 			if err := tx.Delete(bucketStatements, numberKey(m.id, uint64(i)+1)); err != nil {

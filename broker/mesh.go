@@ -88,7 +88,7 @@ func newAddress(id protocol.MeshID, m *member, key crypto.PublicKey) *address {
 func newMesh(s *Server, log []*protocol.Statement) (*mesh, error) {
 	id, set := log[0].Mesh(), protocol.NewSet(log[0], protocol.Pins{})
 	held := slices.DeleteFunc(slices.Clone(log), func(st *protocol.Statement) bool { return st == nil })
-	if _, err := set.Add(held...); err != nil {
+	if _, err := set.Add(held...); err != nil && protocol.CodeOf(err) != protocol.CodeMeshFull { // for these there is sweepLog
 		return nil, err
 	}
 	m := &mesh{

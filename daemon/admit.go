@@ -76,10 +76,10 @@ func (m *mesh) admit(e enrolment) error {
 	if err != nil {
 		return fmt.Errorf("sign a certificate: %w", err)
 	}
-	m.log.Info("admitted", "peer", enrol.Member.Short(), "name", name)
-	if err := m.learnStatements([]*protocol.Statement{cert}); err != nil {
-		return err
+	if err := m.learnOwn(cert); err != nil {
+		return fmt.Errorf("admit %s: %w", name, err)
 	}
+	m.log.Info("admitted", "peer", enrol.Member.Short(), "name", name)
 	m.notice(name + " joined " + m.slug())
 	return nil
 }

@@ -182,10 +182,10 @@ func (a *arrival) done(w *worker) error {
 
 // followUp is what a proved message has to say beyond itself: statements, and which log its sender knows.
 func (w *worker) followUp(a *arrival) error {
-	if a.msg == nil || a.repeated || a.refused() {
+	if a.msg == nil || a.repeated || a.refused() || a.msg.Trust() != protocol.TrustVerified {
 		return nil
 	}
-	if a.msg.Kind() == protocol.KindLog {
+	if a.msg.Kind() == protocol.KindLog && a.msg.From() == a.msg.Member() { // a session or API key speaks for no mesh
 		statements, err := a.msg.LogStatements()
 		if err != nil {
 			w.m.log.Warn("a log that is none", "peer", a.msg.Member().Short(), "err", err)
@@ -195,9 +195,7 @@ func (w *worker) followUp(a *arrival) error {
 			return err
 		}
 	}
-	if a.msg.Trust() == protocol.TrustVerified {
-		w.m.compareLogs(a.msg)
-	}
+	w.m.compareLogs(a.msg)
 	return nil
 }
 

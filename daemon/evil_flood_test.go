@@ -15,11 +15,11 @@ import (
 // what the owner signs still counts.
 func TestEvilFlood(t *testing.T) {
 	besieged(t, func(w *world, e *evil) {
-		mallory := crypto.GenerateKey()
 		before := len(w.bob.m.trust.statements())
 		for range 3 {
 			var many []*protocol.Statement
 			for range 500 {
+				mallory := crypto.GenerateKey()
 				many = append(many, w.member(mallory, crypto.GenerateKey().Public(), "mallory", 1))
 			}
 			e.tell(many...)

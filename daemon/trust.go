@@ -88,7 +88,7 @@ func loadTrust(db *store.DB, mesh protocol.MeshID, now func() time.Time, charter
 		}
 	}
 	t.set = protocol.NewSet(charter, pins)
-	if _, err := t.set.Add(statements...); err != nil {
+	if _, err := t.set.Add(statements...); err != nil && protocol.CodeOf(err) != protocol.CodeMeshFull { // what does not fit counts for nothing
 		return nil, fmt.Errorf("evaluate the trust state of mesh %s: %w", mesh, err)
 	}
 	t.view = t.set.View()
@@ -186,13 +186,10 @@ func (t *trustState) merge(statements ...*protocol.Statement) (change, error) {
 // keep commits what a merge added to the set, and the pins that follow from it. What the set has no room for any longer goes.
 func (t *trustState) keep(next *protocol.Set, added []*protocol.Statement, names map[string]crypto.PublicKey) error {
 	t.mu.Lock()
-	held := t.set.Statements()
+	lost := next.Lost(t.set)
 	t.mu.Unlock()
 	return t.db.Commit(func(tx *store.Tx) error {
-		for _, s := range held {
-			if _, ok := next.Get(s.ID); ok {
-				continue
-			}
+		for _, s := range lost {
 			if err := tx.Delete(table.Trust, table.Key(t.mesh, s.ID[:])); err != nil {
 				return err
 			}

@@ -1,9 +1,11 @@
 package protocol
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // StateRefused is a receipt's word for a message that its recipient will not take. The sender's row is dead.
@@ -109,9 +111,12 @@ func decodeReceipt(r *ReceiptBody, b []byte) error {
 	return r.check()
 }
 
-// EncodeLog returns bodies of envelopes of KindLog that carry statements to a peer: JSON lists of base64url.
+// EncodeLog returns bodies of envelopes of KindLog that carry statements to a peer: JSON lists of base64url. What others rest
+// on comes first, so that a peer who takes one body after the other need not set anything aside.
 // A statement too long for any body is left out: only the broker carries it.
 func EncodeLog(statements []*Statement) [][]byte {
+	statements = slices.Clone(statements)
+	slices.SortStableFunc(statements, func(a, b *Statement) int { return cmp.Compare(restsOn(a), restsOn(b)) })
 	var bodies [][]byte
 	var list []string
 	raw, text := 0, 2
@@ -137,6 +142,21 @@ func EncodeLog(statements []*Statement) [][]byte {
 	}
 	flush()
 	return bodies
+}
+
+// restsOn orders the kinds of a log: hand-overs by their number, admins, removals, members.
+func restsOn(s *Statement) uint64 {
+	const behind = 1 << 53 // hand-overs
+	switch b := s.Body.(type) {
+	case *OwnerChange:
+		return b.N
+	case *Cert:
+		if b.Role == RoleAdmin {
+			return behind
+		}
+		return behind + 2
+	}
+	return behind + 1
 }
 
 // LogStatements returns the statements in a message of KindLog. One that this build cannot read is left out:

@@ -6,17 +6,21 @@ import "time"
 const (
 	Version = 2 // protocolVersion in hello and hello_ack
 
-	MaxFrame       = 2 << 20  // bytes of one WebSocket message, both ways
-	MaxPreHello    = 16 << 10 // bytes of a frame before hello was accepted: nobody unknown may make us buffer more
-	MaxBody        = 64 << 10 // bytes of the body of one message, before sealing
-	MaxHeader      = 16 << 10 // bytes of the JSON header inside an envelope
-	MaxStatement   = 64 << 10 // bytes of one statement
-	MaxKeys        = 4096     // wraps in one group send; a mesh has at most as many statements
-	MaxLogMessage  = 48 << 10 // bytes of statements in one sealed log message
-	MaxMeshLog     = 4096     // statements kept for one mesh
-	MaxMeshLogSize = 4 << 20  // bytes of statements kept for one mesh
-	MaxUnresolved  = 1000     // statements whose signer is not known (yet), kept aside for one mesh
-	MaxPlaintext   = 4 + 64 + 4 + MaxHeader + MaxBody
+	MaxFrame        = 2 << 20  // bytes of one WebSocket message, both ways
+	MaxPreHello     = 16 << 10 // bytes of a frame before hello was accepted: nobody unknown may make us buffer more
+	MaxBody         = 64 << 10 // bytes of the body of one message, before sealing
+	MaxHeader       = 16 << 10 // bytes of the JSON header inside an envelope
+	MaxStatement    = 64 << 10 // bytes of one statement
+	MaxKeys         = 4096     // wraps in one group send; a mesh has at most as many statements
+	MaxLogMessage   = 48 << 10 // bytes of statements in one sealed log message
+	MaxMeshLog      = 4096     // certificates that admins of one mesh signed, and as many revokes
+	MaxMeshLogSize  = 4 << 20  // bytes of either, and of what is set aside
+	MaxUnresolved   = 1000     // statements set aside for one mesh: members' own revokes, and what has no force (yet)
+	MaxOwnRevokes   = 256      // of these, the own revokes of one member: as many as a broker remembers sessions of him
+	MaxAside        = 64       // of these, the others of one signer
+	MaxAsideRemoved = 8        // the same once that signer was removed
+	MaxHandOvers    = 64       // hand-overs set aside for one mesh: those that no earlier one leads to (yet), and losing rivals
+	MaxPlaintext    = 4 + 64 + 4 + MaxHeader + MaxBody
 
 	HelloTimeout      = 15 * time.Second // from accept to hello
 	PingEvery         = 20 * time.Second // both ends ping; silence of 75 s ends the connection

@@ -122,7 +122,11 @@ func TestLogs(t *testing.T) {
 		return l.sign(&Revoke{Mesh: l.mesh, Issuer: l.owner.Public(), Kind: RevokeKey, Target: l.dave.Public(), Keep: keep, At: 1}, l.owner)
 	}
 	tooLong, long := huge(1700), huge(1355) // the second one fills a body alone
-	bodies := EncodeLog([]*Statement{small, tooLong, long, small, small})
+	// Hand-overs in their order, admins, removals, members: nothing rests on what comes after it.
+	first := l.sign(&OwnerChange{Mesh: l.mesh, By: l.owner.Public(), N: 1, New: l.dave.Public()}, l.owner)
+	second := l.sign(&OwnerChange{Mesh: l.mesh, By: l.dave.Public(), N: 2, New: l.mallory.Public()}, l.dave)
+	admin := l.sign(&Cert{l.mesh, l.owner.Public(), l.bob.Public(), "bob", RoleAdmin, 1}, l.owner)
+	bodies := EncodeLog([]*Statement{small, tooLong, second, long, small, admin, first, small})
 	if len(bodies) != 3 {
 		t.Fatalf("got %d bodies, want 3", len(bodies))
 	}
@@ -139,7 +143,7 @@ func TestLogs(t *testing.T) {
 			got = append(got, s.ID)
 		}
 	}
-	if want := []ID{small.ID, long.ID, small.ID, small.ID}; !reflect.DeepEqual(got, want) {
+	if want := []ID{first.ID, second.ID, admin.ID, long.ID, small.ID, small.ID, small.ID}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	if EncodeLog(nil) != nil {

@@ -10,13 +10,7 @@ import (
 // and from anybody, since each stands alone; all that a stranger can do is to fill what is set aside for signers not known
 // yet.
 //
-// Three classes are held:
-//   - what stands on the authority of an owner or admin, and leaving members' own revokes: at most MaxMeshLog statements of
-//     MaxMeshLogSize bytes. Past that only owner-signed ones are taken.
-//   - what nobody known signed: at most MaxUnresolved statements of MaxMeshLogSize bytes. They count when a later statement resolves them. Revokes of
-//     own session and API keys are here too: an admin repeats those that matter.
-//   - what a removed admin or former owner signed and nobody keeps: only in room that the first class leaves, since a later
-//     keep list may still name it.
+// A Set is bounded; see fit.
 //
 // A Set is not safe for concurrent use. The views it gives are.
 type Set struct {
@@ -68,10 +62,15 @@ func (s *Set) Add(stmts ...*Statement) (added []*Statement, err error) {
 		if _, ok := s.byID[st.ID]; ok {
 			added = append(added, st)
 		} else if err == nil {
-			err = Refuse(CodeMeshFull, "the mesh has as many statements as it may: %s statement %s is not kept", st.Kind, st.ID.String()[:8])
+			err = s.noRoom(st)
 		}
 	}
 	return added, err
+}
+
+// noRoom says why st is not held.
+func (s *Set) noRoom(st *Statement) error {
+	return Refuse(CodeMeshFull, "%s statement: the mesh, or its signer %s, has as many as may be kept", st.Kind, st.Signer().Short())
 }
 
 // AddInForce is Add for a broker: it takes only what is in force then, so that it stores nothing for strangers. Statements of
@@ -95,6 +94,12 @@ func (s *Set) AddInForce(stmts ...*Statement) (added []*Statement, errs []error)
 			break
 		}
 	}
+	added = slices.DeleteFunc(added, func(st *Statement) bool { // it gave way to one behind it
+		if s.byID[st.ID] == nil {
+			full[st.ID] = s.noRoom(st)
+		}
+		return s.byID[st.ID] == nil
+	})
 	errs = make([]error, len(stmts))
 	for i, st := range stmts {
 		_, errs[i] = s.fresh(stmts[i : i+1])
@@ -139,6 +144,16 @@ func (s *Statement) Forgotten(now time.Time) bool {
 	return ok && b.Kind == RevokeLink && b.At < now.Add(-RevokedLinkMemory).Unix()
 }
 
+// Lost returns what earlier held and s does not: what gave way to others, or went with its signer.
+func (s *Set) Lost(earlier *Set) (lost []*Statement) {
+	for _, st := range earlier.all {
+		if s.byID[st.ID] == nil {
+			lost = append(lost, st)
+		}
+	}
+	return lost
+}
+
 // Drop gives up what is Forgotten at now, and returns it.
 func (s *Set) Drop(now time.Time) (dropped []*Statement) {
 	for _, st := range s.all {
@@ -178,38 +193,6 @@ func (s *Set) fresh(stmts []*Statement) (fresh []*Statement, err error) {
 	return fresh, err
 }
 
-// fit returns what of the set and fresh there is room for; v is the view of both. What is held goes before what is fresh.
-func (s *Set) fit(v *View, fresh []*Statement) []*Statement {
-	var held, void []*Statement
-	var count, size, aside, asideSize int
-	room := func(st *Statement) bool { return count < MaxMeshLog && size+len(st.raw) <= MaxMeshLogSize }
-	take := func(st *Statement) {
-		held, count, size = append(held, st), count+1, size+len(st.raw)
-	}
-	for _, st := range slices.Concat(s.all, fresh) {
-		switch v.class(st) {
-		case classOwner:
-			take(st)
-		case classAdmin:
-			if room(st) {
-				take(st)
-			}
-		case classUnresolved:
-			if aside < MaxUnresolved && asideSize+len(st.raw) <= MaxMeshLogSize {
-				held, aside, asideSize = append(held, st), aside+1, asideSize+len(st.raw)
-			}
-		case classVoid:
-			void = append(void, st)
-		}
-	}
-	for _, st := range void {
-		if room(st) {
-			take(st)
-		}
-	}
-	return held
-}
-
 func (s *Set) replace(held []*Statement) {
 	s.all = held
 	clear(s.byID)
@@ -218,50 +201,4 @@ func (s *Set) replace(held []*Statement) {
 	}
 	s.view = NewView(s.charter, held, s.pins)
 	s.pins = s.view.Accepted()
-}
-
-// Classes of what a set holds; see Set.
-const (
-	classOwner = iota
-	classAdmin
-	classUnresolved
-	classVoid
-)
-
-// class tells which room st takes in a set whose view is v.
-func (v *View) class(st *Statement) int {
-	signer := st.Signer()
-	switch b := st.Body.(type) {
-	case *OwnerChange:
-		if force, _ := v.weigh(st); force {
-			return classOwner
-		}
-		return classUnresolved
-	case *Revoke:
-		if b.Kind == RevokeKey && b.Issuer == b.Target && !v.ownerSigned(signer, st.ID) {
-			return v.classOfLeave(st, b)
-		}
-	}
-	_, removed := v.removed[signer]
-	_, former := v.kept[signer]
-	switch {
-	case v.ownerSigned(signer, st.ID):
-		return classOwner
-	case v.adminSigned(signer, st.ID):
-		return classAdmin
-	case v.appointed[signer] && removed, former:
-		return classVoid
-	}
-	return classUnresolved
-}
-
-// classOfLeave is class for a revoke that its target signed. One such statement of everybody who ever was a member counts.
-func (v *View) classOfLeave(st *Statement, b *Revoke) int {
-	switch {
-	case v.certified[b.Target] == nil:
-		return classUnresolved
-	case v.revoked[b.Target].ID == st.ID:
-		return classAdmin
-	}
-	return classVoid
 }

@@ -88,16 +88,21 @@ func (h *history) bans(by *crypto.PrivateKey, n int) (stmts []*Statement) {
 func TestStrangersFillOnlyWhatIsSetAside(t *testing.T) {
 	h := newHistory(t)
 	h.unsigned = true
-	junk := h.bans(mallory, MaxUnresolved+1)
 	s := NewSet(h.charter, Pins{})
-	added, err := s.Add(junk...)
+	added, err := s.Add(h.bans(mallory, MaxUnresolved+1)...)
 	wantCode(t, err, CodeMeshFull)
-	if len(added) != MaxUnresolved || s.Len() != MaxUnresolved {
+	if len(added) != MaxAside || s.Len() != MaxAside {
 		t.Errorf("%d statements of a stranger are held", len(added))
 	}
-	b := h.cert(alice, bob, "bob", RoleMember, 1)
+	_, err = s.Add(h.strangers(MaxUnresolved, func(by *crypto.PrivateKey) *Statement { return h.revoke(by, RevokeKey, bob) })...)
+	wantCode(t, err, CodeMeshFull)
+	if s.Len() != MaxUnresolved {
+		t.Errorf("%d statements of strangers are held", s.Len())
+	}
+	b := h.cert(dave, bob, "bob", RoleMember, 1)
 	_, err = s.Add(b)
 	wantCode(t, err, CodeMeshFull)
+	b = h.cert(alice, bob, "bob", RoleMember, 1)
 	a := h.cert(owner, alice, "alice", RoleAdmin, 1)
 	h.addTo(s, b, a) // what the same call resolves is not set aside
 	wantMembers(t, s.View(), "alice!", "bob")
@@ -112,9 +117,9 @@ func TestAdminsFillTheMeshAndTheOwnerClearsIt(t *testing.T) {
 	a, c := h.cert(owner, alice, "alice", RoleAdmin, 1), h.cert(owner, cathy, "cathy", RoleAdmin, 1)
 	s := NewSet(h.charter, Pins{})
 	h.addTo(s, a, c)
-	added, err := s.Add(h.bans(alice, MaxMeshLog)...)
+	added, err := s.Add(h.junk(alice, MaxMeshLog+1)...)
 	wantCode(t, err, CodeMeshFull)
-	if len(added) != MaxMeshLog-2 || s.Len() != MaxMeshLog {
+	if len(added) != MaxMeshLog || s.Len() != MaxMeshLog+2 {
 		t.Errorf("%d statements are held", s.Len())
 	}
 	b := h.cert(cathy, bob, "bob", RoleMember, 1)
@@ -123,15 +128,15 @@ func TestAdminsFillTheMeshAndTheOwnerClearsIt(t *testing.T) {
 	d := h.cert(owner, dave, "dave", RoleMember, 1)
 	h.addTo(s, d, h.revoke(owner, RevokeKey, alice, added[0]))
 	h.addTo(s, b) // what the removed admin signed gives way
-	wantMembers(t, s.View(), "bob", "cathy!", "dave")
+	wantMembers(t, s.View(), "bob", "cathy!", "dave", "junk")
 	if !s.View().InForce(added[0].ID) || s.View().InForce(added[1].ID) {
 		t.Error("not what was kept is in force")
 	}
-	if s.Len() > MaxMeshLog+1 {
+	if s.Len() > MaxMeshLog+4 {
 		t.Errorf("%d statements are held", s.Len())
 	}
 	h.addTo(s, h.revoke(bob, RevokeKey, bob)) // so does it to somebody who leaves
-	wantMembers(t, s.View(), "cathy!", "dave")
+	wantMembers(t, s.View(), "cathy!", "dave", "junk")
 }
 
 func TestSetSize(t *testing.T) {
@@ -150,8 +155,8 @@ func TestSetSize(t *testing.T) {
 	unknown := NewSet(h.charter, Pins{})
 	added, err := unknown.Add(long...)
 	wantCode(t, err, CodeMeshFull)
-	if want := MaxMeshLogSize / len(long[0].Raw()); len(added) != want {
-		t.Errorf("%d long statements are set aside, want %d", len(added), want)
+	if len(added) != MaxAside {
+		t.Errorf("%d long statements are set aside, want %d", len(added), MaxAside)
 	}
 	added, err = s.Add(long...)
 	wantCode(t, err, CodeMeshFull)
@@ -180,7 +185,7 @@ func TestLeavesAreKeptOnce(t *testing.T) {
 	if r, _ := s.View().Revoked(bob.Public()); inForce != 1 || r.ID != ids(s.View().Signed(bob.Public()))[0] {
 		t.Errorf("%d leaves are in force", inForce)
 	}
-	full := h.bans(mallory, MaxUnresolved)
+	full := h.bans(mallory, MaxAside)
 	s = NewSet(h.charter, Pins{})
 	h.addTo(s, h.set[0])
 	h.addTo(s, full...)
@@ -221,9 +226,9 @@ func TestAddInForceWhenFull(t *testing.T) {
 	h.unsigned = true
 	s := NewSet(h.charter, Pins{})
 	h.addTo(s, h.cert(owner, alice, "alice", RoleAdmin, 1))
-	bans := h.bans(alice, MaxMeshLog)
+	bans := h.bans(alice, MaxMeshLog+1)
 	added, errs := s.AddInForce(bans...)
-	if len(added) != MaxMeshLog-1 || errs[0] != nil {
+	if len(added) != MaxMeshLog || errs[0] != nil {
 		t.Errorf("%d added, %v", len(added), errs[0])
 	}
 	wantCode(t, errs[len(errs)-1], CodeMeshFull)

@@ -303,8 +303,13 @@ func (v *View) weighRevoke(s *Statement, b *Revoke) (force, logged bool) {
 	return v.mayDisown(b) && v.disowned[ownKey{b.Issuer, b.Target}].ID == s.ID, false
 }
 
-// mayDisown reports whether b may well be a member's revoke of his own session or API key. The statement that would prove it
-// is kept elsewhere; but the key of the owner or of another member is none of his.
+// mayDisown reports whether b may well be a member's revoke of his own session or API key.
 func (v *View) mayDisown(b *Revoke) bool {
-	return v.Verified(b.Issuer) && v.certified[b.Target] == nil && b.Target != v.Owner() && b.Target != v.recovery
+	return v.Verified(b.Issuer) && v.ofNobodyElse(b)
+}
+
+// ofNobodyElse reports whether the target of b may be a session or API key of its issuer. The statement that would prove it is
+// kept elsewhere; but the key of the owner or of another member is none of his.
+func (v *View) ofNobodyElse(b *Revoke) bool {
+	return b.Issuer != b.Target && v.certified[b.Target] == nil && b.Target != v.Owner() && b.Target != v.recovery
 }
