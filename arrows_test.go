@@ -22,6 +22,7 @@ var arrows = map[string][]string{
 	"broker/queue":      {"store"},
 	"daemon":            {"daemon/table", "daemon/brokerhttp", "daemon/memory", "recall", "recall/redact", "recall/source", "daemon/config", "daemon/probe", "protocol", "crypto", "store", "registry", "localsocket"},
 	"daemon/table":      {"daemon/config", "protocol", "crypto", "store"},
+	"daemon/enrol":      {"daemon/brokerhttp", "daemon/config", "protocol", "crypto"},
 	"daemon/memory":     {"protocol", "recall"},
 	"daemon/config":     {"protocol", "crypto"},
 	"daemon/client":     {"daemon/config", "daemon/probe", "protocol", "localsocket"},

@@ -12,7 +12,7 @@ import (
 	urfave "github.com/urfave/cli/v2"
 
 	"github.com/claudemesh/claudemesh/bench"
-	"github.com/claudemesh/claudemesh/daemon"
+	"github.com/claudemesh/claudemesh/daemon/enrol"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -113,7 +113,7 @@ func (c *call) benchOptions() (o bench.Options, err error) {
 func (c *call) adminToken() (string, error) {
 	file := c.str("token-file")
 	if file == "" {
-		return os.Getenv(daemon.EnvAdminToken), nil
+		return os.Getenv(enrol.EnvAdminToken), nil
 	}
 	b, err := os.ReadFile(file)
 	return strings.TrimSpace(string(b)), err

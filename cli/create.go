@@ -6,8 +6,8 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"github.com/claudemesh/claudemesh/daemon"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/enrol"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -21,7 +21,7 @@ func createVerb() *verb {
 		flags: []urfave.Flag{
 			&urfave.StringFlag{Name: "broker", Usage: "the broker's `URL`: host, host:port, or with ws, wss, http or https in front (default: " + EnvBroker + ", else --local)"},
 			&urfave.StringFlag{Name: "name", Usage: "your `NAME` in the mesh (default: your login name)"},
-			&urfave.StringFlag{Name: "token-file", Usage: "the broker's admin token in `FILE` (default: " + daemon.EnvAdminToken + ", or that of a broker on this machine)"},
+			&urfave.StringFlag{Name: "token-file", Usage: "the broker's admin token in `FILE` (default: " + enrol.EnvAdminToken + ", or that of a broker on this machine)"},
 			&urfave.BoolFlag{Name: "local", Usage: "have this machine's daemon run the broker, on loopback"},
 			&urfave.BoolFlag{Name: "no-recovery", Usage: "make no recovery key: whoever steals the owner key keeps the mesh"},
 			insecureFlag(), jsonFlag(),
@@ -62,7 +62,7 @@ func runCreate(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	made, err := daemon.Create(ctx, daemon.CreateOptions{Home: home, Slug: c.arg(0), BrokerURL: url, Name: c.str("name"),
+	made, err := enrol.Create(ctx, enrol.CreateOptions{Home: home, Slug: c.arg(0), BrokerURL: url, Name: c.str("name"),
 		TokenFile: c.str("token-file"), NoRecovery: c.yes("no-recovery"), Insecure: c.yes("insecure")})
 	if err != nil {
 		return err
@@ -92,7 +92,7 @@ func runCreate(ctx context.Context, c *call) error {
 }
 
 // showRecovery prints the recovery seed, and removes the file that keeps it until it was printed.
-func (c *call) showRecovery(made *daemon.Created) error {
+func (c *call) showRecovery(made *enrol.Created) error {
 	if made.Recovery == nil {
 		return nil
 	}

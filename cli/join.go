@@ -7,8 +7,8 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"github.com/claudemesh/claudemesh/daemon"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/enrol"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -55,7 +55,7 @@ func runJoin(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	j, err := daemon.Join(ctx, daemon.JoinOptions{Home: home, Link: link, Name: c.str("name"), Insecure: c.yes("insecure")})
+	j, err := enrol.Join(ctx, enrol.JoinOptions{Home: home, Link: link, Name: c.str("name"), Insecure: c.yes("insecure")})
 	if err != nil {
 		return err
 	}

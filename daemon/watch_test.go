@@ -15,11 +15,15 @@ import (
 
 // membership is one of a mesh made by hand, whose broker nobody answers at.
 func membership(t *testing.T, slug string) config.Membership {
-	f := forge(t)
-	key := crypto.GenerateKey()
+	t.Helper()
+	owner := crypto.GenerateKey()
+	charter, err := protocol.Sign(&protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "acme"}, owner)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return config.Membership{
-		Slug: slug, MeshID: f.charter.Mesh(), Name: "bob", Key: key,
-		BrokerURL: "ws://127.0.0.1:1/ws", JoinedAt: time.Now(), Charter: f.charter.Text(),
+		Slug: slug, MeshID: charter.Mesh(), Name: "bob", Key: crypto.GenerateKey(),
+		BrokerURL: "ws://127.0.0.1:1/ws", JoinedAt: time.Now(), Charter: charter.Text(),
 	}
 }
 

@@ -2,35 +2,29 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/claudemesh/claudemesh/broker"
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/daemontest"
+	"github.com/claudemesh/claudemesh/daemon/enrol"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// newHome is a home with a path short enough for a socket.
-func newHome(t *testing.T) config.Home {
+func newHome(t *testing.T) config.Home { t.Helper(); return daemontest.NewHome(t) }
+
+func wantNothing(t *testing.T, home config.Home) { t.Helper(); daemontest.WantNothing(t, home) }
+
+func wantCode(t *testing.T, what string, err error, want protocol.Code) *protocol.Error {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	home, err := config.OpenHome(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return home
+	return daemontest.WantCode(t, what, err, want)
 }
 
 // testBroker is a real broker on loopback.
@@ -141,9 +135,9 @@ func (d *testDaemon) wantState(slug, want string) {
 }
 
 // create founds a mesh on the broker.
-func create(t *testing.T, home config.Home, b *testBroker, slug, name string) *Created {
+func create(t *testing.T, home config.Home, b *testBroker, slug, name string) *enrol.Created {
 	t.Helper()
-	c, err := Create(context.Background(), CreateOptions{Home: home, Slug: slug, BrokerURL: b.addr, Name: name, AdminToken: b.AdminToken()})
+	c, err := enrol.Create(context.Background(), enrol.CreateOptions{Home: home, Slug: slug, BrokerURL: b.addr, Name: name, AdminToken: b.AdminToken()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,32 +152,6 @@ func (d *testDaemon) link(slug string, uses int) protocol.InviteInfo {
 		d.t.Fatal(err)
 	}
 	return info
-}
-
-// wantNothing fails if a refused command left a membership or a key in the home.
-func wantNothing(t *testing.T, home config.Home) {
-	t.Helper()
-	if c, err := home.Load(); err != nil || len(c.Meshes) != 0 {
-		t.Errorf("config.json: %v, %v", c, err)
-	}
-	entries, err := os.ReadDir(home.Dir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if e.Name() != "config.json" && !strings.HasSuffix(e.Name(), ".lock") {
-			t.Errorf("left behind: %s", e.Name())
-		}
-	}
-}
-
-func wantCode(t *testing.T, what string, err error, want protocol.Code) *protocol.Error {
-	t.Helper()
-	e, ok := errors.AsType[*protocol.Error](err)
-	if !ok || e.Code != want {
-		t.Fatalf("%s: error %v (code %q), want code %q", what, err, protocol.CodeOf(err), want)
-	}
-	return e
 }
 
 func exists(path ...string) bool {

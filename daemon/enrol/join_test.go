@@ -1,4 +1,4 @@
-package daemon
+package enrol
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/daemontest"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -26,86 +26,6 @@ func stalled(t *testing.T) string {
 	}
 	t.Cleanup(func() { ln.Close() })
 	return ln.Addr().String()
-}
-
-func join(home config.Home, link, name string) (*Joined, error) {
-	return Join(context.Background(), JoinOptions{Home: home, Link: link, Name: name, WaitVerified: 10 * time.Second})
-}
-
-// alice creates, runs a daemon and makes a link; bob joins and is verified; cathy comes with the same link too late.
-func TestJoin(t *testing.T) {
-	b, alicesHome, bobsHome, cathysHome := newBroker(t), newHome(t), newHome(t), newHome(t)
-	create(t, alicesHome, b, "acme", "alice")
-	alice := startDaemon(t, alicesHome)
-	alice.wantState("acme", protocol.ConnOpen)
-	link := alice.link("acme", 1).Link
-
-	joined, err := join(bobsHome, link, "bob")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if joined.Trust != protocol.TrustVerified || joined.Membership.Name != "bob" || joined.Membership.Slug != "acme" || joined.Resumed {
-		t.Fatalf("joined %+v", joined)
-	}
-	c, err := bobsHome.Load()
-	if err != nil || c.Mesh("acme") == nil || c.Mesh("acme").Cert == "" {
-		t.Fatalf("config: %v", err)
-	}
-	if pending, _ := filepath.Glob(filepath.Join(bobsHome.Dir(), "*.pending")); len(pending) != 0 {
-		t.Errorf("left behind: %v", pending)
-	}
-	_, err = join(bobsHome, link, "bob")
-	if e := wantCode(t, "the same link again", err, protocol.CodeExists); !strings.Contains(e.Message, "acme") {
-		t.Errorf("message %q", e.Message)
-	}
-
-	late, err := Join(context.Background(), JoinOptions{Home: cathysHome, Link: link, Name: "cathy", WaitVerified: 300 * time.Millisecond})
-	if err == nil { // the issuer's daemon had no time to close the link: the key is invited at most
-		if late.Trust == protocol.TrustVerified {
-			t.Error("a link of one use let two in")
-		}
-	} else if code := protocol.CodeOf(err); code != protocol.CodeUsedUp && code != protocol.CodeClosedLink {
-		t.Errorf("late: %v", err)
-	} else {
-		wantNothing(t, cathysHome)
-	}
-}
-
-// Without the issuer's daemon the join ends as invited, says why, and becomes verified when that daemon comes.
-func TestJoinInvited(t *testing.T) {
-	b, alicesHome, bobsHome := newBroker(t), newHome(t), newHome(t)
-	create(t, alicesHome, b, "acme", "alice")
-	alice := startDaemon(t, alicesHome)
-	alice.wantState("acme", protocol.ConnOpen)
-	link := alice.link("acme", 1).Link
-	alice.end()
-	joined, err := Join(context.Background(), JoinOptions{Home: bobsHome, Link: link, Name: "bob", WaitVerified: -1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if joined.Trust != protocol.TrustInvited || !strings.Contains(joined.Reason, "alice") {
-		t.Fatalf("joined %+v", joined)
-	}
-	bob := startDaemon(t, bobsHome)
-	bob.wantState("acme", protocol.ConnOpen)
-	startDaemon(t, alicesHome)
-	until(t, "bob is verified", func() bool {
-		list, err := bob.Meshes(context.Background())
-		return err == nil && len(list) == 1 && list[0].Trust == protocol.TrustVerified
-	})
-}
-
-// A second mesh of the same name gets another label.
-func TestJoinSlugClash(t *testing.T) {
-	b, alicesHome, bobsHome := newBroker(t), newHome(t), newHome(t)
-	create(t, bobsHome, b, "acme", "bob")
-	create(t, alicesHome, b, "acme", "alice")
-	alice := startDaemon(t, alicesHome)
-	alice.wantState("acme", protocol.ConnOpen)
-	joined, err := join(bobsHome, alice.link("acme", 1).Link, "bob")
-	if err != nil || joined.Membership.Slug != "acme-2" {
-		t.Fatalf("joined %+v, %v", joined, err)
-	}
 }
 
 // forged is a mesh made by hand, for links and answers that no honest program makes.
@@ -205,15 +125,15 @@ func TestJoinChecksBeforeTheNetwork(t *testing.T) {
 		"empty":       {"", protocol.CodeInvalid},
 		"without TLS": {f.link(t, "ws://b.example/ws", nil), protocol.CodeForbidden},
 	} {
-		home := newHome(t)
-		_, err := join(home, test.link, "bob")
-		wantCode(t, name, err, test.want)
-		wantNothing(t, home)
+		home := daemontest.NewHome(t)
+		_, err := joinWith(home, test.link, "bob")
+		daemontest.WantCode(t, name, err, test.want)
+		daemontest.WantNothing(t, home)
 	}
-	home := newHome(t)
-	_, err := join(home, good, "Bob!")
-	wantCode(t, "a bad name", err, protocol.CodeInvalid)
-	wantNothing(t, home)
+	home := daemontest.NewHome(t)
+	_, err := joinWith(home, good, "Bob!")
+	daemontest.WantCode(t, "a bad name", err, protocol.CodeInvalid)
+	daemontest.WantNothing(t, home)
 	if n := len(b.requests()); n != 0 {
 		t.Errorf("the broker was asked %d times", n)
 	}
@@ -255,10 +175,10 @@ func TestEvilAnswerToJoin(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newFakeBroker(t, func(protocol.JoinRequest) (int, any) { return 200, test.answer })
-			home := newHome(t)
-			_, err := join(home, test.forger.link(t, b.url, test.edit), "bob")
-			wantCode(t, "join", err, test.want)
-			wantNothing(t, home)
+			home := daemontest.NewHome(t)
+			_, err := joinWith(home, test.forger.link(t, b.url, test.edit), "bob")
+			daemontest.WantCode(t, "join", err, test.want)
+			daemontest.WantNothing(t, home)
 		})
 	}
 }
@@ -270,12 +190,12 @@ func TestJoinRefused(t *testing.T) {
 		protocol.CodeUsedUp: 410, protocol.CodeClosedLink: 410, protocol.CodeExpired: 410, protocol.CodeForeign: 403, protocol.CodeNotFound: 404,
 	} {
 		b := newFakeBroker(t, func(protocol.JoinRequest) (int, any) { return status, protocol.JoinReply{Code: code, Error: "because"} })
-		home := newHome(t)
-		_, err := join(home, f.link(t, b.url, nil), "bob")
-		if e := wantCode(t, "join", err, code); !strings.Contains(e.Message, "because") {
+		home := daemontest.NewHome(t)
+		_, err := joinWith(home, f.link(t, b.url, nil), "bob")
+		if e := daemontest.WantCode(t, "join", err, code); !strings.Contains(e.Message, "because") {
 			t.Errorf("%s: message %q", code, e.Message)
 		}
-		wantNothing(t, home)
+		daemontest.WantNothing(t, home)
 	}
 }
 
@@ -284,11 +204,11 @@ func TestJoinRefused(t *testing.T) {
 func TestJoinIsTakenUp(t *testing.T) {
 	f := forge(t)
 	b := newFakeBroker(t, func(protocol.JoinRequest) (int, any) { return 502, map[string]string{"proxy": "broken"} })
-	home := newHome(t)
+	home := daemontest.NewHome(t)
 	expires := time.Now().Add(time.Hour)
 	link := f.link(t, b.url, func(i *protocol.Invite) { i.Expires = expires.Unix() })
-	_, err := join(home, link, "bob")
-	wantCode(t, "join", err, protocol.CodeUnavailable)
+	_, err := joinWith(home, link, "bob")
+	daemontest.WantCode(t, "join", err, protocol.CodeUnavailable)
 	first := b.requests()[0]
 	enrol, err := protocol.ParseText(first.Enrol)
 	if err != nil {
@@ -317,7 +237,7 @@ func TestJoinIsTakenUp(t *testing.T) {
 // The key is on disk before the broker hears of it, and never in the request.
 func TestJoinKeepsTheKeyFirst(t *testing.T) {
 	f := forge(t)
-	home := newHome(t)
+	home := daemontest.NewHome(t)
 	var b *fakeBroker
 	b = newFakeBroker(t, func(req protocol.JoinRequest) (int, any) {
 		pending, err := home.LoadPending(f.linkKey.Public())
@@ -344,7 +264,7 @@ func TestJoinAsAdmin(t *testing.T) {
 	f := forge(t)
 	b := newFakeBroker(t, func(protocol.JoinRequest) (int, any) { return 200, texts(f.charter, f.cert) })
 	link := f.link(t, b.url, func(i *protocol.Invite) { i.Role, i.Issuer = protocol.RoleAdmin, f.owner.Public() })
-	joined, err := join(newHome(t), link, "bob")
+	joined, err := joinWith(daemontest.NewHome(t), link, "bob")
 	if err != nil || joined.Trust != protocol.TrustInvited || !strings.Contains(joined.Reason, "owner") {
 		t.Errorf("joined %+v, %v", joined, err)
 	}
@@ -357,7 +277,7 @@ func TestJoinAsAdmin(t *testing.T) {
 func TestJoinTwiceAtOnce(t *testing.T) {
 	f := forge(t)
 	b := newFakeBroker(t, func(protocol.JoinRequest) (int, any) { return 200, texts(f.charter, f.cert) })
-	home, link := newHome(t), f.link(t, b.url, nil)
+	home, link := daemontest.NewHome(t), f.link(t, b.url, nil)
 	errs := make(chan error, 2)
 	for range 2 {
 		go func() {
@@ -372,5 +292,9 @@ func TestJoinTwiceAtOnce(t *testing.T) {
 	if a != nil {
 		t.Fatal(a)
 	}
-	wantCode(t, "the second", z, protocol.CodeExists)
+	daemontest.WantCode(t, "the second", z, protocol.CodeExists)
+}
+
+func joinWith(home config.Home, link, name string) (*Joined, error) {
+	return Join(context.Background(), JoinOptions{Home: home, Link: link, Name: name, WaitVerified: 10 * time.Second})
 }

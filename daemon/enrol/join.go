@@ -1,4 +1,6 @@
-package daemon
+// Package enrol creates a mesh and joins one. It needs no daemon: it asks the broker, checks what the broker
+// answers against the link, and writes the membership into config.json, where a daemon finds it.
+package enrol
 
 import (
 	"context"
