@@ -21,18 +21,11 @@ type env struct {
 	log    *slog.Logger
 	now    func() time.Time
 	broker *brokerhttp.Dialer // of all brokers
-	events eventSink
+	events *hub
 	mail   *mailbox
 
 	// ownerKey finds the present owner key of a mesh on this machine; the error wraps fs.ErrNotExist where it is not here.
 	ownerKey func(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error)
-}
-
-// eventSink is where a mesh tells what happened.
-type eventSink interface {
-	put(tx *store.Tx, ev protocol.Event, o eventOptions) error // with what it tells, in one transaction
-	wake()                                                     // after the commit
-	emit(ev protocol.Event, o eventOptions)                    // in a transaction of its own
 }
 
 // Types of events that a mesh puts.

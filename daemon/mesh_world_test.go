@@ -68,31 +68,26 @@ type node struct {
 	conns []net.Conn
 }
 
-// recorder keeps events.
-type recorder struct {
-	mu  sync.Mutex
-	all []protocol.Event
-}
-
-func (r *recorder) put(_ *store.Tx, ev protocol.Event, _ eventOptions) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.all = append(r.all, ev)
-	return nil
-}
-
-func (r *recorder) wake()                                  {}
-func (r *recorder) emit(ev protocol.Event, o eventOptions) { r.put(nil, ev, o) }
+// recorder reads the events that a node's own hub kept: what cannot be encoded there is missing here, too.
+type recorder struct{ n *node }
 
 func (r *recorder) of(kind string) (events []protocol.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, ev := range r.all {
-		if ev.Type == kind {
-			events = append(events, ev)
+	r.n.Helper()
+	for cursor := uint64(0); ; {
+		page, next, err := r.n.m.env.events.read(cursor, audience{})
+		if err != nil {
+			r.n.Fatal(err)
 		}
+		for _, ev := range page {
+			if ev.Type == kind {
+				events = append(events, ev)
+			}
+		}
+		if next == cursor {
+			return events
+		}
+		cursor = next
 	}
-	return events
 }
 
 // story runs f with alice, bob and cathy connected, in a bubble where time passes only when everybody waits.
@@ -257,11 +252,9 @@ func (n *node) open() {
 	if err != nil {
 		n.Fatal(err)
 	}
-	if n.events == nil {
-		n.events = new(recorder)
-	}
-	n.db = db
-	e := &env{db: db, log: n.log.With("at", n.name), now: n.now, broker: brokerhttp.For(n.dial, n.now), events: n.events, mail: newMailbox(db, n.now), ownerKey: n.ownerKey}
+	n.db, n.events = db, &recorder{n}
+	log, mail := n.log.With("at", n.name), newMailbox(db, n.now)
+	e := &env{db: db, log: log, now: n.now, broker: brokerhttp.For(n.dial, n.now), events: newHub(db, mail, n.now, log), mail: mail, ownerKey: n.ownerKey}
 	if n.m, err = newMesh(e, n.cfg); err != nil {
 		n.Fatal(err)
 	}
