@@ -58,8 +58,7 @@ func (r *receiptIn) done(w *worker) error {
 func (m *mesh) applyReceipts(tx *store.Tx, msg *protocol.Message) error {
 	receipts, err := msg.Receipts()
 	if err != nil {
-		m.log.Warn("receipts that are none", "peer", msg.Member().Short(), "err", err)
-		return nil
+		m.log.Warn("malformed receipt", "peer", msg.Member().Short(), "err", err)
 	}
 	for _, body := range receipts {
 		n, row, err := m.out.rowOf(tx, body.ID)

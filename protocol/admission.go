@@ -43,7 +43,7 @@ func (v *View) CheckInvite(invite *Statement, now time.Time) error {
 	case v.LinkClosed(inv):
 		return Refuse(CodeClosedLink, "the link was closed").WithHint("ask for a new link")
 	case now.Unix() >= inv.Expires:
-		return Refuse(CodeExpired, "the link expired at %s", time.Unix(inv.Expires, 0).UTC().Format(time.DateTime+" MST")).
+		return Refuse(CodeExpired, "the link expired at %s", TimeOfSeconds(inv.Expires).Format(time.DateTime+" MST")).
 			WithHint("ask for a new link")
 	}
 	return nil

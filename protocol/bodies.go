@@ -60,7 +60,7 @@ func (c *Charter) signers() []crypto.PublicKey { return []crypto.PublicKey{c.Own
 func (c *Charter) visit(f *fields) {
 	f.key("owner", &c.Owner)
 	f.keyOrAbsent("recovery", &c.Recovery)
-	f.time("created", &c.Created)
+	f.seconds("created", &c.Created)
 	f.bytes("random", c.Random[:])
 	f.text("slug", &c.Slug, ruleSlug)
 }
@@ -113,7 +113,7 @@ func (c *Cert) visit(f *fields) {
 	f.key("member", &c.Member)
 	f.text("name", &c.Name, ruleName)
 	f.text("role", &c.Role, ruleRole)
-	f.time("issued", &c.Issued)
+	f.seconds("issued", &c.Issued)
 	f.usable("member", &c.Member)
 }
 
@@ -136,7 +136,7 @@ func (r *Revoke) visit(f *fields) {
 	f.text("kind", &r.Kind, ruleRevoke)
 	f.key("target", &r.Target)
 	f.ids("keep", &r.Keep)
-	f.time("at", &r.At)
+	f.seconds("at", &r.At)
 	f.text("reason", &r.Reason, ruleReason)
 }
 
@@ -161,7 +161,7 @@ func (i *Invite) visit(f *fields) {
 	f.key("link key", &i.Link)
 	f.text("role", &i.Role, ruleRole)
 	f.uint("uses", &i.Uses)
-	f.time("expires", &i.Expires)
+	f.seconds("expires", &i.Expires)
 	f.text("broker url", &i.URL, ruleURL)
 	f.key("owner", &i.Owner)
 	if i.Uses < 1 || i.Uses > 1000 {
@@ -185,7 +185,7 @@ func (e *Enrol) visit(f *fields) {
 	f.key("link key", &e.Link)
 	f.key("member", &e.Member)
 	f.text("name", &e.Name, ruleName)
-	f.time("at", &e.At)
+	f.seconds("at", &e.At)
 	f.usable("member", &e.Member)
 }
 
@@ -211,8 +211,8 @@ func (s *Session) visit(f *fields) {
 	f.text("label", &s.Label, ruleName)
 	f.texts("groups", &s.Groups, ruleGroup)
 	f.texts("features", &s.Features, ruleFeature)
-	f.time("issued", &s.Issued)
-	f.time("expires", &s.Expires)
+	f.millis("issued", &s.Issued)
+	f.millis("expires", &s.Expires)
 	f.usable("member", &s.Member)
 	f.usable("session", &s.Session)
 }
@@ -241,8 +241,8 @@ func (a *APIKey) visit(f *fields) {
 	f.text("label", &a.Label, ruleName)
 	f.texts("caps", &a.Caps, ruleFeature)
 	f.texts("topics", &a.Topics, ruleGroup)
-	f.time("issued", &a.Issued)
-	f.time("expires", &a.Expires)
+	f.millis("issued", &a.Issued)
+	f.millis("expires", &a.Expires)
 	f.usable("member", &a.Member)
 	f.usable("key", &a.Key)
 }
@@ -277,7 +277,7 @@ func (h *HelloAuth) visit(f *fields) {
 	f.keyOrAbsent("session", &h.Session)
 	f.text("broker host", &h.Host, ruleHost)
 	f.bytes("nonce", h.Nonce[:])
-	f.time("at", &h.At)
+	f.millis("at", &h.At)
 	f.texts("features", &h.Features, ruleFeature)
 	f.bytes("instance", h.Instance[:])
 	f.usable("member", &h.Member)

@@ -36,7 +36,7 @@ func (r *ReceiptBody) check() error {
 	switch {
 	case !ValidClientID(r.ID):
 		return errors.New("a receipt without the id of a message")
-	case r.At <= 0 || r.At > maxInteger:
+	case r.At <= 0 || r.At > MaxMillis:
 		return errors.New("a receipt without a time")
 	case len(r.Rung) > maxReasonBytes || len(r.Reason) > maxReasonBytes:
 		return errors.New("a receipt with a long text")
@@ -64,9 +64,11 @@ func EncodeReceipts(receipts []ReceiptBody) ([]byte, error) {
 	return b, nil
 }
 
-// Receipts returns the body of a message of KindReceipt. They count only for messages whose recipient is m.Member:
-// that is for the caller to check. Rung and Reason are a peer's text: Neutralize before showing them.
-func (m *Message) Receipts() ([]ReceiptBody, error) {
+// Receipts returns the body of a message of KindReceipt. Receipts that are not in order are left out, and the
+// error, an *Error with CodeInvalid, says why the first of them is: the others count all the same. They count
+// only for messages whose recipient is m.Member: that is for the caller to check. Rung and Reason are a peer's
+// text: Neutralize before showing them.
+func (m *Message) Receipts() (receipts []ReceiptBody, err error) {
 	if err := m.wantKind(KindReceipt); err != nil {
 		return nil, err
 	}
@@ -74,13 +76,16 @@ func (m *Message) Receipts() ([]ReceiptBody, error) {
 	if err := json.Unmarshal(m.body, &items); err != nil || len(items) == 0 || len(items) > maxReceipts {
 		return nil, Refuse(CodeInvalid, "receipts: not a list of 1 to %d", maxReceipts)
 	}
-	receipts := make([]ReceiptBody, len(items))
-	for i, item := range items {
-		if err := decodeReceipt(&receipts[i], item); err != nil {
-			return nil, Refuse(CodeInvalid, "receipts: %v", err)
+	receipts = make([]ReceiptBody, 0, len(items))
+	for _, item := range items {
+		var r ReceiptBody
+		if bad := decodeReceipt(&r, item); bad == nil {
+			receipts = append(receipts, r)
+		} else if err == nil {
+			err = Refuse(CodeInvalid, "receipts: %v", bad)
 		}
 	}
-	return receipts, nil
+	return receipts, err
 }
 
 func decodeReceipt(r *ReceiptBody, b []byte) error {

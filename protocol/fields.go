@@ -97,10 +97,18 @@ func (f *fields) uint(name string, p *uint64) {
 	}
 }
 
-// time is a uint field in an int64, as package time has it.
-func (f *fields) time(name string, p *int64) {
+// seconds is a uint field that holds a Unix time until the end of the year 9999.
+func (f *fields) seconds(name string, p *int64) { f.time(name, p, MaxSeconds) }
+
+// millis is seconds for a time in milliseconds.
+func (f *fields) millis(name string, p *int64) { f.time(name, p, MaxMillis) }
+
+func (f *fields) time(name string, p *int64, last uint64) {
 	n := uint64(*p)
 	f.uint(name, &n)
+	if n > last {
+		f.fail(name, "is not a time before the year 10000")
+	}
 	if f.err == nil {
 		*p = int64(n)
 	}
@@ -126,6 +134,10 @@ func (f *fields) mesh(p *MeshID) {
 	}
 }
 
+// maxListed is how many texts a list of a statement holds: groups, features, capabilities, topics. It
+// bounds what one statement costs everybody who keeps or shows it.
+const maxListed = 64
+
 // texts is a list of texts. Encoding sorts it and drops repeats.
 func (f *fields) texts(name string, p *[]string, r rule) {
 	items := make([][]byte, len(*p))
@@ -133,6 +145,10 @@ func (f *fields) texts(name string, p *[]string, r rule) {
 		items[i] = []byte(s)
 	}
 	items = f.list(name, items)
+	if len(items) > maxListed {
+		f.fail(name, "has %d items, at most %d are possible", len(items), maxListed)
+		return
+	}
 	texts := make([]string, len(items))
 	for i, item := range items {
 		if texts[i] = string(item); !r.ok(texts[i]) {

@@ -215,7 +215,7 @@ func (h *Header) check() error {
 		return errors.New("to is not a key, *, @group or #topic")
 	case !ValidPriority(h.Prio):
 		return errors.New("prio is not now, next or low")
-	case h.TS <= 0 || h.TS > maxInteger:
+	case h.TS <= 0 || h.TS > MaxMillis:
 		return errors.New("ts is not a time")
 	case len(h.Ep) != 16 || !only(h.Ep, isHexByte):
 		return errors.New("ep is not 16 hex digits")

@@ -58,7 +58,7 @@ func (m *Message) Seq() uint64 { return m.seq }
 func (m *Message) Opened() crypto.PublicKey { return m.opened }
 
 // SealedAt returns when it was sealed, by the sender's word.
-func (m *Message) SealedAt() time.Time { return time.UnixMilli(m.header.TS) }
+func (m *Message) SealedAt() time.Time { return TimeOf(m.header.TS) }
 
 // Text returns what the sender wrote, and what is known of him. It is the only way to it, so that no text is shown
 // without its trust. Receipts, logs, cards and kinds that this build does not know have no text.

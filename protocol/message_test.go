@@ -84,6 +84,16 @@ func TestReceipts(t *testing.T) {
 	if got, err := m.Receipts(); err != nil || len(got) != 1 || got[0].State != StateRead {
 		t.Errorf("got %+v, %v", got, err)
 	}
+	// One that is not in order costs the others nothing.
+	good := `{"id":"a-message-of-letters","state":"read","at":1}`
+	for _, bad := range []string{`[1]`, `{"at":253402300800000}`, `{"at":9007199254740991}`, `{"state":"archived"}`} {
+		bad = strings.Replace(bad, "{", `{"id":"the-message-after-it","state":"read",`, 1)
+		bad = strings.Replace(bad, `"state":"read","state"`, `"state"`, 1)
+		got, err := l.opened(t, KindReceipt, "["+good+","+bad+","+good+"]").Receipts()
+		if CodeOf(err) != CodeInvalid || len(got) != 2 || got[1].ID != "a-message-of-letters" {
+			t.Errorf("%s: got %+v, %v", bad, got, err)
+		}
+	}
 	for _, bad := range []string{
 		"", "null", "{}", "[]", "[1]", `[{}]`, `[{"id":"a-message-of-letters","state":"read"}]`,
 		`[{"id":"a-message-of-letters","state":"queued","at":1}]`, `[{"id":"short","state":"read","at":1}]`,
@@ -93,11 +103,11 @@ func TestReceipts(t *testing.T) {
 		`[{"id":"a-message-of-letters","state":"read","at":1,"reason":"` + strings.Repeat("x", 201) + `"}]`,
 		"[" + strings.Repeat(`{"id":"a-message-of-letters","state":"read","at":1},`, 256) + `{"id":"a-message-of-letters","state":"read","at":1}]`,
 	} {
-		if got, err := l.opened(t, KindReceipt, bad).Receipts(); CodeOf(err) != CodeInvalid || got != nil {
+		if got, err := l.opened(t, KindReceipt, bad).Receipts(); CodeOf(err) != CodeInvalid || len(got) != 0 {
 			t.Errorf("%.60q: got %+v, %v", bad, got, err)
 		}
 	}
-	for _, bad := range [][]ReceiptBody{nil, {{}}, {{ID: "a-message-of-letters", State: StateAccepted, At: 1}}, make([]ReceiptBody, 257)} {
+	for _, bad := range [][]ReceiptBody{nil, {{}}, {{ID: "a-message-of-letters", State: StateRead, At: MaxMillis + 1}}, {{ID: "a-message-of-letters", State: StateAccepted, At: 1}}, make([]ReceiptBody, 257)} {
 		if _, err := EncodeReceipts(bad); CodeOf(err) != CodeInvalid {
 			t.Errorf("%d receipts are written: %v", len(bad), err)
 		}

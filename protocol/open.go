@@ -20,14 +20,15 @@ const (
 	CheckBinding  = 5 // what is signed fits the box, the mesh and what the frame says
 	CheckAttested = 6 // the member stands behind the key
 	CheckMember   = 7 // the mesh stands behind the member
-	CheckAge      = 8 // not older than SealedMaxAge
+	CheckAge      = 8 // not older than SealedMaxAge, and its time within MessageSpan of ours
 )
 
 // AlarmError says that a message is not what it claims to be. It is kept as an alarm, without a body. CodeOf gives CodeAlarm.
 type AlarmError struct {
-	Check  int    // which of CheckForm … CheckMember failed
+	Check  int    // which of CheckForm … CheckAge failed
 	Reason string // for people
 	Sender crypto.PublicKey
+	Header *Header // with CheckAge: proved to be Sender's; else nil
 }
 
 func (e *AlarmError) Error() string {
@@ -59,7 +60,7 @@ type ExpiredError struct{ Header *Header }
 
 func (e *ExpiredError) Error() string {
 	return fmt.Sprintf("message from %s: sealed on %s, which is too long ago", e.Header.Member.Short(),
-		time.UnixMilli(e.Header.TS).UTC().Format(time.DateOnly))
+		TimeOf(e.Header.TS).Format(time.DateOnly))
 }
 
 // Unwrap returns the *Error with CodeExpired.
@@ -108,19 +109,32 @@ type Opener struct {
 // *ExpiredError, or what Shared returned, which says nothing of the message. Replay and numbers are the caller's.
 func (o *Opener) Open(in Incoming) (*Message, error) {
 	s := &opening{Opener: o, in: in}
-	for i, check := range [...]func(*opening) error{
-		(*opening).decode, (*opening).findSender, (*opening).openBox, (*opening).readEnvelope,
-		(*opening).bind, (*opening).attest, (*opening).believe, (*opening).age,
+	for _, c := range [...]struct {
+		number int
+		check  func(*opening) error
+	}{
+		{CheckForm, (*opening).decode}, {CheckSender, (*opening).findSender}, {CheckBox, (*opening).openBox},
+		{CheckEnvelope, (*opening).readEnvelope}, {CheckBinding, (*opening).bind}, {CheckAttested, (*opening).attest},
+		// Before CheckMember: what waits for a certificate must come to an end as well.
+		{CheckAge, (*opening).span}, {CheckMember, (*opening).believe}, {CheckAge, (*opening).age},
 	} {
-		err := check(s)
+		err := c.check(s)
 		if f, ok := errors.AsType[failure](err); ok {
-			return nil, &AlarmError{Check: i + 1, Reason: string(f), Sender: s.sender}
+			return nil, s.alarm(c.number, f)
 		}
 		if err != nil {
 			return nil, err
 		}
 	}
 	return &s.msg, nil
+}
+
+func (s *opening) alarm(check int, why failure) *AlarmError {
+	a := &AlarmError{Check: check, Reason: string(why), Sender: s.sender}
+	if check == CheckAge {
+		a.Header = s.msg.header
+	}
+	return a
 }
 
 // failure is the reason for an alarm.
@@ -347,6 +361,17 @@ func (s *opening) believe() error {
 		}
 	}
 	return &HeldError{Header: h}
+}
+
+// span holds the message's time against our clock. A time beyond MessageSpan has no honest explanation:
+// a broker keeps no message for so long, and lets nobody in whose clock is off by more than a minute.
+func (s *opening) span() error {
+	at := time.UnixMilli(s.msg.header.TS)
+	if at.Before(s.Now.Add(-MessageSpan)) || at.After(s.Now.Add(MessageSpan)) {
+		return failure(fmt.Sprintf("its time is %s, more than %d days from now",
+			at.UTC().Format(time.DateOnly), MessageSpan/(24*time.Hour)))
+	}
+	return nil
 }
 
 func (s *opening) age() error {

@@ -450,6 +450,35 @@ func TestAge(t *testing.T) {
 	}
 }
 
+// A time that no honest sender can have is an alarm, whoever the sender is: so what waits for a certificate does not wait for
+// ever, and the sender, who is proved, can be told.
+func TestTimesFarFromOurs(t *testing.T) {
+	l := newLetters(t)
+	for _, from := range []*crypto.PrivateKey{l.alice, l.dave, l.mallory} { // verified, invited, unknown
+		for _, test := range []struct {
+			off   time.Duration
+			alarm bool
+		}{
+			{MessageSpan, false}, {MessageSpan + time.Millisecond, true}, {200 * 365 * 24 * time.Hour, true},
+			{-MessageSpan, false}, {-MessageSpan - time.Millisecond, true}, {-50 * 365 * 24 * time.Hour, true},
+		} {
+			h := l.header(from, to(l.bob))
+			h.TS = sealedAt.Add(test.off).UnixMilli()
+			m, err := l.bobReads(l.direct(from, h, "hello"))
+			if !test.alarm {
+				if CodeOf(err) == CodeAlarm {
+					t.Errorf("%s: %v", test.off, err)
+				}
+				continue
+			}
+			wantAlarm(t, m, err, CheckAge, "more than 30 days from now")
+			if alarm, _ := errors.AsType[*AlarmError](err); alarm.Header == nil || alarm.Header.From != from.Public() {
+				t.Errorf("%s: the alarm has header %+v", test.off, alarm.Header)
+			}
+		}
+	}
+}
+
 func TestForm(t *testing.T) {
 	l := newLetters(t)
 	for _, test := range []struct {
@@ -533,6 +562,8 @@ func TestChecksInTheirOrder(t *testing.T) {
 	want(CheckBinding)
 	in = sealed(forged(l.mallory, hdr(wrongMember), "x"))
 	want(CheckAttested)
+	in = sealed(forged(l.mallory, hdr(func(h *Header) { h.TS = 1 }), "x"))
+	want(CheckAge)
 	in = sealed(forged(l.mallory, hdr(func(*Header) {}), "x"))
 	want(CheckMember)
 	bob = l.reader(l.bob, []*crypto.PrivateKey{l.bobWeb})

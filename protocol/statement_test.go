@@ -106,6 +106,14 @@ func list(items ...string) (b []byte) {
 	return b
 }
 
+// counted are n different texts in their order.
+func counted(n int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprintf("%03d", i))
+	}
+	return all
+}
+
 var (
 	bad32 = [][]byte{nil, make([]byte, 31), make([]byte, 33)}
 	zero  = make([]byte, 32)
@@ -119,14 +127,16 @@ var (
 	maybe   = values{[][]byte{nil, two}, append(slices.Clone(bad32[1:]), zero)}
 	ours    = values{nil, append(slices.Clone(bad32[1:]), zero, one, two)}
 	numbers = values{[][]byte{number(0), number(1<<53 - 1)}, [][]byte{nil, make([]byte, 7), make([]byte, 9), number(1 << 53), number(1<<64 - 1)}}
+	seconds = values{[][]byte{number(0), number(MaxSeconds)}, [][]byte{nil, make([]byte, 7), number(MaxSeconds + 1), number(1<<53 - 1)}}
+	millis  = values{[][]byte{number(0), number(MaxMillis)}, [][]byte{nil, make([]byte, 9), number(MaxMillis + 1), number(1<<53 - 1)}}
 	names   = values{text("a", "0", "a.b_c-d", strings.Repeat("a", 32)),
 		text("", "A", ".a", "-a", "_a", "a b", "a/b", "ä", "a\x00", strings.Repeat("a", 33))}
 	slugs  = values{text("a", "0-a", strings.Repeat("a", 32)), text("", "A", "-a", "a.b", "a_b", strings.Repeat("a", 33))}
 	roles  = values{text("admin", "member"), text("", "owner", "Admin", "member ")}
-	groups = values{[][]byte{nil, list("a"), list("a", "a/b.c_d-e", strings.Repeat("b", 64))},
-		[][]byte{list("b", "a"), list("a", "a"), list(""), list("A"), list("/a"), list("a b"), list(strings.Repeat("b", 65)), list("a")[:4], {0, 0, 0}, {255, 255, 255, 255, 'a'}}}
-	features = values{[][]byte{nil, list("_", "a", "b_2", strings.Repeat("c", 32))},
-		[][]byte{list("b", "a"), list("a", "a"), list(""), list("A"), list("a-b"), list(strings.Repeat("c", 33)), {1}}}
+	groups = values{[][]byte{nil, list("a"), list("a", "a/b.c_d-e", strings.Repeat("b", 64)), list(counted(maxListed)...)},
+		[][]byte{list(counted(maxListed + 1)...), list("b", "a"), list("a", "a"), list(""), list("A"), list("/a"), list("a b"), list(strings.Repeat("b", 65)), list("a")[:4], {0, 0, 0}, {255, 255, 255, 255, 'a'}}}
+	features = values{[][]byte{nil, list("_", "a", "b_2", strings.Repeat("c", 32)), list(counted(maxListed)...)},
+		[][]byte{list(counted(maxListed + 1)...), list("b", "a"), list("a", "a"), list(""), list("A"), list("a-b"), list(strings.Repeat("c", 33)), {1}}}
 	keeps = values{[][]byte{nil, list(string(one), string(two))},
 		[][]byte{list(string(two), string(one)), list(string(one), string(one)), list("short"), list(string(one) + "x"), {0}}}
 	fixed = func(n int) values {
@@ -137,23 +147,23 @@ var (
 
 func TestFieldRules(t *testing.T) {
 	table := map[string][]values{
-		KindCharter: {keys, maybe, numbers, fixed(16), slugs},
+		KindCharter: {keys, maybe, seconds, fixed(16), slugs},
 		KindOwner:   {meshes, keys, numbers, anyKeys, maybe, keeps},
-		KindCert:    {meshes, keys, members, names, roles, numbers},
+		KindCert:    {meshes, keys, members, names, roles, seconds},
 		KindRevoke: {meshes, keys, {text("key", "admin", "link"), text("", "Key", "keys")},
-			anyKeys, keeps, numbers, reasons},
+			anyKeys, keeps, seconds, reasons},
 		KindInvite: {meshes, keys, anyKeys, roles,
-			{[][]byte{number(1), number(1000)}, [][]byte{nil, number(0), number(1001), make([]byte, 7)}}, numbers,
+			{[][]byte{number(1), number(1000)}, [][]byte{nil, number(0), number(1001), make([]byte, 7)}}, seconds,
 			{text("ws://h", "wss://h:1/ws", "wss://"+strings.Repeat("h", 250)),
 				text("", "wss://", "ws://", "https://h", "WSS://h", "wss://a b", "wss://a|b", "wss://ä", "wss://a\n", "wss://"+strings.Repeat("h", 251))},
 			anyKeys},
-		KindEnrol:   {meshes, keys, members, names, numbers},
-		KindSession: {meshes, members, members, names, groups, features, numbers, numbers},
-		KindAPIKey:  {meshes, members, members, names, features, groups, numbers, numbers},
+		KindEnrol:   {meshes, keys, members, names, seconds},
+		KindSession: {meshes, members, members, names, groups, features, millis, millis},
+		KindAPIKey:  {meshes, members, members, names, features, groups, millis, millis},
 		KindHello: {meshes, members, ours,
 			{text("h", "a.b-c_d:1", "127.0.0.1:65535", "[::1]", "[::1]:80", strings.Repeat("h", 253)),
 				text("", ":80", "H", "h:", "h:0", "h:01", "h:65536", "h:+1", "h:x", "h/", "a:b:1", "[]", "[::1", "::1]", "[x]", "h ", strings.Repeat("h", 254))},
-			fixed(32), numbers, features, fixed(8)},
+			fixed(32), millis, features, fixed(8)},
 		KindOp: {meshes, keys, fixed(32), reasons, {text("{}", "null", `{"a":[1]}`), text("", "{", "{}{}", "x")}},
 	}
 	for kind, c := range samples() {
