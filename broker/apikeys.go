@@ -276,7 +276,7 @@ func (k *apiKey) itemLocked() protocol.APIKeyItem {
 }
 
 // timeText is how times are written: UTC, RFC 3339 with milliseconds.
-func timeText(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }
+func timeText(ms int64) string { return protocol.TimeOf(ms).Format("2006-01-02T15:04:05.000Z") }
 
 func timeOrNull(ms int64) *string {
 	if ms == 0 {

@@ -103,7 +103,7 @@ func (c *conn) checkAuth(m *mesh, h protocol.Hello, control bool) (*protocol.Hel
 	if !c.ownHost(auth.Host) {
 		return nil, protocol.Refuse(protocol.CodeUnauthorized, "the hello is for another broker, %s", auth.Host)
 	}
-	if d := c.srv.now().Sub(time.UnixMilli(auth.At)); d.Abs() > protocol.ClockSkew {
+	if d := c.srv.now().Sub(protocol.TimeOf(auth.At)); d.Abs() > protocol.ClockSkew {
 		return nil, protocol.Refuse(protocol.CodeTimestamp, "your clock is off by %s", d.Abs().Round(time.Second))
 	}
 	if control != auth.Session.IsZero() {

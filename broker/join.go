@@ -39,7 +39,7 @@ func (s *Server) handleJoin(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	wait := min(time.Duration(req.WaitMS)*time.Millisecond, s.limits.JoinWait)
+	wait := protocol.Millis(int64(req.WaitMS), s.limits.JoinWait)
 	if err := m.waitVerified(r.Context(), key, wait); err != nil {
 		return 0, nil, err
 	}

@@ -134,7 +134,7 @@ func (b *book) bans() (all []ban) {
 			by = m.Name
 		}
 		all = append(all, ban{Mesh: b.info.Mesh, Name: name, Pubkey: key.String(), By: by,
-			At: time.Unix(r.At, 0).UTC().Format(time.RFC3339), Reason: r.Reason, Left: r.By == key})
+			At: protocol.TimeOfSeconds(r.At).Format(time.RFC3339), Reason: r.Reason, Left: r.By == key})
 	})
 	return all
 }

@@ -77,7 +77,7 @@ func (b *book) nameOf(key crypto.PublicKey) string {
 
 // describe says what a statement does.
 func (b *book) describe(s *protocol.Statement) string {
-	day := func(unix int64) string { return time.Unix(unix, 0).Format(time.DateOnly) }
+	day := func(unix int64) string { return protocol.TimeOfSeconds(unix).Local().Format(time.DateOnly) }
 	switch x := s.Body.(type) {
 	case *protocol.Cert:
 		return fmt.Sprintf("makes %s (%s) %s, %s", x.Name, x.Member.Short(), x.Role, day(x.Issued))

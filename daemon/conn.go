@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ type conn struct {
 	// fixed at construction
 	ws     *websocket.Conn
 	u      *uplink
+	log    *slog.Logger
 	out    chan outgoing
 	ready  chan struct{} // one slot: frames wait for the worker
 	room   chan struct{} // one slot: the worker took them
@@ -57,7 +59,7 @@ func dialBroker(ctx context.Context, u *uplink) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{
-		ws: ws, u: u, out: make(chan outgoing, 64), ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		ws: ws, u: u, log: u.m.log, out: make(chan outgoing, 64), ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		gone: make(chan struct{}), waiting: make(map[string]chan []byte),
 	}
 	ws.SetReadLimit(protocol.MaxFrame)
@@ -121,6 +123,9 @@ func (c *conn) handlePong(sent string) error {
 	c.heard()
 	if at, err := strconv.ParseInt(sent, 10, 64); err == nil {
 		rtt := time.Since(time.Unix(0, at))
+		if rtt < 0 || rtt > protocol.SilenceLimit {
+			return nil // not the time of a ping of ours
+		}
 		c.u.mu.Lock()
 		c.u.rtt = rtt
 		c.u.mu.Unlock()
@@ -149,7 +154,7 @@ func (c *conn) readLoop() {
 func (c *conn) take(frame []byte) bool {
 	var tag protocol.Tag
 	if err := json.Unmarshal(frame, &tag); err != nil {
-		c.u.m.log.Warn("a frame that is no frame", "err", err)
+		c.log.Warn("malformed frame", "err", err)
 		return true
 	}
 	c.mu.Lock()
@@ -271,12 +276,12 @@ func (c *conn) wait(answer <-chan []byte, want string, reply any) error {
 		return fmt.Errorf("decode an answer: %w", err)
 	}
 	if tag.Type == protocol.TypeError {
-		return refusalOf(frame)
+		return refusalOf(c.log, frame)
 	}
 	if tag.Type != want {
 		return protocol.Refuse(protocol.CodeBadFrame, "the broker answered %q instead of %q", tag.Type, want)
 	}
-	if err := json.Unmarshal(frame, reply); err != nil {
+	if err := decodeFrame(c.log, frame, reply); err != nil {
 		return fmt.Errorf("decode the broker's %s: %w", want, err)
 	}
 	return nil
@@ -301,14 +306,12 @@ func (c *conn) ask(frame any, tag *protocol.Tag, want string, reply any) error {
 }
 
 // refusalOf reads an error frame.
-func refusalOf(frame []byte) error {
+func refusalOf(log *slog.Logger, frame []byte) error {
 	var e protocol.ErrorFrame
-	if err := json.Unmarshal(frame, &e); err != nil {
+	if err := decodeFrame(log, frame, &e); err != nil {
 		return fmt.Errorf("decode a refusal: %w", err)
 	}
-	return &protocol.Error{
-		Code: e.Code, Message: protocol.Neutralize(e.Message), Retryable: e.Retryable, After: time.Duration(e.RetryAfter) * time.Millisecond,
-	}
+	return protocol.Refused(e.Code, e.Message, e.Retryable, e.RetryAfter)
 }
 
 // closeReason names the end of a connection that the broker closed for a reason of its own.

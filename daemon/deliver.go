@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -16,7 +15,10 @@ type arrival struct {
 	m        *mesh
 	push     protocol.Push
 	raw      []byte            // the frame, for one that is held
-	heldRow  []byte            // key in table.Held, for one that was held before
+	keptIn   string            // bucket of heldRow
+	heldRow  []byte            // key of one that was kept before, and acknowledged: held, or set aside
+	ackID    string            // the broker's id, if we can say it again
+	failed   error             // a fault of ours: the message is not opened yet
 	msg      *protocol.Message // proved; nil for all others
 	alarm    *protocol.AlarmError
 	expired  *protocol.ExpiredError
@@ -39,13 +41,21 @@ func (m *mesh) opener() *protocol.Opener {
 	}
 }
 
-// readPush opens a message: checks 1 to 8. nil, nil for a frame that is no push.
-func (w *worker) readPush(frame []byte) (incoming, error) {
+// readPush opens a message: checks 1 to 8. nil for a frame that is no push.
+func (w *worker) readPush(frame []byte) incoming {
 	a := &arrival{m: w.m, raw: frame, inbound: w.m.cfg.Inbound}
-	if err := json.Unmarshal(frame, &a.push); err != nil {
-		return nil, nil
+	if err := decodeFrame(w.m.log, frame, &a.push); err != nil {
+		return nil
 	}
-	return a, a.open()
+	if protocol.ValidWireID(a.push.MessageID) {
+		a.ackID = a.push.MessageID
+	}
+	a.failed = guarded(w.m.log, a.open)
+	a.push.MessageID = a.ackID
+	if a.msg != nil && a.ackID == "" { // the broker has no say in it: it follows from the message
+		a.push.MessageID = protocol.MessageID(w.m.meshID, a.msg.Member(), a.msg.ID())
+	}
+	return a
 }
 
 // open sorts the message by what the checks say. The error is one of ours, which says nothing of the message.
@@ -65,6 +75,8 @@ func (a *arrival) open() error {
 func (a *arrival) apply(tx *store.Tx) error {
 	a.repeated, a.full = false, false
 	switch {
+	case a.failed != nil:
+		return a.failed
 	case a.alarm != nil:
 		return a.storeAlarm(tx)
 	case a.expired != nil:
@@ -150,11 +162,15 @@ func (a *arrival) done(w *worker) error {
 	if a.full {
 		return nil // the broker keeps it
 	}
-	ack := protocol.ClientAck{Tag: protocol.Tag{Type: protocol.TypeClientAck}, BrokerMessageID: a.push.MessageID, ClientMessageID: a.push.ClientMessageID}
+	ack := a.ack()
 	var err error
 	switch {
 	case a.alarm != nil:
 		w.m.log.Warn("alarm", "msg", a.push.MessageID, "check", a.alarm.Check, "reason", a.alarm.Reason, "peer", a.alarm.Sender.Short())
+		if h := a.alarm.Header; h != nil && w.m.trust.trust(h.Member) != protocol.TrustUnverified { // he hears why it does not arrive
+			ack.State = string(protocol.StateRefused)
+			ack.Proof, err = w.m.proof(h, protocol.ReceiptBody{State: protocol.StateRefused, Reason: a.alarm.Reason})
+		}
 	case a.held != nil:
 		w.askMembers()
 	case a.expired != nil:
@@ -174,10 +190,45 @@ func (a *arrival) done(w *worker) error {
 	if a.heldRow != nil {
 		return w.settleHeld(a, ack)
 	}
-	if err := w.c.write(&ack); err != nil {
+	if err := w.ackPush(ack); err != nil {
 		return err
 	}
 	return w.followUp(a)
+}
+
+// ack names the push, as the broker did.
+func (a *arrival) ack() protocol.ClientAck {
+	ack := protocol.ClientAck{Tag: protocol.Tag{Type: protocol.TypeClientAck}, BrokerMessageID: a.ackID}
+	if protocol.ValidWireID(a.push.ClientMessageID) {
+		ack.ClientMessageID = a.push.ClientMessageID
+	}
+	return ack
+}
+
+func (w *worker) ackPush(ack protocol.ClientAck) error {
+	if ack.BrokerMessageID == "" {
+		w.m.log.Warn("a push without an id cannot be acknowledged")
+		return nil
+	}
+	return w.c.write(&ack)
+}
+
+// aside keeps a message that this daemon cannot store, and tells of it in the inbox. One that was kept before stays where
+// it is.
+func (a *arrival) aside(w *worker, cause error) error {
+	if a.heldRow != nil {
+		return nil
+	}
+	err := a.m.setAside(a.raw, cause, func(tx *store.Tx) error {
+		return a.m.storeRow(tx, &inRow{
+			Mesh: a.m.meshID, Own: a.m.self, Member: true, Name: "unknown", MessageID: a.push.MessageID, Received: a.m.env.now().UnixMilli(),
+			Alarm: "a message is set aside, because this machine cannot store it: " + protocol.ForeignText(cause.Error()),
+		}, nil)
+	})
+	if err != nil {
+		return err
+	}
+	return w.ackPush(a.ack())
 }
 
 // followUp is what a proved message has to say beyond itself: statements, and which log its sender knows.
@@ -241,10 +292,23 @@ func (a *arrival) storeAlarm(tx *store.Tx) error {
 	if err != nil || a.m.ring.private(own) == nil {
 		own = a.m.self
 	}
-	return a.m.storeRow(tx, &inRow{
-		Mesh: a.m.meshID, Own: own, Member: own == a.m.self, From: a.alarm.Sender, Name: a.m.claimedName(a.alarm.Sender),
-		MessageID: a.push.MessageID, Received: now.UnixMilli(), Alarm: a.alarm.Reason,
-	}, nil)
+	return a.m.storeRow(tx, a.m.alarmRow(a.alarm.Sender, own, a.push.MessageID, a.alarm.Reason), nil)
+}
+
+// alarmOf makes an alarm of a proved message, of which a part is not in order.
+func (m *mesh) alarmOf(tx *store.Tx, msg *protocol.Message, reason string) error {
+	m.log.Warn("alarm", "msg", msg.ID(), "reason", reason, "peer", msg.Member().Short())
+	if !m.alarms.allow(msg.From(), msg.ID(), m.env.now()) {
+		return nil
+	}
+	return m.storeRow(tx, m.alarmRow(msg.From(), msg.Opened(), protocol.MessageID(m.meshID, msg.Member(), msg.ID()), reason), nil)
+}
+
+func (m *mesh) alarmRow(sender, own crypto.PublicKey, messageID, reason string) *inRow {
+	return &inRow{
+		Mesh: m.meshID, Own: own, Member: own == m.self, From: sender, Name: m.claimedName(sender), MessageID: messageID,
+		Received: m.env.now().UnixMilli(), Alarm: reason,
+	}
 }
 
 // claimedName is how an alarm calls who it claims to be from.

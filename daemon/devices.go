@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -34,7 +33,7 @@ func (m *mesh) devices() []protocol.DeviceInfo {
 		_, revoked := view.RevokedOf(m.self, s.Session)
 		all = append(all, protocol.DeviceInfo{
 			Mesh: m.slug(), Label: s.Label, Pubkey: s.Session.String(), Kind: deviceSession, Here: m.ring.private(s.Session) != nil,
-			Live: m.who.live(s.Session), ExpiresAt: time.UnixMilli(s.Expires).UTC(), Revoked: revoked,
+			Live: m.who.live(s.Session), ExpiresAt: protocol.TimeOf(s.Expires), Revoked: revoked,
 		})
 	}
 	slices.SortFunc(all[1:], func(a, b protocol.DeviceInfo) int {

@@ -267,6 +267,12 @@ func twin(k crypto.PublicKey) crypto.PublicKey {
 // seal most of these.
 func (n *node) forge(to *node, from *crypto.PrivateKey, fields ...any) frame {
 	n.Helper()
+	return n.forgeBody(to, from, "forged", fields...)
+}
+
+// forgeBody is forge with a body.
+func (n *node) forgeBody(to *node, from *crypto.PrivateKey, text string, fields ...any) frame {
+	n.Helper()
 	id := protocol.NewClientID()
 	digest := to.m.trust.current().Digest()
 	h := frame{
@@ -277,7 +283,7 @@ func (n *node) forge(to *node, from *crypto.PrivateKey, fields ...any) frame {
 	if err != nil {
 		n.Fatal(err)
 	}
-	body := []byte("forged")
+	body := []byte(text)
 	sig := from.Sign(protocol.EncodeBlock("msg", header, body))
 	plain := binary.BigEndian.AppendUint32(append([]byte("\x00cm2"), sig[:]...), uint32(len(header)))
 	plain = append(append(plain, header...), body...)

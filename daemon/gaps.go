@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -45,11 +44,11 @@ func (m *mesh) gaps() ([]protocol.GapInfo, error) {
 				}
 				g := found[a.Member]
 				if g == nil {
-					g = &protocol.GapInfo{Mesh: m.slug(), Name: m.callName(a.Member), Pubkey: a.Member.String(), Since: time.UnixMilli(h.Since).UTC()}
+					g = &protocol.GapInfo{Mesh: m.slug(), Name: m.callName(a.Member), Pubkey: a.Member.String(), Since: protocol.TimeOf(h.Since)}
 					found[a.Member] = g
 				}
 				g.Missing += h.Last - h.First + 1
-				if since := time.UnixMilli(h.Since).UTC(); since.Before(g.Since) {
+				if since := protocol.TimeOf(h.Since); since.Before(g.Since) {
 					g.Since = since
 				}
 			}

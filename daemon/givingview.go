@@ -130,7 +130,7 @@ func (v *giveView) ready(row *waitRow) (ok, again bool) {
 		case !v.lives(key, mark): // its session, or that life of it, ended without proof
 		case mark.State == protocol.SettlePushed && !(own && v.mayRepeat(mark)):
 			return false, false
-		case mark.State == stateTaken && !(own && v.asksAnew(mark)) && v.now.Sub(time.UnixMilli(mark.At)) < takenFor:
+		case mark.State == stateTaken && !(own && v.asksAnew(mark)) && v.now.Sub(protocol.TimeOf(mark.At)) < takenFor:
 			return false, false
 		case mark.gaveUp() && mark.Rung == v.rung && own && !v.comesAnew():
 			return false, false // this rung failed with it
@@ -168,7 +168,7 @@ func (v *giveView) mayRepeat(mark givenMark) bool {
 	if v.rung == protocol.RungPull {
 		return true
 	}
-	return rank(mark.Rung) < rank(v.rung) && v.ladder.broken[mark.Rung] && v.now.Sub(time.UnixMilli(mark.At)) >= provedWithin
+	return rank(mark.Rung) < rank(v.rung) && v.ladder.broken[mark.Rung] && v.now.Sub(protocol.TimeOf(mark.At)) >= provedWithin
 }
 
 // asksAnew says whether the rung that took the message asks for more: the tool server has one loop, which settles what it took before it takes

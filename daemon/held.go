@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -46,13 +45,12 @@ func (w *worker) retryHeld() error {
 	}
 	var batch []incoming
 	for _, key := range order {
-		a := &arrival{m: w.m, raw: frames[key], heldRow: []byte(key), inbound: w.m.cfg.Inbound}
-		if err := json.Unmarshal(a.raw, &a.push); err != nil {
-			return fmt.Errorf("decode a held message: %w", err)
+		a, ok := w.readPush(frames[key]).(*arrival)
+		if !ok {
+			w.m.log.Error("damaged row", "bucket", table.Held)
+			continue
 		}
-		if err := a.open(); err != nil {
-			return err
-		}
+		a.keptIn, a.heldRow = table.Held, []byte(key)
 		if a.held == nil {
 			batch = append(batch, a)
 		}
@@ -78,7 +76,7 @@ func (w *worker) settleHeld(a *arrival, ack protocol.ClientAck) error {
 				return err
 			}
 		}
-		return tx.Delete(table.Held, a.heldRow)
+		return tx.Delete(a.keptIn, a.heldRow)
 	})
 	if err != nil {
 		return table.Refusal("settle a held message", err)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"encoding/hex"
 	"slices"
+	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -35,13 +36,16 @@ func (w *worker) hello() error {
 	if err := w.c.call(frame, &frame.Tag, protocol.TypeHelloAck, &ack); err != nil {
 		return err
 	}
-	if ack.RetentionDays > 0 {
+	if ack.RetentionDays > 0 && ack.RetentionDays <= maxRetentionDays {
 		w.m.mu.Lock()
 		w.m.kept = ack.RetentionDays
 		w.m.mu.Unlock()
 	}
 	return nil
 }
+
+// maxRetentionDays is what a broker may say: it may keep a message for so long, and no longer.
+const maxRetentionDays = int(protocol.MaxRetention / (24 * time.Hour))
 
 // checkCapabilities refuses a broker that would leave us with less than what a mesh with a charter needs.
 func checkCapabilities(offered []string) error {

@@ -150,7 +150,7 @@ func (r *inRow) tellSights(out *protocol.InboxMessage) {
 	out.ShownAt, out.ReadAt = timeOrNil(shown), timeOrNil(read)
 }
 
-func unixTime(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+func unixTime(ms int64) time.Time { return protocol.TimeOf(ms) }
 
 // timeOrNil is a time of JSON, nil for none.
 func timeOrNil(ms int64) *time.Time {

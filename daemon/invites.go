@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -139,7 +138,7 @@ func (m *mesh) inviteRows() (rows []inviteRow, err error) {
 func (m *mesh) inviteInfo(row *inviteRow) protocol.InviteInfo {
 	info := protocol.InviteInfo{
 		ID: row.id.String(), Mesh: m.slug(), Role: row.invite.Role, Uses: int(row.invite.Uses), Used: len(row.Members),
-		Expires: time.Unix(row.invite.Expires, 0).UTC(), State: row.state(m),
+		Expires: protocol.TimeOfSeconds(row.invite.Expires), State: row.state(m),
 	}
 	for _, key := range row.Members {
 		info.Admits = append(info.Admits, m.callName(key))

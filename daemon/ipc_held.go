@@ -20,7 +20,7 @@ func (d *Daemon) handleHeld(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	wait := min(time.Duration(req.WaitMS)*time.Millisecond, takeLongest)
+	wait := protocol.Millis(int64(req.WaitMS), takeLongest)
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	woken, cancel := d.hub.subscribe()

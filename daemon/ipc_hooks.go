@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -146,7 +145,7 @@ func (g *giver) judge(s registry.Session, local *localSession) error {
 				return err
 			}
 			mark := row.Given[key]
-			since := latest(time.UnixMilli(mark.At), s.Active)
+			since := latest(protocol.TimeOf(mark.At), s.Active)
 			if mark.State == protocol.SettlePushed && now.Sub(since) >= provedWithin {
 				g.rungs.unproved(s.ID, mark.Rung)
 			}

@@ -147,7 +147,7 @@ func (m *mesh) farewell() (*protocol.Statement, error) {
 // askForOwner tells once in a daemon's life what only the owner key can do.
 func (m *mesh) askForOwner(view *protocol.View, key crypto.PublicKey, name string, elsewhere bool) {
 	r, _ := view.Revoked(key)
-	if elsewhere && m.env.now().Sub(time.Unix(r.At, 0)) < ownerElsewhere {
+	if elsewhere && m.env.now().Sub(protocol.TimeOfSeconds(r.At)) < ownerElsewhere {
 		return
 	}
 	m.mu.Lock()

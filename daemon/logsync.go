@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
@@ -45,7 +44,10 @@ func (w *worker) syncAll() error {
 	if err := w.m.tellGrants(w.c); err != nil {
 		return err
 	}
-	return w.duties()
+	if err := w.duties(); err != nil {
+		return err
+	}
+	return w.retryAside()
 }
 
 // keepLog does the chores that others left.
@@ -117,7 +119,7 @@ func (w *worker) takeLog(f *protocol.Log) error {
 // handleLog takes a log that the broker pushed.
 func (w *worker) handleLog(frame []byte) error {
 	var f protocol.Log
-	if err := json.Unmarshal(frame, &f); err != nil || !w.u.control {
+	if err := decodeFrame(w.m.log, frame, &f); err != nil || !w.u.control {
 		return nil
 	}
 	if f.More {
@@ -201,7 +203,7 @@ func (w *worker) offer(statements []*protocol.Statement) ([]protocol.RefusedStat
 		statements = statements[n:]
 	}
 	for _, r := range refused {
-		w.m.log.Warn("the broker did not take a statement", "id", r.ID, "reason", r.Code, "text", protocol.Neutralize(r.Message))
+		w.m.log.Warn("the broker did not take a statement", "id", r.ID, "reason", r.Code, "text", protocol.ForeignText(r.Message))
 	}
 	return refused, nil
 }

@@ -83,7 +83,7 @@ func (b *mailbox) show(r *inRow) (protocol.InboxMessage, error) {
 	out := protocol.InboxMessage{
 		ID: r.ID, MessageID: r.MessageID, Mesh: b.slug(r.Mesh), To: r.Own.String(), ToSession: r.ToSession,
 		From:       protocol.From{Name: r.Name, Pubkey: r.From.String(), Trust: protocol.TrustAlarm},
-		ReceivedAt: time.UnixMilli(r.Received).UTC(), Held: r.Held, Alarm: r.Alarm, Flags: r.Flags,
+		ReceivedAt: protocol.TimeOf(r.Received), Held: r.Held, Alarm: r.Alarm, Flags: r.Flags,
 	}
 	r.tellSights(&out)
 	if r.Alarm != "" {

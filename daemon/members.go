@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"encoding/json"
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
@@ -24,7 +23,7 @@ func (w *worker) listMembers() error {
 
 func (w *worker) handleMembership(frame []byte) error {
 	var f protocol.Membership
-	if err := json.Unmarshal(frame, &f); err != nil || !w.u.control {
+	if err := decodeFrame(w.m.log, frame, &f); err != nil || !w.u.control {
 		return nil
 	}
 	return w.takeMembers(f.Members)
@@ -45,7 +44,7 @@ func (w *worker) takeMembers(items []protocol.MemberItem) error {
 			enrolments = append(enrolments, e)
 		}
 		if key, err := crypto.ParsePublicKey(item.Pubkey); err == nil {
-			w.m.who.noteMember(key, item.Online, item.LastSeen)
+			w.m.who.noteMember(key, item.Online, item.LastSeen, w.m.env.now().UnixMilli())
 		}
 	}
 	if err := w.m.learnStatements(certs); err != nil {
@@ -148,5 +147,5 @@ func lastSeenText(ms int64) string {
 	if ms <= 0 {
 		return ""
 	}
-	return time.UnixMilli(ms).UTC().Format(time.RFC3339)
+	return protocol.TimeOf(ms).Format(time.RFC3339)
 }

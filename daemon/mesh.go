@@ -67,14 +67,15 @@ type mesh struct {
 	vouched protocol.Attested
 	control *uplink
 
-	mu      sync.Mutex
-	ctx     context.Context                // of run; nil while it is not running
-	running sync.WaitGroup                 // the uplinks' goroutines
-	uplinks map[crypto.PublicKey]*uplink   // of live sessions; the control connection is apart
-	told    map[crypto.PublicKey]time.Time // peers that were sent the log, and when
-	asked   map[crypto.PublicKey]bool      // admins who left, of whom the user was told
-	kept    int                            // days that the broker keeps messages, as it says
-	todo    chores
+	mu         sync.Mutex
+	ctx        context.Context                // of run; nil while it is not running
+	running    sync.WaitGroup                 // the uplinks' goroutines
+	uplinks    map[crypto.PublicKey]*uplink   // of live sessions; the control connection is apart
+	told       map[crypto.PublicKey]time.Time // peers that were sent the log, and when
+	asked      map[crypto.PublicKey]bool      // admins who left, of whom the user was told
+	asideTried bool                           // what was set aside was applied again
+	kept       int                            // days that the broker keeps messages, as it says
+	todo       chores
 }
 
 // newMesh loads a mesh from the database. It starts nothing and needs no network.

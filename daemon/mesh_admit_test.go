@@ -268,7 +268,7 @@ func TestBrokerInventsMembers(t *testing.T) {
 			Mesh: w.charter.Mesh(), Issuer: mallory.Public(), Member: mallory.Public(), Name: "carol", Role: protocol.RoleMember, Issued: 1,
 		}, mallory)
 		session := w.sign(&protocol.Session{
-			Mesh: w.charter.Mesh(), Member: mallory.Public(), Session: mallory.Public(), Label: "carol", Issued: 1, Expires: 1 << 50,
+			Mesh: w.charter.Mesh(), Member: mallory.Public(), Session: mallory.Public(), Label: "carol", Issued: 1, Expires: protocol.MaxMillis,
 		}, mallory, mallory)
 		x := w.alice.wire()
 		err := x.w.takeMembers([]protocol.MemberItem{{

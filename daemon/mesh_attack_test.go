@@ -3,6 +3,7 @@ package daemon
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -22,7 +23,7 @@ type wire struct {
 }
 
 func (n *node) wire() *wire {
-	c := &conn{u: n.m.control, out: make(chan outgoing, 1000), gone: make(chan struct{}), waiting: make(map[string]chan []byte)}
+	c := &conn{u: n.m.control, log: n.m.log, out: make(chan outgoing, 1000), gone: make(chan struct{}), waiting: make(map[string]chan []byte)}
 	return &wire{n, newWorker(n.m.control, c)}
 }
 
@@ -30,11 +31,21 @@ func (n *node) wire() *wire {
 func (x *wire) push(p protocol.Push) (acks []protocol.ClientAck) {
 	x.Helper()
 	p.Type = protocol.TypePush
-	frame, err := json.Marshal(p)
-	if err != nil {
-		x.Fatal(err)
+	return x.batch(frameOf(p))
+}
+
+// batch hands frames to the daemon, which it reads together, and returns its acks.
+func (x *wire) batch(frames ...frame) (acks []protocol.ClientAck) {
+	x.Helper()
+	var raw [][]byte
+	for _, f := range frames {
+		b, err := json.Marshal(f)
+		if err != nil {
+			x.Fatal(err)
+		}
+		raw = append(raw, b)
 	}
-	if err := x.w.handle([][]byte{frame}); err != nil {
+	if err := x.w.handle(raw); err != nil {
 		x.Fatal(err)
 	}
 	for {
@@ -182,8 +193,8 @@ func TestAlarmsOfASenderAreBounded(t *testing.T) {
 		id := w.alice.send("bob", "hi")
 		push, bob := w.alice.sealed(id, w.bob), w.bob.wire()
 		push.Priority = protocol.PriorityLow
-		for range alarmsPerHour + 20 {
-			push.MessageID += "x"
+		for i := range alarmsPerHour + 20 {
+			push.MessageID = fmt.Sprint("m-", i)
 			if acks := bob.push(push); len(acks) != 1 {
 				t.Fatalf("an alarm was not acknowledged: %v", acks)
 			}
@@ -192,7 +203,7 @@ func TestAlarmsOfASenderAreBounded(t *testing.T) {
 			t.Errorf("%d alarms, want %d", n, alarmsPerHour)
 		}
 		pass(time.Hour)
-		push.MessageID += "y"
+		push.MessageID = "m-later"
 		bob.push(push)
 		if n := len(w.bob.inbox(nil)); n != alarmsPerHour+1 {
 			t.Errorf("%d alarms an hour later, want %d", n, alarmsPerHour+1)

@@ -93,15 +93,14 @@ func (m *mesh) ping(ctx context.Context, req protocol.PingRequest) (protocol.Pin
 		res.State, res.Reason = protocol.PingRefused, "the broker says that he takes no such messages from you"
 		return res, nil
 	case !ack.Queued:
-		return res, &protocol.Error{Code: ack.Code, Message: protocol.Neutralize(ack.Error), Retryable: ack.Retryable,
-			After: time.Duration(ack.RetryAfter) * time.Millisecond}
+		return res, protocol.Refused(ack.Code, ack.Error, ack.Retryable, ack.RetryAfter)
 	}
 	res.BrokerRTTms = millis(took)
-	wait := time.Duration(req.WaitMS) * time.Millisecond
-	if wait <= 0 {
+	wait := protocol.Millis(req.WaitMS, pingAtMost)
+	if wait == 0 {
 		wait = pingPatience
 	}
-	late := time.NewTimer(min(wait, pingAtMost))
+	late := time.NewTimer(wait)
 	defer late.Stop()
 	select {
 	case r := <-answer:

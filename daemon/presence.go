@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"cmp"
-	"encoding/json"
 	"slices"
 	"sync"
 	"time"
@@ -36,7 +35,9 @@ func newPresence() *presence {
 	return &presence{peers: make(map[crypto.PublicKey]peer), members: make(map[crypto.PublicKey]memberSeen)}
 }
 
-func (p *presence) noteMember(key crypto.PublicKey, online bool, last int64) {
+// noteMember takes the broker's word on when somebody was seen, which cannot be later than now (Unix ms).
+func (p *presence) noteMember(key crypto.PublicKey, online bool, last, now int64) {
+	last = min(max(last, 0), now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.members[key] = memberSeen{online, max(last, p.members[key].last)}
@@ -172,7 +173,7 @@ func (w *worker) listPeers() error {
 
 func (w *worker) handlePresence(frame []byte) error {
 	var f protocol.Presence
-	if err := json.Unmarshal(frame, &f); err != nil || !w.u.control {
+	if err := decodeFrame(w.m.log, frame, &f); err != nil || !w.u.control {
 		return nil
 	}
 	changed, err := w.readPeers(f.Peers)
@@ -278,8 +279,8 @@ func (m *mesh) peerInfo(p peer) (protocol.PeerInfo, bool) {
 	s := statement.Body.(*protocol.Session)
 	info := protocol.PeerInfo{
 		Mesh: m.slug(), Name: m.callName(s.Member), Pubkey: key.String(), MemberPubkey: s.Member.String(),
-		SessionID: shownWord(p.item.SessionID), Status: shownWord(p.item.Status), Groups: s.Groups,
-		PeerType: shownWord(p.item.PeerType), Channel: shownWord(p.item.Channel), ConnectedAt: shownWord(p.item.ConnectedAt),
+		SessionID: brokerWord(p.item.SessionID), Status: brokerWord(p.item.Status), Groups: s.Groups,
+		PeerType: brokerWord(p.item.PeerType), Channel: brokerWord(p.item.Channel), ConnectedAt: brokerWord(p.item.ConnectedAt),
 		Trust: m.trust.trust(s.Member), InPerson: m.trust.metInPerson(s.Member), Self: s.Member == m.self,
 	}
 	if info.Groups == nil {
@@ -295,12 +296,4 @@ func (m *mesh) peerInfo(p peer) (protocol.PeerInfo, bool) {
 		info.Hostname, info.Model = protocol.Neutralize(p.card.Host), protocol.Neutralize(p.card.Model)
 	}
 	return info, true
-}
-
-// shownWord makes a word of the broker's fit to be shown.
-func shownWord(s string) string {
-	if s == "" {
-		return ""
-	}
-	return protocol.NeutralizeName(s)
 }

@@ -118,6 +118,10 @@ func (m *mesh) setPresence(_ context.Context, req protocol.PresenceRequest, acti
 	}
 	changed := *s
 	changed.Groups = mergeGroups(s.Groups, req.Join, req.Leave)
+	if len(changed.Groups) > protocol.MaxListed { // nobody would take the statement, and the session could not connect again
+		return protocol.Refuse(protocol.CodeInvalid, "that makes %d groups; a session is in at most %d", len(changed.Groups), protocol.MaxListed).
+			WithHint("claudemesh group leave")
+	}
 	if req.Status != "" {
 		changed.Status = req.Status
 	}

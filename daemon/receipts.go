@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -14,14 +15,15 @@ import (
 // receiptIn is what became of a message of ours: the recipient's word, or the broker's.
 type receiptIn struct {
 	m     *mesh
+	raw   []byte
 	frame protocol.Receipt
 	proof *protocol.Message // nil: only the broker says so
 }
 
 // readReceipt decodes a receipt and opens its proof; nil for what is none.
 func (w *worker) readReceipt(frame []byte) incoming {
-	r := &receiptIn{m: w.m}
-	if err := json.Unmarshal(frame, &r.frame); err != nil {
+	r := &receiptIn{m: w.m, raw: frame}
+	if err := decodeFrame(w.m.log, frame, &r.frame); err != nil {
 		return nil
 	}
 	if r.frame.Proof != nil {
@@ -47,10 +49,21 @@ func (r *receiptIn) done(w *worker) error {
 	if r.proof != nil {
 		r.m.pings.answer(r.proof)
 	}
-	if r.frame.ReceiptID == "" {
+	return w.ackReceipt(r)
+}
+
+func (w *worker) ackReceipt(r *receiptIn) error {
+	if !protocol.ValidWireID(r.frame.ReceiptID) {
 		return nil
 	}
 	return w.c.write(&protocol.ClientAck{Tag: protocol.Tag{Type: protocol.TypeClientAck}, BrokerMessageID: r.frame.ReceiptID})
+}
+
+func (r *receiptIn) aside(w *worker, cause error) error {
+	if err := r.m.setAside(r.raw, cause, nil); err != nil {
+		return err
+	}
+	return w.ackReceipt(r)
 }
 
 // applyReceipts raises the states that a recipient vouches for. A receipt counts for the rows of which its signer is the
@@ -58,7 +71,9 @@ func (r *receiptIn) done(w *worker) error {
 func (m *mesh) applyReceipts(tx *store.Tx, msg *protocol.Message) error {
 	receipts, err := msg.Receipts()
 	if err != nil {
-		m.log.Warn("malformed receipt", "peer", msg.Member().Short(), "err", err)
+		if err := m.alarmOf(tx, msg, err.Error()); err != nil {
+			return err
+		}
 	}
 	for _, body := range receipts {
 		n, row, err := m.out.rowOf(tx, body.ID)
@@ -66,6 +81,12 @@ func (m *mesh) applyReceipts(tx *store.Tx, msg *protocol.Message) error {
 			return err
 		}
 		if row == nil || row.From != msg.Opened() {
+			continue
+		}
+		if !m.mayHappen(body.At, row.Created) {
+			if err := m.alarmOf(tx, msg, "a receipt with an impossible time, "+protocol.TimeOf(body.At).Format(time.DateOnly)); err != nil {
+				return err
+			}
 			continue
 		}
 		changed := false
@@ -85,6 +106,13 @@ func (m *mesh) applyReceipts(tx *store.Tx, msg *protocol.Message) error {
 		}
 	}
 	return nil
+}
+
+// mayHappen reports whether a recipient can have had a message at a time (Unix ms): between its acceptance and now, give
+// or take what clocks may be off. A recipient who was away tells late, so how long ago it was does not matter.
+func (m *mesh) mayHappen(at, accepted int64) bool {
+	span := protocol.MessageSpan.Milliseconds()
+	return at >= accepted-span && at <= m.env.now().UnixMilli()+span
 }
 
 // believe applies a peer's receipt and reports whether it changed anything. States only rise; the recipient's word
@@ -151,7 +179,7 @@ func brokerReason(f *protocol.Receipt) string {
 	if f.Reason == "" {
 		return f.State
 	}
-	return f.State + ": " + protocol.Neutralize(f.Reason)
+	return f.State + ": " + protocol.ForeignText(f.Reason)
 }
 
 func (row *outRow) allDead() bool {

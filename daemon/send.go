@@ -43,7 +43,7 @@ func (m *mesh) send(ctx context.Context, req protocol.SendRequest, acting *local
 	if want == "" {
 		want = protocol.StateDelivered
 	}
-	return m.waitFor(ctx, res, want, time.Duration(req.WaitMS)*time.Millisecond)
+	return m.waitFor(ctx, res, want, protocol.Millis(int64(req.WaitMS), waitAtMost))
 }
 
 func (m *mesh) sendNow(req protocol.SendRequest, acting *localSession) (protocol.SendResult, error) {
@@ -332,6 +332,8 @@ func (m *mesh) rowOf(clientID string) (found *outRow, err error) {
 	})
 	return found, err
 }
+
+const waitAtMost = 24 * time.Hour // of a request for a state: the caller asks again
 
 const minIDPrefix = 6 // shorter prefixes of ids are refused: they would become ambiguous tomorrow
 

@@ -27,10 +27,7 @@ func (w *worker) readAck(frame []byte) incoming {
 	}
 	a := &ackIn{m: w.m, id: f.ID}
 	if !f.Queued {
-		a.refusal = &protocol.Error{
-			Code: f.Code, Message: protocol.Neutralize(cmp.Or(f.Error, string(f.Code))), Retryable: f.Retryable,
-			After: time.Duration(f.RetryAfter) * time.Millisecond,
-		}
+		a.refusal = protocol.Refused(f.Code, cmp.Or(f.Error, string(f.Code)), f.Retryable, f.RetryAfter)
 	}
 	return a
 }
@@ -38,12 +35,16 @@ func (w *worker) readAck(frame []byte) incoming {
 // readRefusal takes an error frame that names a send as the answer to it; nil for others.
 func (w *worker) readRefusal(frame []byte) incoming {
 	var f protocol.ErrorFrame
-	if err := json.Unmarshal(frame, &f); err != nil || f.ID == "" {
+	if err := decodeFrame(w.m.log, frame, &f); err != nil || f.ID == "" {
 		return nil
 	}
-	return &ackIn{m: w.m, id: f.ID, refusal: &protocol.Error{
-		Code: f.Code, Message: protocol.Neutralize(f.Message), Retryable: f.Retryable, After: time.Duration(f.RetryAfter) * time.Millisecond,
-	}}
+	return &ackIn{m: w.m, id: f.ID, refusal: protocol.Refused(f.Code, f.Message, f.Retryable, f.RetryAfter)}
+}
+
+// aside takes a row off the list that waits: what became of it cannot be kept, and it must not wait for another answer.
+func (a *ackIn) aside(w *worker, _ error) error {
+	w.m.out.drop(map[string]bool{a.id: true})
+	return nil
 }
 
 // transient reports whether the same message may be taken later.
@@ -163,7 +164,7 @@ func (o *outbox) remove(tx *store.Tx, n uint64, row *outRow) error {
 func (m *mesh) result(row *outRow) protocol.SendResult {
 	res := protocol.SendResult{
 		OK: true, ID: row.ID, MessageID: row.MessageID, Mesh: m.slug(), To: row.To, Priority: row.Priority, Kind: row.Kind,
-		AcceptedAt: time.UnixMilli(row.Created).UTC(), KeptDays: m.keptDays(), Recipients: []protocol.RecipientResult{},
+		AcceptedAt: protocol.TimeOf(row.Created), KeptDays: m.keptDays(), Recipients: []protocol.RecipientResult{},
 		State: protocol.StateAccepted,
 	}
 	lowest := protocol.StateDead
@@ -173,7 +174,7 @@ func (m *mesh) result(row *outRow) protocol.SendResult {
 		}
 		online, seen := m.who.seen(r.Member, r.Key)
 		res.Recipients = append(res.Recipients, protocol.RecipientResult{
-			Name: r.Name, Session: r.Session, Pubkey: r.Key.String(), State: r.State, Proof: r.Proof, At: time.UnixMilli(r.At).UTC(),
+			Name: r.Name, Session: r.Session, Pubkey: r.Key.String(), State: r.State, Proof: r.Proof, At: protocol.TimeOf(r.At),
 			Reason: r.Reason, Rung: r.Rung, Online: online, LastSeen: seen,
 		})
 	}
@@ -209,7 +210,7 @@ func (m *mesh) outbox() ([]protocol.OutboxRow, error) {
 			}
 			out := protocol.OutboxRow{
 				ID: row.ID, MessageID: row.MessageID, Mesh: m.slug(), To: row.To, Name: row.Name, State: protocol.StateAccepted,
-				Reason: row.Reason, Bytes: row.Bytes, CreatedAt: time.UnixMilli(row.Created).UTC(),
+				Reason: row.Reason, Bytes: row.Bytes, CreatedAt: protocol.TimeOf(row.Created),
 			}
 			if row.Stage == stageDead {
 				out.State = protocol.StateDead
@@ -288,7 +289,7 @@ func (m *mesh) requeue(id string) error {
 			return protocol.Refuse(protocol.CodeInvalid, "message %s is %s: only a dead one is sent again", found.ID, row.Stage)
 		}
 		now := m.env.now()
-		if now.Sub(time.UnixMilli(row.Created)) > protocol.SealedMaxAge {
+		if now.Sub(protocol.TimeOf(row.Created)) > protocol.SealedMaxAge {
 			return protocol.Refuse(protocol.CodeExpired, "message %s was sealed more than 29 days ago: nobody would open it", found.ID)
 		}
 		row.Stage, row.Reason, row.Since = stagePending, "", now.UnixMilli()

@@ -9,7 +9,6 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/claudemesh/claudemesh/crypto"
-	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -34,10 +33,11 @@ func newWorker(u *uplink, c *conn) *worker {
 }
 
 // incoming is a frame that changes what is on disk. apply runs in a transaction shared with others, and may run twice;
-// done follows the commit.
+// done follows the commit. aside does in their place what keeps a frame that cannot be applied from stopping the others.
 type incoming interface {
 	apply(tx *store.Tx) error
 	done(w *worker) error
+	aside(w *worker, cause error) error
 }
 
 func (w *worker) run(ctx context.Context) error {
@@ -144,11 +144,7 @@ func (w *worker) sleep(next time.Time) error {
 func (w *worker) handle(frames [][]byte) error {
 	var batch []incoming
 	for _, frame := range frames {
-		in, err := w.read(frame)
-		if err != nil {
-			return err
-		}
-		if in != nil {
+		if in := w.read(frame); in != nil {
 			batch = append(batch, in)
 			continue
 		}
@@ -163,49 +159,64 @@ func (w *worker) handle(frames [][]byte) error {
 	return w.commit(batch)
 }
 
-// commit applies a batch in one transaction, and then lets each do what follows, even if the connection has ended.
-func (w *worker) commit(batch []incoming) error {
-	if len(batch) == 0 {
-		return nil
-	}
+// apply applies a batch in one transaction.
+func (w *worker) apply(batch ...incoming) error {
 	err := w.m.env.db.Commit(func(tx *store.Tx) error {
 		for _, in := range batch {
-			if err := in.apply(tx); err != nil {
+			if err := guarded(w.m.log, func() error { return in.apply(tx) }); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return table.Refusal("keep what came", err)
-	}
 	w.m.env.events.wake()
-	for _, in := range batch {
-		if failed := in.done(w); err == nil {
-			err = failed
-		}
-	}
-	w.m.out.notify()
 	return err
 }
 
-// read decodes the frames that change the disk; nil, nil for all others.
-func (w *worker) read(frame []byte) (incoming, error) {
+// commit applies a batch in one transaction, and then lets each do what follows, even if the connection has ended. If the
+// batch fails, each is applied alone, and the one at fault is set aside. If that fails as well, the fault is the disk's:
+// the connection ends, and all that was not acknowledged comes again.
+func (w *worker) commit(batch []incoming) (err error) {
+	if len(batch) == 0 {
+		return nil
+	}
+	defer w.m.out.notify()
+	alone := w.apply(batch...) != nil
+	for _, in := range batch {
+		follow := in.done
+		if alone {
+			if cause := w.apply(in); cause != nil {
+				w.m.log.Error("a frame cannot be applied", "err", cause)
+				if failed := in.aside(w, cause); failed != nil {
+					return failed
+				}
+				continue
+			}
+		}
+		if failed := guarded(w.m.log, func() error { return follow(w) }); err == nil {
+			err = failed
+		}
+	}
+	return err
+}
+
+// read decodes the frames that change the disk; nil for all others.
+func (w *worker) read(frame []byte) incoming {
 	var tag protocol.Tag
 	if err := json.Unmarshal(frame, &tag); err != nil {
-		return nil, nil
+		return nil
 	}
 	switch tag.Type {
 	case protocol.TypePush:
 		return w.readPush(frame)
 	case protocol.TypeAck:
-		return w.readAck(frame), nil
+		return w.readAck(frame)
 	case protocol.TypeReceipt:
-		return w.readReceipt(frame), nil
+		return w.readReceipt(frame)
 	case protocol.TypeError:
-		return w.readRefusal(frame), nil
+		return w.readRefusal(frame)
 	}
-	return nil, nil
+	return nil
 }
 
 // notice works on the frames that tell of others. What is unknown is logged: a frame that nobody handles is never silent.
@@ -222,11 +233,11 @@ func (w *worker) notice(frame []byte) error {
 	case protocol.TypePresence:
 		return w.handlePresence(frame)
 	case protocol.TypeError:
-		w.m.log.Warn("the broker refused a frame", "err", refusalOf(frame))
+		w.m.log.Warn("the broker refused a frame", "err", refusalOf(w.m.log, frame))
 	case protocol.TypePush, protocol.TypeAck, protocol.TypeReceipt:
-		w.m.log.Warn("a frame that is not of its shape", "type", tag.Type)
+		w.m.log.Warn("malformed frame", "type", tag.Type)
 	default:
-		w.m.log.Warn("a frame of an unknown type", "type", protocol.Neutralize(tag.Type))
+		w.m.log.Warn("unknown frame", "type", brokerWord(tag.Type))
 	}
 	return nil
 }

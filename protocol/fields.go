@@ -134,10 +134,6 @@ func (f *fields) mesh(p *MeshID) {
 	}
 }
 
-// maxListed is how many texts a list of a statement holds: groups, features, capabilities, topics. It
-// bounds what one statement costs everybody who keeps or shows it.
-const maxListed = 64
-
 // texts is a list of texts. Encoding sorts it and drops repeats.
 func (f *fields) texts(name string, p *[]string, r rule) {
 	items := make([][]byte, len(*p))
@@ -145,8 +141,8 @@ func (f *fields) texts(name string, p *[]string, r rule) {
 		items[i] = []byte(s)
 	}
 	items = f.list(name, items)
-	if len(items) > maxListed {
-		f.fail(name, "has %d items, at most %d are possible", len(items), maxListed)
+	if len(items) > MaxListed {
+		f.fail(name, "has %d items, at most %d are possible", len(items), MaxListed)
 		return
 	}
 	texts := make([]string, len(items))

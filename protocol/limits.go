@@ -10,6 +10,7 @@ const (
 	MaxPreHello     = 16 << 10 // bytes of a frame before hello was accepted: nobody unknown may make us buffer more
 	MaxBody         = 64 << 10 // bytes of the body of one message, before sealing
 	MaxHeader       = 16 << 10 // bytes of the JSON header inside an envelope
+	MaxListed       = 64       // texts in one list of a statement: groups, features, capabilities, topics
 	MaxStatement    = 64 << 10 // bytes of one statement
 	MaxKeys         = 4096     // wraps in one group send; a mesh has at most as many statements
 	MaxLogMessage   = 48 << 10 // bytes of statements in one sealed log message

@@ -57,6 +57,11 @@ func ValidFeature(s string) bool {
 // ValidReason reports whether s may be a reason or a verb: at most 200 printable ASCII characters.
 func ValidReason(s string) bool { return len(s) <= 200 && only(s, printable) }
 
+// ValidWireID reports whether s may name something in a frame: 1 to 128 of [0-9A-Za-z_.:-].
+func ValidWireID(s string) bool {
+	return len(s) >= 1 && len(s) <= maxWireID && only(s, func(c byte) bool { return byteClasses[c]&idClass != 0 })
+}
+
 // validWord reports whether s is a letter or digit followed by at most max-1 of these or of more.
 func validWord(s string, max int, more string) bool {
 	return len(s) >= 1 && len(s) <= max && lowerOrDigit(s[0]) &&

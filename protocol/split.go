@@ -49,6 +49,8 @@ type SealedView struct {
 	Key        []byte // base64
 }
 
+const maxWireID = 128 // bytes of an id in a frame
+
 // field is a known name in an object. A max of zero stands for an object of its own: keys or proof.
 type field struct {
 	name     string
@@ -57,15 +59,15 @@ type field struct {
 }
 
 var sendFields = [...]field{
-	{"type", wordClass, 1, 64}, {"_reqId", idClass, 0, 128}, {"id", idClass, 0, 128}, {"client_message_id", idClass, 0, 128},
+	{"type", wordClass, 1, 64}, {"_reqId", idClass, 0, maxWireID}, {"id", idClass, 0, maxWireID}, {"client_message_id", idClass, 0, maxWireID},
 	{"targetSpec", targetClass, 1, 128}, {"priority", wordClass, 1, 8}, {"nonce", base64Class, 0, 64},
 	{"ciphertext", base64Class, 0, MaxFrame}, {"sender", hexClass, 64, 64}, {"kind", wordClass, 1, 32},
 	{"keys", 0, 0, 0},
 }
 
 var clientAckFields = [...]field{
-	{"type", wordClass, 1, 64}, {"_reqId", idClass, 0, 128}, {"clientMessageId", idClass, 0, 128},
-	{"brokerMessageId", idClass, 0, 128}, {"state", wordClass, 1, 32}, {"proof", 0, 0, 0},
+	{"type", wordClass, 1, 64}, {"_reqId", idClass, 0, maxWireID}, {"clientMessageId", idClass, 0, maxWireID},
+	{"brokerMessageId", idClass, 0, maxWireID}, {"state", wordClass, 1, 32}, {"proof", 0, 0, 0},
 }
 
 var sealedFields = [...]field{

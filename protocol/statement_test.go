@@ -133,10 +133,10 @@ var (
 		text("", "A", ".a", "-a", "_a", "a b", "a/b", "ä", "a\x00", strings.Repeat("a", 33))}
 	slugs  = values{text("a", "0-a", strings.Repeat("a", 32)), text("", "A", "-a", "a.b", "a_b", strings.Repeat("a", 33))}
 	roles  = values{text("admin", "member"), text("", "owner", "Admin", "member ")}
-	groups = values{[][]byte{nil, list("a"), list("a", "a/b.c_d-e", strings.Repeat("b", 64)), list(counted(maxListed)...)},
-		[][]byte{list(counted(maxListed + 1)...), list("b", "a"), list("a", "a"), list(""), list("A"), list("/a"), list("a b"), list(strings.Repeat("b", 65)), list("a")[:4], {0, 0, 0}, {255, 255, 255, 255, 'a'}}}
-	features = values{[][]byte{nil, list("_", "a", "b_2", strings.Repeat("c", 32)), list(counted(maxListed)...)},
-		[][]byte{list(counted(maxListed + 1)...), list("b", "a"), list("a", "a"), list(""), list("A"), list("a-b"), list(strings.Repeat("c", 33)), {1}}}
+	groups = values{[][]byte{nil, list("a"), list("a", "a/b.c_d-e", strings.Repeat("b", 64)), list(counted(MaxListed)...)},
+		[][]byte{list(counted(MaxListed + 1)...), list("b", "a"), list("a", "a"), list(""), list("A"), list("/a"), list("a b"), list(strings.Repeat("b", 65)), list("a")[:4], {0, 0, 0}, {255, 255, 255, 255, 'a'}}}
+	features = values{[][]byte{nil, list("_", "a", "b_2", strings.Repeat("c", 32)), list(counted(MaxListed)...)},
+		[][]byte{list(counted(MaxListed + 1)...), list("b", "a"), list("a", "a"), list(""), list("A"), list("a-b"), list(strings.Repeat("c", 33)), {1}}}
 	keeps = values{[][]byte{nil, list(string(one), string(two))},
 		[][]byte{list(string(two), string(one)), list(string(one), string(one)), list("short"), list(string(one) + "x"), {0}}}
 	fixed = func(n int) values {

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -99,6 +98,7 @@ func (e errorBody) refusal(status string) *protocol.Error {
 	if e.Code == "" {
 		e.Code, e.Error = protocol.CodeUnavailable, "it answered "+status
 	}
-	return &protocol.Error{Code: e.Code, Message: "the broker refused: " + protocol.Neutralize(e.Error), Hint: protocol.Neutralize(e.Hint), Retryable: e.Retryable,
-		After: time.Duration(e.RetryAfter) * time.Millisecond}
+	refused := protocol.Refused(e.Code, e.Error, e.Retryable, e.RetryAfter)
+	refused.Message, refused.Hint = "the broker refused: "+refused.Message, protocol.ForeignText(e.Hint)
+	return refused
 }

@@ -122,7 +122,7 @@ func refusal(res *http.Response) error {
 	}
 	e := reply.Error
 	return &protocol.Error{Code: e.Code, Message: e.Message, Hint: e.Hint, Retryable: e.Retryable,
-		After: time.Duration(e.RetryAfter) * time.Millisecond, Names: e.Names}
+		After: protocol.Millis(e.RetryAfter, protocol.MaxRetryAfter), Names: e.Names}
 }
 
 // absentError marks the CodeUnavailable of a socket that nobody listens on: the one case in which a daemon may be spawned.

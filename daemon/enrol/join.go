@@ -134,7 +134,7 @@ func (j *joining) check() error {
 	if j.pending, err = j.o.Home.LoadPending(j.inv.Link); err != nil {
 		return err
 	}
-	at := time.Unix(j.inv.Expires, 0)
+	at := protocol.TimeOfSeconds(j.inv.Expires)
 	if !j.o.Now().Before(at) && j.pending == nil { // a key that was admitted before may still come for its certificate
 		return protocol.Refuse(protocol.CodeExpired, "the link expired at %s", at.UTC().Format(time.DateTime+" MST")).WithHint("ask for a new link")
 	}

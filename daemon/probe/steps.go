@@ -134,7 +134,7 @@ func (r *run) upgrade(ctx context.Context) (string, *brokerhttp.Fault) {
 			Next: "its operator must upgrade it"}
 	}
 	if answer.Time != 0 {
-		r.setSkew(r.o.Now().Add(-took / 2).Sub(time.UnixMilli(answer.Time)))
+		r.setSkew(r.o.Now().Add(-took / 2).Sub(protocol.TimeOf(answer.Time)))
 	}
 	return "open", nil
 }

@@ -32,6 +32,7 @@ const (
 	InboxIDs    = "inids"    // client id 00 mesh sequence → nothing; message id likewise
 	Replay      = "replay"   // mesh ‖ own key ‖ sender member ‖ id → forget after, Unix ms
 	Held        = "held"     // mesh ‖ sequence → push frame that waits for a certificate
+	Aside       = "aside"    // mesh ‖ sequence → frame that this daemon could not apply
 	Receipts    = "receipts" // mesh ‖ sequence → receipt to be sent
 	Invites     = "invites"  // mesh ‖ invite id → inviteRow
 	Events      = "events"   // event sequence → protocol.Event
@@ -43,7 +44,7 @@ const (
 // buckets lists all that Open creates.
 var buckets = []string{
 	State, Trust, Pins, Known, Sessions, OwnSessions, Outbox, Sealed, OutboxIDs,
-	Numbers, Inbox, InboxIDs, Replay, Held, Receipts, Invites, Events,
+	Numbers, Inbox, InboxIDs, Replay, Held, Aside, Receipts, Invites, Events,
 	Waiting, Guard, Accepted,
 }
 
