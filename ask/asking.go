@@ -3,6 +3,7 @@ package ask
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -400,7 +401,7 @@ func (e *Engine) askedOf(mesh, member string, offers []string) (found Asked, err
 	return found, err
 }
 
-// Asked returns a question of this machine's user by its id or the beginning of it. It returns ErrNotFound.
+// Asked returns a question of this machine's user by its id. It returns ErrNotFound.
 func (e *Engine) Asked(id string) (a Asked, err error) {
 	err = e.db.View(func(tx *store.Tx) error {
 		var ok bool
@@ -409,6 +410,27 @@ func (e *Engine) Asked(id string) (a Asked, err error) {
 		}
 		return nil
 	})
+	return a, err
+}
+
+// FindAsked is Asked for the beginning of an id, of six characters or more.
+func (e *Engine) FindAsked(id string) (a Asked, err error) {
+	if len(id) < 6 {
+		return a, ErrNotFound
+	}
+	n := 0
+	err = e.db.View(func(tx *store.Tx) error {
+		for _, b := range tx.Scan(Bucket, named(rowAsked, id), nil) {
+			n++
+			if err := json.Unmarshal(b, &a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && n != 1 {
+		err = ErrNotFound
+	}
 	return a, err
 }
 

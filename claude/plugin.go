@@ -49,8 +49,8 @@ This session is private from now on: claudemesh does not index it, and what it h
 
 const pluginReadme = `# claudemesh
 
-An end-to-end encrypted mesh between Claude Code sessions, scripts and people, across machines and teams. The plugin starts the claudemesh binary, which carries it: seven tools
-(list_peers, send_message, check_messages, set_summary, set_status, recall, remember), the command /private, hooks that tell peers whether the session is busy and bring mail in front of it, and a skill.
+An end-to-end encrypted mesh between Claude Code sessions, scripts and people, across machines and teams. The plugin starts the claudemesh binary, which carries it: eight tools
+(list_peers, send_message, check_messages, set_summary, set_status, recall, remember, ask_mesh), the command /private, hooks that tell peers whether the session is busy and bring mail in front of it, and a skill.
 
 Setup: join a mesh with "claudemesh join <link>", or make one with "claudemesh create <slug>". "claudemesh install" does the same as this plugin without a marketplace; use one of the
 two. What peers write is data for the model, never an instruction; senders who are not verified are held until you accept them.

@@ -62,7 +62,7 @@ func (c *call) serveDaemon(ctx context.Context, home config.Home, exe string) er
 		}
 	})
 	b := thisBuild()
-	err := daemon.Run(life, daemon.Config{Home: home, Version: b.Version, Build: buildID(), LocalBroker: localBroker(b.Version), Recordings: recordings(),
+	err := daemon.Run(life, daemon.Config{Home: home, Version: b.Version, Build: buildID(), LocalBroker: localBroker(b.Version), Recordings: recordings(), Composer: composer{},
 		Ready: func() { c.tellManager(service.Ready, "STATUS=answers on "+home.SocketFile()) }})
 	if cause := context.Cause(life); err == nil && errors.Is(cause, errUpgraded) {
 		return cause

@@ -57,6 +57,9 @@ type hookEvent struct {
 }
 
 func runHook(ctx context.Context, c *call) error {
+	if composing() {
+		return nil
+	}
 	err := c.hook(ctx, c.arg(0))
 	if _, delivers := errors.AsType[exitStatus](err); delivers {
 		return err

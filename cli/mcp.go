@@ -23,6 +23,9 @@ func mcpVerb() *verb {
 }
 
 func runMCP(ctx context.Context, c *call) error {
+	if composing() {
+		return protocol.Refuse(protocol.CodeForbidden, "an answer that is being composed does not use the mesh")
+	}
 	home, err := config.DefaultHome()
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ func verbs() *verb {
 			"claudemesh send bob \"tests are green\"            send a message",
 		},
 		subs: []*verb{
-			demoVerb(), recallVerb(), rememberVerb(),
+			demoVerb(), recallVerb(), rememberVerb(), askVerb(), knowledgeVerb(),
 			createVerb(), inviteVerb(), joinVerb(), leaveVerb(), meshVerb(),
 			sendVerb(), replyVerb(), inboxVerb(), messageVerb(), acceptVerb(),
 			statusVerb(), summaryVerb(), groupVerb(), peersVerb(), peerVerb(), membersVerb(), deviceVerb(), whoamiVerb(), auditVerb(),

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/claudemesh/claudemesh/ask"
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -38,6 +39,9 @@ type Config struct {
 	// daemon and broker meet only on the wire. Nil means that there is none to run.
 	LocalBroker func(ctx context.Context, listen, dir string) error
 
+	// Composer writes answers to questions of peers, where the user allows that. Nil: nothing is composed.
+	Composer ask.Composer
+
 	// Recordings are where the sessions of this user's agents are recorded; the memory reads them.
 	Recordings []source.Source
 
@@ -59,6 +63,8 @@ type Daemon struct {
 	live    *registry.Registry
 	give    *giver
 	recall  recallAPI
+	asks    *ask.Engine
+	paths   *strings.Replacer // takes this user's home out of what leaves
 	start   time.Time
 	reloads sync.Mutex      // held by reload, so that two do not start one mesh
 	enters  sync.Mutex      // held by register
@@ -127,7 +133,9 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	d.hub = newHub(db, d.mail, cfg.Now, log)
 	d.give = newGiver(d, db)
 	d.recall = newRecallAPI(cfg, log)
-	d.env = &env{db: db, log: log, now: cfg.Now, broker: brokerhttp.For(cfg.Dial, cfg.Now), events: d.hub, mail: d.mail, ownerKey: d.ownerKey}
+	d.paths = pathRedactor()
+	d.asks = ask.New(ask.Config{DB: db, Host: askHost{d}, Composer: cfg.Composer, Log: log, Now: cfg.Now})
+	d.env = &env{asked: d.asks.Wake, db: db, log: log, now: cfg.Now, broker: brokerhttp.For(cfg.Dial, cfg.Now), events: d.hub, mail: d.mail, ownerKey: d.ownerKey}
 	return d
 }
 
@@ -147,6 +155,7 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 	wg.Go(func() { d.sweepInbox(d.life) })
 	wg.Go(func() { d.watch(seen, ln) })
 	wg.Go(func() { d.recall.keep.Run(d.life) })
+	wg.Go(func() { d.asks.Run(d.life) })
 	wg.Go(func() { d.give.watchLeases(d.life) })
 	err := d.serve(ln)
 	d.stop(nil)

@@ -102,6 +102,9 @@ func (a *arrival) apply(tx *store.Tx) error {
 	if a.msg.Kind() == protocol.KindLog || a.msg.Kind() == protocol.KindCard {
 		return nil
 	}
+	if protocol.MemoryKind(a.msg.Kind()) {
+		return a.queueAsk(tx)
+	}
 	return a.storeMessage(tx, cloned)
 }
 
@@ -235,6 +238,9 @@ func (a *arrival) aside(w *worker, cause error) error {
 func (w *worker) followUp(a *arrival) error {
 	if a.msg == nil || a.repeated || a.refused() || a.msg.Trust() != protocol.TrustVerified {
 		return nil
+	}
+	if protocol.MemoryKind(a.msg.Kind()) && w.m.env.asked != nil {
+		w.m.env.asked()
 	}
 	if a.msg.Kind() == protocol.KindLog && a.msg.From() == a.msg.Member() { // a session or API key speaks for no mesh
 		statements, err := a.msg.LogStatements()

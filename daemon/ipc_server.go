@@ -114,7 +114,7 @@ func (d *Daemon) table() map[string]route {
 
 func (d *Daemon) routes() http.Handler {
 	mux := http.NewServeMux()
-	for _, table := range []map[string]route{d.table(), d.restTable(), d.recall.table()} {
+	for _, table := range []map[string]route{d.table(), d.restTable(), d.recall.table(), askAPI{d, d.asks}.table()} {
 		for pattern, handle := range table {
 			mux.Handle(pattern, d.handler(handle))
 		}

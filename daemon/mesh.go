@@ -23,6 +23,7 @@ type env struct {
 	broker *brokerhttp.Dialer // of all brokers
 	events *hub
 	mail   *mailbox
+	asked  func() // a message of the memory was committed; nil: nobody answers
 
 	// ownerKey finds the present owner key of a mesh on this machine; the error wraps fs.ErrNotExist where it is not here.
 	ownerKey func(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error)

@@ -112,14 +112,11 @@ func (m *mesh) checkRequest(req protocol.SendRequest, d *draft) error {
 	switch {
 	case !protocol.ValidPriority(d.priority):
 		return protocol.Refuse(protocol.CodeInvalid, "priority %q is not now, next or low", d.priority)
-	case d.kind == protocol.KindReceipt || d.kind == protocol.KindLog || d.kind == protocol.KindCard || d.kind == protocol.KindPing:
+	case d.kind == protocol.KindReceipt || d.kind == protocol.KindLog || d.kind == protocol.KindCard || d.kind == protocol.KindPing || protocol.MemoryKind(d.kind):
 		return protocol.Refuse(protocol.CodeInvalid, "kind %q is the daemon's own", d.kind)
-	case m.out.depth() >= outboxPerMesh:
-		return protocol.Refuse(protocol.CodeQueueFull, "%d messages wait in the outbox of %s", outboxPerMesh, m.slug()).
-			WithHint("claudemesh daemon outbox list shows why").RetryAfter(retryAtMost)
 	}
-	if _, revoked := m.trust.current().Revoked(m.self); revoked {
-		return protocol.Refuse(protocol.CodeRevoked, "this machine's key was removed from %s", m.slug()).WithHint("ask an admin for a new link")
+	if err := m.checkSending(); err != nil {
+		return err
 	}
 	if len(req.Meta) > 0 {
 		meta, err := json.Marshal(req.Meta)
@@ -127,6 +124,18 @@ func (m *mesh) checkRequest(req protocol.SendRequest, d *draft) error {
 			return protocol.Refuse(protocol.CodeInvalid, "meta: %v", err)
 		}
 		d.meta = meta
+	}
+	return nil
+}
+
+// checkSending refuses when this member can send nothing at all now.
+func (m *mesh) checkSending() error {
+	if m.out.depth() >= outboxPerMesh {
+		return protocol.Refuse(protocol.CodeQueueFull, "%d messages wait in the outbox of %s", outboxPerMesh, m.slug()).
+			WithHint("claudemesh daemon outbox list shows why").RetryAfter(retryAtMost)
+	}
+	if _, revoked := m.trust.current().Revoked(m.self); revoked {
+		return protocol.Refuse(protocol.CodeRevoked, "this machine's key was removed from %s", m.slug()).WithHint("ask an admin for a new link")
 	}
 	return nil
 }

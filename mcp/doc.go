@@ -1,4 +1,4 @@
-// Package mcp is the Model Context Protocol server that an agent starts: the mesh and the memory as seven tools, and mail brought in front of the model.
+// Package mcp is the Model Context Protocol server that an agent starts: the mesh and the memory as eight tools, and mail brought in front of the model.
 //
 //	Claude Code ──stdio──► claudemesh mcp ──► Mesh (the daemon, over its socket)
 //	     ▲                      │

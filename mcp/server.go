@@ -25,6 +25,7 @@ type Mesh interface {
 	Presence(ctx context.Context, r protocol.PresenceRequest) error
 	Held(ctx context.Context, r protocol.HeldRequest) (protocol.HeldReply, error)
 	Accept(ctx context.Context, mesh, peer string) error // only at the user's own word
+	Ask(ctx context.Context, r protocol.AskRequest) (protocol.AskReply, error)
 	Recall(ctx context.Context, r protocol.RecallRequest) (protocol.RecallReply, error)
 	Remember(ctx context.Context, r protocol.RememberRequest) (protocol.RememberReply, error)
 }

@@ -37,6 +37,8 @@ type fakeMesh struct {
 	held       []protocol.HeldSender
 	accepted   chan string
 	memory     protocol.RecallReply
+	questions  []protocol.AskRequest
+	answers    protocol.AskReply
 	recalled   []protocol.RecallRequest
 	noted      []protocol.RememberRequest
 	acceptErrs []error // of the next calls
@@ -177,6 +179,13 @@ func (f *fakeMesh) Held(ctx context.Context, r protocol.HeldRequest) (protocol.H
 			return protocol.HeldReply{}, ctx.Err()
 		}
 	}
+}
+
+func (f *fakeMesh) Ask(_ context.Context, r protocol.AskRequest) (protocol.AskReply, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.questions = append(f.questions, r)
+	return f.answers, f.checkLocked(r.Session)
 }
 
 func (f *fakeMesh) Recall(_ context.Context, r protocol.RecallRequest) (protocol.RecallReply, error) {

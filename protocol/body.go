@@ -230,6 +230,15 @@ func (m *Message) Card() (*Card, error) {
 	return c, nil
 }
 
+// MemoryBody returns the body of a message whose kind is a MemoryKind, unchecked: the package that
+// answers it decodes it.
+func (m *Message) MemoryBody() ([]byte, error) {
+	if !MemoryKind(m.header.Kind) {
+		return nil, Refuse(CodeInvalid, "a message of kind %q is not of the memory", m.header.Kind)
+	}
+	return m.body, nil
+}
+
 func (m *Message) wantKind(kind string) error {
 	if m.header.Kind != kind {
 		return Refuse(CodeInvalid, "a message of kind %q is not a %s", m.header.Kind, kind)

@@ -19,8 +19,17 @@ const (
 	KindReceipt  = "receipt"  // what became of messages; direct, without a number
 	KindLog      = "log"      // statements of the mesh; direct, the number may be missing
 	KindCard     = "card"     // what a session tells of itself; to a group, without a number
+	KindAsk      = "ask"      // asks the memories of the mesh; never shown, the daemons answer
+	KindBid      = "bid"      // offers an answer; direct
+	KindFetch    = "fetch"    // asks for what was offered; direct
+	KindAnswer   = "answer"   // answers a fetch; direct
 	KindPing     = "ping"     // asks the recipient's daemon for a receipt; direct, without a number, kept by nobody
 )
+
+// MemoryKind reports whether kind is one of those with which daemons ask each other's memories.
+func MemoryKind(kind string) bool {
+	return kind == KindAsk || kind == KindBid || kind == KindFetch || kind == KindAnswer
+}
 
 // Header is the signed header of an envelope, JSON on the wire. What is empty or zero is absent there.
 type Header struct {

@@ -11,6 +11,7 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 
+	"github.com/claudemesh/claudemesh/ask"
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -45,7 +46,7 @@ const (
 var buckets = []string{
 	State, Trust, Pins, Known, Sessions, OwnSessions, Outbox, Sealed, OutboxIDs,
 	Numbers, Inbox, InboxIDs, Replay, Held, Aside, Receipts, Invites, Events,
-	Waiting, Guard, Accepted,
+	Waiting, Guard, Accepted, ask.Bucket,
 }
 
 // migrations[i] brings daemon.db from schema i to i+1.

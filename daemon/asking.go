@@ -1,0 +1,157 @@
+package daemon
+
+import (
+	"context"
+	"os"
+	"os/user"
+	"strings"
+
+	"github.com/claudemesh/claudemesh/ask"
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/recall"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// queueAsk keeps a message of the memory for the engine, in the transaction that acknowledges it.
+// Only verified members are answered, so the others' go no further.
+func (a *arrival) queueAsk(tx *store.Tx) error {
+	if a.msg.Trust() != protocol.TrustVerified {
+		return nil
+	}
+	h := a.msg.Header()
+	body, err := a.msg.MemoryBody()
+	if err != nil {
+		return err
+	}
+	return ask.Queue(tx, ask.Incoming{
+		Mesh: string(a.m.meshID), Member: a.msg.Member().String(), From: a.msg.From().String(), ID: h.ID, Kind: h.Kind, ReplyTo: h.ReplyTo, Body: body,
+	})
+}
+
+// sendMemory accepts a message of the memory, or the mail of a late answer. Other sessions of this
+// member get no copy of it.
+func (m *mesh) sendMemory(to, kind, replyTo string, from *crypto.PrivateKey, body []byte) (protocol.SendResult, error) {
+	d := &draft{id: protocol.NewClientID(), from: from, priority: protocol.PriorityNext, kind: kind, replyTo: replyTo, body: body, number: true}
+	if err := m.checkSending(); err != nil {
+		return protocol.SendResult{}, err
+	}
+	t, err := m.resolve(to)
+	if err != nil {
+		return protocol.SendResult{}, err
+	}
+	if err := m.address(d, t); err != nil {
+		return protocol.SendResult{}, err
+	}
+	d.echo = false
+	if len(d.people) == 0 {
+		return protocol.SendResult{}, protocol.Refuse(protocol.CodeNotFound, "nobody but you in %s of %s", t.spec, m.slug())
+	}
+	row, err := m.accept(d)
+	if err != nil {
+		return protocol.SendResult{}, err
+	}
+	return m.result(row), nil
+}
+
+// askHost is the daemon as the engine of questions sees it.
+type askHost struct{ d *Daemon }
+
+// Send implements ask.Host.
+func (h askHost) Send(_ context.Context, mesh, to, kind, replyTo, session string, body []byte) (string, []ask.Person, error) {
+	m, err := h.d.mesh(mesh)
+	if err != nil {
+		return "", nil, err
+	}
+	from := m.key
+	if session != "" {
+		acting, err := h.d.acting(session)
+		if err != nil && kind == ask.KindAsk {
+			return "", nil, err
+		}
+		if err == nil && acting != nil { // a session that ended meanwhile fetches as the member
+			from = acting.Key
+		}
+	}
+	res, err := m.sendMemory(to, kind, replyTo, from, body)
+	if protocol.CodeOf(err) == protocol.CodeNotFound && to == "*" {
+		return "", nil, nil // nobody else is in the mesh
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	people := make([]ask.Person, 0, len(res.Recipients))
+	for _, r := range res.Recipients {
+		people = append(people, ask.Person{Key: r.Pubkey, Name: r.Name, Online: r.Online})
+	}
+	return res.ID, people, nil
+}
+
+// Asker implements ask.Host.
+func (h askHost) Asker(mesh, member string) (ask.Asker, bool) {
+	m, err := h.d.mesh(mesh)
+	if err != nil {
+		return ask.Asker{}, false
+	}
+	key, err := crypto.ParsePublicKey(member)
+	if err != nil || !m.trust.current().Verified(key) || !m.grants.allows(key, key, false) {
+		return ask.Asker{}, false
+	}
+	a := ask.Asker{Key: member, Name: m.callName(key)}
+	for _, s := range m.trust.allSessions() {
+		if s.Member == key {
+			a.Groups = append(a.Groups, s.Groups...)
+		}
+	}
+	return a, true
+}
+
+// Notice implements ask.Host.
+func (h askHost) Notice(mesh, text string) {
+	slug := mesh
+	if m, err := h.d.mesh(mesh); err == nil {
+		slug = m.slug()
+	}
+	h.d.hub.emit(protocol.Event{Type: eventNotice, Mesh: slug, Notice: text}, eventOptions{})
+}
+
+// Search implements ask.Host.
+func (h askHost) Search(ctx context.Context, q recall.Query) ([]recall.Hit, error) {
+	m, err := h.d.recall.keep.Memory()
+	if err != nil {
+		return nil, err
+	}
+	return m.Search(ctx, q)
+}
+
+// Episode implements ask.Host.
+func (h askHost) Episode(ctx context.Context, id int64) (recall.Hit, bool, error) {
+	m, err := h.d.recall.keep.Memory()
+	if err != nil {
+		return recall.Hit{}, false, err
+	}
+	return m.Get(ctx, id)
+}
+
+// Redact implements ask.Host. Besides secrets it takes the home directory and the user's name out of
+// paths. Without a memory nothing leaves.
+func (h askHost) Redact(text string) string {
+	m, err := h.d.recall.keep.Memory()
+	if err != nil {
+		return ""
+	}
+	text, _ = m.Redact(text)
+	return h.d.paths.Replace(text)
+}
+
+// pathRedactor replaces the home directory by "~" and homes of this user elsewhere likewise.
+func pathRedactor() *strings.Replacer {
+	var pairs []string
+	if home, err := os.UserHomeDir(); err == nil && len(home) > 1 {
+		pairs = append(pairs, home, "~", strings.ReplaceAll(home, "/", "-"), "-~")
+	}
+	if u, err := user.Current(); err == nil && u.Username != "" && u.Username != "root" {
+		pairs = append(pairs, "/home/"+u.Username, "~", "/Users/"+u.Username, "~", `C:\Users\`+u.Username, "~")
+	}
+	return strings.NewReplacer(pairs...)
+}
