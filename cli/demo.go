@@ -54,6 +54,7 @@ var scenes = []scene{
 	{"bob goes off, alice goes on writing", playOffline},
 	{"bob comes back", playReturn},
 	{"two Claude sessions talk", playSessions},
+	{"alice solved it two weeks ago; bob's machine asks", playMemory},
 	{"what the broker could have read", playSearch},
 }
 
@@ -206,7 +207,7 @@ func playSearch(_ context.Context, s *stage) error {
 	for _, i := range []string{"1", "2", "3"} {
 		needles = append(needles, textNeedles(laterText+i)...)
 	}
-	for _, text := range []string{firstText, sessionQuestion, sessionAnswer} {
+	for _, text := range []string{firstText, sessionQuestion, sessionAnswer, memoryQuestion, solvedPrompt, solvedFix, solvedSecret} {
 		needles = append(needles, textNeedles(text)...)
 	}
 	haystacks, err := s.haystacks()
@@ -255,9 +256,9 @@ func (s *stage) until(ctx context.Context, what string, done func() (bool, error
 
 // demoEnv is the environment of the demo's processes: nothing of the user's meshes or of a Claude session.
 func demoEnv(home string) []string {
-	env := []string{"CLAUDEMESH_CONFIG_DIR=" + home, "NO_COLOR=1"}
+	env := []string{"CLAUDEMESH_CONFIG_DIR=" + home, "CLAUDE_CONFIG_DIR=" + transcripts(home), "NO_COLOR=1"}
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "CLAUDEMESH_") && !strings.HasPrefix(v, "CLAUDE_CODE_") && !strings.HasPrefix(v, "CLAUDECODE=") {
+		if !strings.HasPrefix(v, "CLAUDEMESH_") && !strings.HasPrefix(v, "CLAUDE_CODE_") && !strings.HasPrefix(v, "CLAUDECODE=") && !strings.HasPrefix(v, "CLAUDE_CONFIG_DIR=") {
 			env = append(env, v)
 		}
 	}
