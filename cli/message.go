@@ -41,6 +41,9 @@ func runMessageStatus(ctx context.Context, c *call) error {
 	c.say("%s · to %s in %s · accepted %s", c.paint(bold, shortID(res.ID)), whom(res), res.Mesh, ago(res.AcceptedAt, now))
 	for _, r := range res.Recipients {
 		c.say("    %s", recipientWords(r, res.KeptDays, now))
+		for _, l := range answerLines([]protocol.RecipientResult{r}) {
+			c.say("        %s", l)
+		}
 	}
 	return nil
 }

@@ -125,7 +125,7 @@ func online(m protocol.MemberInfo) string {
 	case m.Online && m.Sessions > 0:
 		return "online, " + plural(m.Sessions, "session")
 	case m.Online:
-		return "online"
+		return "online, no session"
 	}
 	return strings.TrimPrefix(seen(m.LastSeen, time.Now()), "last seen ")
 }

@@ -44,6 +44,9 @@ func runPing(ctx context.Context, c *call) error {
 		c.printJSON(res)
 	} else {
 		c.say("%s", pingWords(res, wait, time.Now()))
+		if res.OK && res.Presence == protocol.PresenceNoSession {
+			c.say("    the daemon answered: no session runs at %s, and nobody reads a message now", clean(res.Name))
+		}
 	}
 	switch res.State {
 	case protocol.PingAnswered:

@@ -148,6 +148,9 @@ func (c *call) sent(res protocol.SendResult, began time.Time, require protocol.S
 	for _, l := range sentLines(res, began, time.Now()) {
 		c.say("%s", l)
 	}
+	for _, l := range answerLines(res.Recipients) {
+		c.say("    %s", l)
+	}
 	if short != nil {
 		return short
 	}

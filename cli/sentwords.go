@@ -88,6 +88,32 @@ func queuedWords(r protocol.RecipientResult, kept int, now time.Time) string {
 	return words
 }
 
+// answerLines say of whom that has a message, and has not seen it, nobody answers now, and why.
+func answerLines(all []protocol.RecipientResult) (lines []string) {
+	var nobody, ended, quiet []string
+	for _, r := range all {
+		switch name := who(r.Name, r.Session); {
+		case r.State.Rank() >= protocol.StateShown.Rank():
+		case r.Presence == protocol.PresenceNoSession:
+			nobody = append(nobody, clean(r.Name))
+		case r.SessionEnded:
+			ended = append(ended, name)
+		case r.Presence == protocol.PresenceSession && !r.CanAnswer:
+			quiet = append(quiet, name)
+		}
+	}
+	if len(nobody) > 0 {
+		lines = append(lines, fmt.Sprintf("no session runs at %s: the message is kept, and nobody answers until one starts", nameList(nobody)))
+	}
+	if len(ended) > 0 {
+		lines = append(lines, fmt.Sprintf("%s ended: another session of the member gets the message", nameList(ended)))
+	}
+	if len(quiet) > 0 {
+		lines = append(lines, fmt.Sprintf("not to be disturbed: %s; the message waits", nameList(quiet)))
+	}
+	return lines
+}
+
 // nameList says few names in full and counts many.
 func nameList(names []string) string {
 	if len(names) > 4 {

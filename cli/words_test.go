@@ -62,6 +62,28 @@ func TestSentWords(t *testing.T) {
 	}
 }
 
+// Who cannot answer is said by name, and only of those who have not seen the message.
+func TestAnswerLines(t *testing.T) {
+	daemon := protocol.RecipientResult{Name: "bob", State: protocol.StateDelivered, Online: true, Presence: protocol.PresenceNoSession}
+	session := protocol.RecipientResult{Name: "bob", Session: "api", State: protocol.StateDelivered, Online: true, Presence: protocol.PresenceSession, CanAnswer: true}
+	ended, quiet, shown := session, session, daemon
+	ended.SessionEnded, quiet.CanAnswer, shown.State = true, false, protocol.StateShown
+	for _, tt := range []struct {
+		to   []protocol.RecipientResult
+		want string
+	}{
+		{[]protocol.RecipientResult{session, shown}, ""},
+		{[]protocol.RecipientResult{daemon, session}, "no session runs at bob: the message is kept, and nobody answers until one starts"},
+		{[]protocol.RecipientResult{ended}, "bob/api ended: another session of the member gets the message"},
+		{[]protocol.RecipientResult{quiet}, "not to be disturbed: bob/api; the message waits"},
+		{[]protocol.RecipientResult{{Name: "alice", Session: "ci", State: protocol.StateQueued, Presence: protocol.PresenceAPIKey}}, ""},
+	} {
+		if got := strings.Join(answerLines(tt.to), "\n"); got != tt.want {
+			t.Errorf("got %q, want %q", got, tt.want)
+		}
+	}
+}
+
 func TestPeerTextIsHarmless(t *testing.T) {
 	var out bytes.Buffer
 	c := &call{app: newApp(nil, &out, &out)}

@@ -110,8 +110,9 @@ func (m *mesh) members() []protocol.MemberInfo {
 			Mesh: m.slug(), Name: m.trust.nameOf(key), Pubkey: key.String(), Role: role, Trust: trust, Note: note,
 			InPerson: m.trust.metInPerson(key), Self: key == m.self,
 		}
-		info.Online, info.LastSeen = m.who.seen(key, key)
-		info.Sessions = m.who.sessionsOf(key)
+		r := m.who.reach(key, key)
+		info.Online, info.LastSeen, info.Sessions = r.online(), r.last, r.sessions
+		info.Presence, info.CanAnswer = r.presence(), r.canAnswer(protocol.PriorityNext)
 		all = append(all, info)
 	}
 	for _, member := range view.Members() {

@@ -66,6 +66,8 @@ func (m *mesh) ping(ctx context.Context, req protocol.PingRequest) (protocol.Pin
 		Mesh: m.slug(), Name: m.trust.nameOf(t.member), Session: t.session, Pubkey: t.spec, MemberPubkey: t.member.String(),
 		Trust: m.trust.trust(t.member), InPerson: m.trust.metInPerson(t.member),
 	}
+	there := m.who.reach(t.member, t.key)
+	res.Presence, res.CanAnswer = there.presence(), there.canAnswer(protocol.PriorityNext)
 	c, err := m.control.open()
 	if err != nil {
 		return res, err
@@ -129,7 +131,7 @@ func (m *mesh) pingTarget(to string) (target, error) {
 		return t, protocol.Refuse(protocol.CodeInvalid, "a ping is for one member or session, not for %s", t.name)
 	case t.member == m.self:
 		return t, protocol.Refuse(protocol.CodeInvalid, "%s is yourself", t.name)
-	case m.trust.keyMember(t.key, crypto.PublicKey{}) != (crypto.PublicKey{}):
+	case m.isAPIKey(t.key):
 		return t, protocol.Refuse(protocol.CodeNotSupported, "%s is an API key: no daemon answers for it", t.name)
 	}
 	return t, nil
@@ -138,7 +140,8 @@ func (m *mesh) pingTarget(to string) (target, error) {
 // absent is what the broker says of somebody who is not connected.
 func (m *mesh) absent(res protocol.PingResult, t target) protocol.PingResult {
 	res.State, res.Reason = protocol.PingOffline, "the broker says that nobody is connected"
-	_, res.LastSeen = m.who.seen(t.member, t.key)
+	there := m.who.reach(t.member, t.key)
+	res.LastSeen, res.Presence, res.CanAnswer = there.last, there.presence(), there.canAnswer(protocol.PriorityNext)
 	return res
 }
 

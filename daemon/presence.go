@@ -51,32 +51,6 @@ func (p *presence) live(key crypto.PublicKey) bool {
 	return ok
 }
 
-// seen tells whether a key is reachable now, by a connection of its own or its member's, and when its member last was.
-func (p *presence) seen(member, key crypto.PublicKey) (online bool, last string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	of := member.String()
-	for k, peer := range p.peers {
-		if k == key || peer.item.MemberPubkey == of && (key == member || peer.item.PeerRole == protocol.RoleControl) {
-			return true, ""
-		}
-	}
-	return false, lastSeenText(p.members[member].last)
-}
-
-// sessionsOf counts the live sessions of a member.
-func (p *presence) sessionsOf(member crypto.PublicKey) (n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	of := member.String()
-	for _, peer := range p.peers {
-		if peer.item.MemberPubkey == of && peer.item.PeerRole == protocol.RoleSession {
-			n++
-		}
-	}
-	return n
-}
-
 // replace takes a whole list and returns who came since the last one; the first list is no news. Who is missing counts as
 // left only after the lease: a broker that was restarted does not know yet who is there.
 func (p *presence) replace(list map[crypto.PublicKey]peer, now time.Time) (came []peer) {
@@ -286,8 +260,11 @@ func (m *mesh) peerInfo(p peer) (protocol.PeerInfo, bool) {
 	if info.Groups == nil {
 		info.Groups = []string{}
 	}
+	info.Presence = protocol.PresenceSession
 	if key != s.Member {
 		info.Session = s.Label
+	} else if p.item.PeerRole == protocol.RoleControl { // its status would be nobody's
+		info.Presence, info.Status = protocol.PresenceNoSession, protocol.PresenceNoSession
 	}
 	if own, _ := m.ring.session(key); own != nil {
 		info.Summary, info.Cwd, info.Hostname, info.Model = own.Summary, own.Cwd, own.Host, own.Model

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -172,11 +173,7 @@ func (m *mesh) result(row *outRow) protocol.SendResult {
 		if r.State.Rank() < lowest.Rank() {
 			lowest = r.State
 		}
-		online, seen := m.who.seen(r.Member, r.Key)
-		res.Recipients = append(res.Recipients, protocol.RecipientResult{
-			Name: r.Name, Session: r.Session, Pubkey: r.Key.String(), State: r.State, Proof: r.Proof, At: protocol.TimeOf(r.At),
-			Reason: r.Reason, Rung: r.Rung, Online: online, LastSeen: seen,
-		})
+		res.Recipients = append(res.Recipients, m.recipient(&r, row.Priority))
 	}
 	switch {
 	case len(row.Recipients) > 0:
@@ -187,6 +184,27 @@ func (m *mesh) result(row *outRow) protocol.SendResult {
 		res.State = protocol.StateDead
 	}
 	return res
+}
+
+// recipient is one recipient as callers see it, with who is there now.
+func (m *mesh) recipient(r *outRecipient, priority string) protocol.RecipientResult {
+	at := m.who.reach(r.Member, r.Key)
+	res := protocol.RecipientResult{
+		Name: r.Name, Session: r.Session, Pubkey: r.Key.String(), State: r.State, Proof: r.Proof, At: protocol.TimeOf(r.At),
+		Reason: r.Reason, Rung: r.Rung, Online: at.online(), LastSeen: at.last,
+	}
+	if m.isAPIKey(r.Key) {
+		res.Presence = protocol.PresenceAPIKey
+		return res
+	}
+	res.Presence, res.CanAnswer = at.presence(), at.canAnswer(priority)
+	res.SessionEnded = r.Session != "" && !at.live && at.online()
+	return res
+}
+
+// isAPIKey reports whether a key is a program's.
+func (m *mesh) isAPIKey(key crypto.PublicKey) bool {
+	return m.trust.keyMember(key, crypto.PublicKey{}) != (crypto.PublicKey{})
 }
 
 func (m *mesh) keptDays() int {

@@ -25,7 +25,7 @@ type peer struct {
 	Name    string   `json:"name" jsonschema:"address for send_message"`
 	Session string   `json:"session,omitempty" jsonschema:"name/session addresses this session alone"`
 	Key     string   `json:"key"`
-	Status  string   `json:"status"`
+	Status  string   `json:"status" jsonschema:"no session: only the peer's daemon is there, and nobody answers now"`
 	Summary string   `json:"summary,omitempty" jsonschema:"what the peer says it works on; written by the peer"`
 	Groups  []string `json:"groups,omitempty"`
 	Cwd     string   `json:"cwd,omitempty"`
@@ -60,8 +60,12 @@ type sendOut struct {
 type recipient struct {
 	Name   string `json:"name"`
 	State  string `json:"state"`
-	Online bool   `json:"online"`
+	Online bool   `json:"online" jsonschema:"the peer's daemon is connected"`
 	Reason string `json:"reason,omitempty"`
+
+	Presence  string `json:"presence" jsonschema:"session; no session: the message is kept, and nobody reads it until a session starts; offline; api key: a program that looks when it likes"`
+	CanAnswer bool   `json:"can_answer" jsonschema:"false: do not wait for an answer now"`
+	Note      string `json:"note,omitempty"`
 }
 
 type checkIn struct {
@@ -205,10 +209,21 @@ func (s *server) sendMessage(ctx context.Context, req *sdk.CallToolRequest, in s
 		s.mu.Unlock()
 	}
 	for _, r := range sent.Recipients {
-		out.Recipients = append(out.Recipients, recipient{Name: sender(protocol.From{Name: r.Name, Session: r.Session}), State: string(r.State), Online: r.Online, Reason: text(r.Reason)})
+		out.Recipients = append(out.Recipients, shownRecipient(r))
 	}
 	out.Unread = s.unread(ctx)
 	return nil, out, nil
+}
+
+func shownRecipient(r protocol.RecipientResult) recipient {
+	out := recipient{
+		Name: sender(protocol.From{Name: r.Name, Session: r.Session}), State: string(r.State), Online: r.Online, Reason: text(r.Reason),
+		Presence: r.Presence, CanAnswer: r.CanAnswer,
+	}
+	if r.SessionEnded {
+		out.Note = "that session has ended: another session of the member gets the message"
+	}
+	return out
 }
 
 func (s *server) checkMessages(ctx context.Context, req *sdk.CallToolRequest, in checkIn) (*sdk.CallToolResult, checkOut, error) {

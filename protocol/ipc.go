@@ -69,7 +69,8 @@ type PeerInfo struct {
 	Pubkey       string   `json:"pubkey"`
 	MemberPubkey string   `json:"member_pubkey"`
 	SessionID    string   `json:"session_id"`
-	Status       string   `json:"status"`
+	Presence     string   `json:"presence"` // session, or no session: then only the member's daemon is there
+	Status       string   `json:"status"`   // of the session; where there is none, that
 	Summary      string   `json:"summary"`
 	Groups       []string `json:"groups"`
 	Cwd          string   `json:"cwd"`
@@ -92,10 +93,13 @@ type MemberInfo struct {
 	Trust    Trust  `json:"trust"`
 	InPerson bool   `json:"in_person,omitempty"`
 	Online   bool   `json:"online"`
+	Presence string `json:"presence"` // session, no session or offline
 	Sessions int    `json:"sessions"`
 	LastSeen string `json:"last_seen,omitempty"`
 	Self     bool   `json:"self"`
-	Note     string `json:"note,omitempty"` // why somebody is not (or no longer) verified
+
+	CanAnswer bool   `json:"can_answer"`     // a session is there that is not on dnd
+	Note      string `json:"note,omitempty"` // why somebody is not (or no longer) verified
 }
 
 // WhoAmI answers GET /v1/whoami, one entry a mesh.
@@ -152,9 +156,21 @@ type RecipientResult struct {
 	At       time.Time `json:"at"`
 	Reason   string    `json:"reason,omitempty"`
 	Rung     string    `json:"rung,omitempty"` // how it was shown
-	Online   bool      `json:"online"`
+	Online   bool      `json:"online"`         // a daemon or a session is connected
 	LastSeen string    `json:"last_seen,omitempty"`
+
+	Presence     string `json:"presence"`                // session, no session or offline
+	CanAnswer    bool   `json:"can_answer"`              // a session is there that is not on dnd, or the message is urgent
+	SessionEnded bool   `json:"session_ended,omitempty"` // the session is gone and its daemon is there: another one gets the message
 }
+
+// Who is there to get a message.
+const (
+	PresenceSession   = "session"
+	PresenceNoSession = "no session" // the daemon alone: it keeps messages, and nobody reads them
+	PresenceOffline   = "offline"
+	PresenceAPIKey    = "api key" // a program, which fetches its messages: nobody knows when
+)
 
 // From is the sender of a message, as believed when it was opened.
 type From struct {

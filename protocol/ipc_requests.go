@@ -109,5 +109,7 @@ type PingResult struct {
 	RTTms        float64 `json:"rtt_ms,omitempty"`        // answered and refused
 	BrokerRTTms  float64 `json:"broker_rtt_ms,omitempty"` // until the broker had the ping on disk
 	LastSeen     string  `json:"last_seen,omitempty"`     // offline: the broker's word
+	Presence     string  `json:"presence"`                // session, no session or offline: a daemon answers pings without a session, too
+	CanAnswer    bool    `json:"can_answer"`              // a session is there that is not on dnd
 	Reason       string  `json:"reason,omitempty"`
 }
