@@ -133,11 +133,12 @@ func (c *client) helloWith(auth protocol.HelloAuth, key *crypto.PrivateKey, labe
 		SessionID: label, ProtocolVersion: protocol.Version, Capabilities: protocol.Capabilities(),
 	}
 	c.own, c.control = key, key == c.key
+	signers := []*crypto.PrivateKey{c.key}
 	if !c.control {
 		h.Type = protocol.TypeSessionHello
-		auth.Session = key.Public()
+		auth.Session, signers = key.Public(), append(signers, key)
 	}
-	h.Auth = c.w.sign(&auth, key).Text()
+	h.Auth = c.w.sign(&auth, signers...).Text()
 	return h
 }
 

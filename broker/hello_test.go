@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"encoding/base64"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -276,5 +278,59 @@ func TestAcceptedHostDisplacesTheOther(t *testing.T) {
 		w.bob.instance = [8]byte{2} // the other does not come back without being told so
 		d := w.bob.dial()
 		d.wantHelloRefused(d.helloFor(w.bob.key, "control"), protocol.CodeCloned)
+	})
+}
+
+// What a thief of bob's session key could do about where bob is at home: say hello as the session from another machine, with or
+// without the feature host, while bob is there or before he comes. He gets no connection, so he keeps nobody out. Nor does a
+// link, a certificate of his own, or the key of another member help him: bob's own signature is missing.
+func TestStolenSessionKey(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		stolen, statement := w.bob.sessionKey("web"), ""
+		hello := func(c *client, by *crypto.PrivateKey, features ...string) protocol.Hello {
+			c.w.Helper()
+			auth := &protocol.HelloAuth{
+				Mesh: w.mesh, Member: w.bob.key.Public(), Session: stolen.Public(), Host: testHost, Nonce: c.challenge(),
+				At: time.Now().UnixMilli(), Features: features, Instance: [8]byte{6, 6, 6},
+			}
+			raw := w.sign(auth, w.bob.key, stolen).Raw()
+			block := raw[:len(raw)-2*crypto.SignatureSize]
+			sigs := raw[len(raw)-crypto.SignatureSize:] // the session's
+			if by != nil {
+				sig := by.Sign(block)
+				sigs = slices.Concat(sig[:], sigs)
+			}
+			return protocol.Hello{
+				Tag: protocol.Tag{Type: protocol.TypeSessionHello, ReqID: "hello"}, MeshID: string(w.mesh), Session: statement,
+				Auth: base64.RawURLEncoding.EncodeToString(slices.Concat(block, sigs)), ProtocolVersion: protocol.Version,
+			}
+		}
+		statement = w.bob.sessionStatement(stolen, "web").Text()
+		attack := func() {
+			for _, features := range [][]string{nil, {protocol.FeatureHost}} {
+				c := w.bob.dial()
+				c.wantHelloRefused(hello(c, nil, features...), protocol.CodeBadStatement)
+				for _, by := range []*crypto.PrivateKey{stolen, w.cathy.key} {
+					c = w.bob.dial()
+					c.wantHelloRefused(hello(c, by, features...), protocol.CodeBadSignature)
+				}
+			}
+		}
+		attack()
+		bob := w.bob.connect()
+		attack()
+		web := w.bob.session("web")
+		attack()
+		w.alice.connect().Send(w.bob, "hi")
+		bob.Want("hi")
+		// Revoking the key needs no connection.
+		w.bob.instance = [8]byte{1} // which a copy of his home keeps him from
+		c := w.bob.dial()
+		c.wantHelloRefused(c.helloFor(w.bob.key, "control"), protocol.CodeCloned)
+		offer := protocol.OfferRequest{Mesh: w.mesh, Statements: []string{w.own(w.bob, stolen.Public()).Text()}}
+		if status, body := w.post("/api/v1/statements", "", offer); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+		web.wantClose(protocol.CloseBanned)
 	})
 }

@@ -132,3 +132,44 @@ func TestEvilAccepted(t *testing.T) {
 		}
 	})
 }
+
+// A copy of bob's home connects first: his own is kept out. He takes the session key back all the same, and it is his daemon
+// and alice's that say so.
+func TestRevokeWithoutConnection(t *testing.T) {
+	story(t, func(w *world) {
+		phone := w.bob.session("phone")
+		w.bob.session("web")
+		pass(time.Minute)
+		copied, err := w.copyOf(w.bob)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.bob.stop()
+		clone := &node{world: w, name: "clone", cfg: w.bob.cfg, dir: t.TempDir()}
+		copied(clone)
+		clone.open()
+		w.nodes = append(w.nodes, clone)
+		clone.start()
+		pass(time.Minute)
+		w.bob.restart()
+		pass(time.Minute)
+		if h := w.bob.m.health(); h.ErrorCode != protocol.CodeCloned {
+			t.Fatalf("bob: %+v", h)
+		}
+		if err := w.bob.m.revokeDevice(context.Background(), "phone", "stolen"); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		for _, n := range []*node{w.bob, w.alice} {
+			if _, gone := n.m.trust.current().RevokedOf(w.bob.m.self, phone.public()); !gone {
+				t.Errorf("%s still believes the stolen key", n.name)
+			}
+		}
+		// Without any way to the broker nothing is said to be done.
+		w.bob.unplug()
+		wantRefusal(t, w.bob.m.revokeDevice(context.Background(), "web", ""), protocol.CodeUnavailable)
+		if d := w.bob.m.devices(); d[len(d)-1].Label != "web" || d[len(d)-1].Revoked {
+			t.Errorf("devices: %+v", d)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -84,10 +85,11 @@ func (w *worker) helloFrame(nonce string) (*protocol.Hello, error) {
 	if m.isHost {
 		auth.Features = slices.Sorted(slices.Values(append(auth.Features, protocol.FeatureHost)))
 	}
+	signers := []*crypto.PrivateKey{m.key}
 	if !u.control {
-		auth.Session = u.key
+		auth.Session, signers = u.key, append(signers, m.ring.private(u.key))
 	}
-	signed, err := protocol.Sign(auth, m.ring.private(u.key))
+	signed, err := protocol.Sign(auth, signers...)
 	if err != nil {
 		return nil, err
 	}

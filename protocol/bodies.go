@@ -29,21 +29,21 @@ type Body interface {
 	signers() []crypto.PublicKey // whose signatures follow the block, in order
 }
 
-// bodies tells for each kind the number of its fields, of its signatures, and makes an empty one.
+// bodies tells for each kind the number of its fields, and makes an empty one.
 var bodies = map[string]struct {
-	fields, signatures int
-	empty              func() Body
+	fields int
+	empty  func() Body
 }{
-	KindCharter: {5, 1, func() Body { return new(Charter) }},
-	KindOwner:   {6, 1, func() Body { return new(OwnerChange) }},
-	KindCert:    {6, 1, func() Body { return new(Cert) }},
-	KindRevoke:  {7, 1, func() Body { return new(Revoke) }},
-	KindInvite:  {8, 1, func() Body { return new(Invite) }},
-	KindEnrol:   {5, 2, func() Body { return new(Enrol) }},
-	KindSession: {8, 2, func() Body { return new(Session) }},
-	KindAPIKey:  {8, 2, func() Body { return new(APIKey) }},
-	KindHello:   {8, 1, func() Body { return new(HelloAuth) }},
-	KindOp:      {5, 1, func() Body { return new(Op) }},
+	KindCharter: {5, func() Body { return new(Charter) }},
+	KindOwner:   {6, func() Body { return new(OwnerChange) }},
+	KindCert:    {6, func() Body { return new(Cert) }},
+	KindRevoke:  {7, func() Body { return new(Revoke) }},
+	KindInvite:  {8, func() Body { return new(Invite) }},
+	KindEnrol:   {5, func() Body { return new(Enrol) }},
+	KindSession: {8, func() Body { return new(Session) }},
+	KindAPIKey:  {8, func() Body { return new(APIKey) }},
+	KindHello:   {8, func() Body { return new(HelloAuth) }},
+	KindOp:      {5, func() Body { return new(Op) }},
 }
 
 // Charter founds a mesh. Its hash is the mesh's id. Signed by the owner.
@@ -251,8 +251,8 @@ func (a *APIKey) visit(f *fields) {
 // way.
 const FeatureHost = "host"
 
-// HelloAuth proves to one broker, on one connection, that its signer holds the key. Signed by the session, or without one by
-// the member.
+// HelloAuth proves to one broker, on one connection, that whoever connects holds the key. Signed by the member, and for a session
+// by its key as well: who has only that connects nowhere, and decides nothing about where the member is at home.
 type HelloAuth struct {
 	Mesh     MeshID
 	Member   crypto.PublicKey
@@ -269,7 +269,7 @@ func (h *HelloAuth) signers() []crypto.PublicKey {
 	if h.Session.IsZero() {
 		return []crypto.PublicKey{h.Member}
 	}
-	return []crypto.PublicKey{h.Session}
+	return []crypto.PublicKey{h.Member, h.Session}
 }
 func (h *HelloAuth) visit(f *fields) {
 	f.mesh(&h.Mesh)

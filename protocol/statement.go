@@ -33,8 +33,8 @@ type Statement struct {
 	raw  []byte
 }
 
-// Parse reads a statement as it was received. It checks, in this order: its size; magic, context, number of fields and that
-// nothing is left over; the rule of each field; the signatures. It does not ask whether a signer had the authority.
+// Parse reads a statement as it was received. It checks, in this order: its size; magic, context and number of fields; the rule of
+// each field; that there are as many signatures as signers and nothing is left over; the signatures. It does not ask whether a signer had the authority.
 // Errors are *Error of CodeBadStatement or CodeBadSignature.
 func Parse(raw []byte) (*Statement, error) {
 	return parse(raw, "")
@@ -65,7 +65,7 @@ func ParseTextIn(mesh MeshID, s string) (*Statement, error) {
 }
 
 // Sign says body with the keys of all its signers, in the order of the fields: for an enrol the link key and the member's,
-// for a session or API key the member's and its own. Lists are put in order. Errors are *Error: of CodeBadStatement for a
+// for a session or API key, and the hello of a session, the member's and its own. Lists are put in order. Errors are *Error: of CodeBadStatement for a
 // body that breaks a rule, of CodeBadSignature for keys that are not the signers'.
 func Sign(body Body, keys ...*crypto.PrivateKey) (*Statement, error) {
 	block, err := encodeBody(body)
@@ -131,10 +131,6 @@ func parse(raw []byte, mesh MeshID) (*Statement, error) {
 	if len(all) != kind.fields {
 		return nil, Refuse(CodeBadStatement, "%s statement: %d fields instead of %d", ctx, len(all), kind.fields)
 	}
-	if len(sigs) != kind.signatures*crypto.SignatureSize {
-		return nil, Refuse(CodeBadStatement, "%s statement: %d bytes of signatures instead of %d",
-			ctx, len(sigs), kind.signatures*crypto.SignatureSize)
-	}
 	block := raw[:len(raw)-len(sigs)]
 	s := &Statement{Kind: ctx, ID: ID(crypto.Hash(block)), Body: kind.empty(), raw: raw}
 	if err := decodeBody(s.Body, all, mesh); err != nil {
@@ -144,7 +140,11 @@ func parse(raw []byte, mesh MeshID) (*Statement, error) {
 	if mesh != "" && s.mesh != mesh {
 		return nil, Refuse(CodeForeign, "%s statement: it is about another mesh", ctx)
 	}
-	for i, signer := range s.Body.signers() {
+	signers := s.Body.signers()
+	if want := len(signers) * crypto.SignatureSize; len(sigs) != want {
+		return nil, Refuse(CodeBadStatement, "%s statement: %d bytes of signatures instead of %d", ctx, len(sigs), want)
+	}
+	for i, signer := range signers {
 		sig := crypto.Signature(sigs[i*crypto.SignatureSize : (i+1)*crypto.SignatureSize])
 		if !crypto.Verify(signer, block, sig) {
 			return nil, Refuse(CodeBadSignature, "%s statement: the signature of %s is wrong", ctx, signer.Short())
@@ -161,7 +161,7 @@ func encodeBody(b Body) ([]byte, error) {
 		return nil, f.err
 	}
 	block := EncodeBlock(f.ctx, f.all...)
-	if len(block)+bodies[f.ctx].signatures*crypto.SignatureSize > MaxStatement {
+	if len(block)+len(b.signers())*crypto.SignatureSize > MaxStatement {
 		return nil, errStatementSize()
 	}
 	return block, nil

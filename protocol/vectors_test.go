@@ -16,9 +16,11 @@ import (
 type trustVectors struct {
 	MeshID                                        MeshID `json:"mesh_id"`
 	Charter, Cert, Invite, Enrol, Session, Revoke statementVector
-	LogDigest                                     string `json:"log_digest"`
-	Link                                          string `json:"link"`
-	FpAlice                                       string `json:"fp_alice"`
+	Hello                                         statementVector
+	SessionHello                                  statementVector `json:"session_hello"`
+	LogDigest                                     string          `json:"log_digest"`
+	Link                                          string          `json:"link"`
+	FpAlice                                       string          `json:"fp_alice"`
 }
 
 type statementVector struct {
@@ -54,6 +56,11 @@ func TestTrustVectors(t *testing.T) {
 	if got := charter.MeshID(); got != mesh {
 		t.Errorf("mesh id %s, want %s", got, mesh)
 	}
+	var nonce [32]byte
+	for i := range nonce {
+		nonce[i] = byte(i)
+	}
+	instance := [8]byte{1, 2, 3, 4, 5, 6, 7, 8}
 	for _, c := range []struct {
 		want statementVector
 		body Body
@@ -67,6 +74,10 @@ func TestTrustVectors(t *testing.T) {
 		{v.Session, &Session{mesh, alice.Public(), session.Public(), "web", []string{"oncall", "backend"}, nil, 1700000000000, 1700043200000},
 			[]*crypto.PrivateKey{alice, session}},
 		{v.Revoke, &Revoke{mesh, alice.Public(), RevokeKey, bob.Public(), nil, 1700000200, "lost laptop"}, []*crypto.PrivateKey{alice}},
+		{v.Hello, &HelloAuth{mesh, alice.Public(), crypto.PublicKey{}, "b.example:7900", nonce, 1700000000000, []string{"host", "trust"}, instance},
+			[]*crypto.PrivateKey{alice}},
+		{v.SessionHello, &HelloAuth{mesh, alice.Public(), session.Public(), "b.example:7900", nonce, 1700000000000, []string{"trust"}, instance},
+			[]*crypto.PrivateKey{alice, session}},
 	} {
 		t.Run(c.body.kind(), func(t *testing.T) { testVector(t, mesh, c.want, c.body, c.keys) })
 	}
