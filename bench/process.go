@@ -39,7 +39,7 @@ func startBroker(ctx context.Context, o Options) (*process, error) {
 	}
 	args := []string{"broker", "--listen", "127.0.0.1:0", "--data", filepath.Join(dir, "data")}
 	if o.NoLimits {
-		args = append(args, "--limit", "burst=1000000000,rate=1000000000,queue-messages=1000000000,queue-bytes=1000000000000")
+		args = append(args, "--limit", "burst=1000000000,rate=1000000000,queue-messages=1000000000,queue-bytes=1000000000000,share-messages=1000000000,share-bytes=1000000000000")
 	}
 	p, err := startProcess(ctx, o.Executable, args...)
 	if err != nil {

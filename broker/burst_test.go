@@ -22,7 +22,7 @@ import (
 // messages at once as a read brings them, and acknowledge what they get. An operation is one message; cpu-ns/op is the time of
 // all processors, which says more than the clock does on a machine with other guests.
 func BenchmarkBurst(b *testing.B) {
-	w := newWorld(b, Limits{Burst: 1 << 30, QueueMessages: 1 << 30, QueueBytes: 1 << 50, ConnsPerAddress: 1 << 20})
+	w := newWorld(b, Limits{Burst: 1 << 30, QueueMessages: 1 << 30, QueueBytes: 1 << 50, ShareMessages: 1 << 30, ShareBytes: 1 << 50, ConnsPerAddress: 1 << 20})
 	defer w.close()
 	crews := make([]*burstCrew, runtime.GOMAXPROCS(0))
 	for i := range crews {

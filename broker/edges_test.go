@@ -71,16 +71,94 @@ func TestEveryLimitAtItsEdge(t *testing.T) {
 			func(w *world) { // as long as it takes, but for one byte
 				alice = w.alice.connect()
 				alice.Send(w.bob, "hi")
-				_, there := w.srv.queue.Depth(w.srv.mesh(w.mesh).addresses[w.bob.key.Public()].mail)
-				s := alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi")
-				w.srv.limits.QueueBytes = there + int64(len(s.Ciphertext))
-				alice.wantQueued(s)
+				w.srv.limits.QueueBytes = 2 * w.waitsFor(w.bob).bytes
+				alice.Send(w.bob, "hi")
 			},
 			func(w *world) {
-				_, there := w.srv.queue.Depth(w.srv.mesh(w.mesh).addresses[w.bob.key.Public()].mail)
-				s := alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi")
-				w.srv.limits.QueueBytes = there + int64(len(s.Ciphertext)) - 1
-				alice.wantNotQueued(s, protocol.CodeQueueFull)
+				w.srv.limits.QueueBytes = 3*w.waitsFor(w.bob).bytes/2 - 1
+				alice.wantNotQueued(alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi"), protocol.CodeQueueFull)
+			},
+		},
+		"share-messages": {
+			Limits{ShareMessages: 3}, refused(protocol.CodeQueueFull),
+			func(w *world) { // by person: from two keys, to two keys
+				alice = w.alice.connect()
+				w.bob.session("api").leave()
+				w.alice.session("web").Send(w.bob, "hi")
+				alice.Send(w.bob, "hi")
+				alice.wantQueued(alice.seal(w.bob.sessionKey("api").Public(), protocol.PriorityNext, "hi"))
+				w.cathy.connect().Send(w.bob, "others are not concerned")
+				alice.Send(w.cathy, "nor is mail for others")
+			},
+			func(w *world) {
+				alice.wantNotQueued(alice.seal(w.bob.sessionKey("api").Public(), protocol.PriorityNow, "hi"), protocol.CodeQueueFull)
+			},
+		},
+		"share-bytes": {
+			Limits{}, refused(protocol.CodeQueueFull),
+			func(w *world) {
+				alice = w.alice.connect()
+				alice.Send(w.bob, "hi")
+				w.srv.limits.ShareBytes = 2 * w.waitsFor(w.bob).bytes
+				alice.Send(w.bob, "hi")
+				w.cathy.connect().Send(w.bob, "others are not concerned")
+			},
+			func(w *world) {
+				alice.wantNotQueued(alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi"), protocol.CodeQueueFull)
+			},
+		},
+		"link-messages": {
+			Limits{LinkMessages: 3}, refused(protocol.CodeQueueFull),
+			func(w *world) { // two keys of one link, to two members
+				alice, bob = w.joinedBy(w.sharedLink(), "dora"), w.joinedBy(w.sharedLink(), "eve")
+				alice.Send(w.bob, "hi")
+				bob.Send(w.bob, "hi")
+				bob.Send(w.cathy, "hi")
+				w.joinedBy(w.newLink(), "frank").Send(w.bob, "who has another link is not concerned")
+				w.alice.connect().Send(w.bob, "nor are members")
+			},
+			func(w *world) {
+				alice.wantNotQueued(alice.seal(w.cathy.key.Public(), protocol.PriorityNext, "hi"), protocol.CodeQueueFull)
+			},
+		},
+		"link-bytes": {
+			Limits{}, refused(protocol.CodeQueueFull),
+			func(w *world) {
+				alice = w.joinedBy(w.sharedLink(), "dora")
+				alice.Send(w.bob, "hi")
+				w.srv.limits.LinkBytes = 2 * w.waitsFor(w.bob).bytes
+				alice.Send(w.cathy, "hi")
+				w.joinedBy(w.newLink(), "frank").Send(w.bob, "who has another link is not concerned")
+			},
+			func(w *world) {
+				alice.wantNotQueued(alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi"), protocol.CodeQueueFull)
+			},
+		},
+		"invited-messages": {
+			Limits{InvitedMessages: 3}, refused(protocol.CodeQueueFull),
+			func(w *world) { // of three links
+				for i := range 3 {
+					alice = w.joinedBy(w.newLink(), fmt.Sprint("dora", i))
+					alice.Send(w.bob, "hi")
+				}
+				alice.Send(w.cathy, "for others there is room")
+				w.alice.connect().Send(w.bob, "members have theirs")
+			},
+			func(w *world) {
+				alice.wantNotQueued(alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi"), protocol.CodeQueueFull)
+			},
+		},
+		"invited-bytes": {
+			Limits{}, refused(protocol.CodeQueueFull),
+			func(w *world) {
+				w.joinedBy(w.newLink(), "dora").Send(w.bob, "hi")
+				w.srv.limits.InvitedBytes = 2 * w.waitsFor(w.bob).bytes
+				alice = w.joinedBy(w.newLink(), "erin")
+				alice.Send(w.bob, "hi")
+				w.alice.connect().Send(w.bob, "members have theirs")
+			},
+			func(w *world) {
+				alice.wantNotQueued(alice.seal(w.bob.key.Public(), protocol.PriorityNext, "hi"), protocol.CodeQueueFull)
 			},
 		},
 		"pre-hello": {
@@ -271,16 +349,30 @@ func TestEveryLimitAtItsEdge(t *testing.T) {
 	}
 }
 
-// sharedLink is one link of alice's for one person.
+// sharedLink is one link of alice's for one person, newLink another one.
 func (w *world) sharedLink() *sharedLink {
 	if w.link == nil {
-		link := crypto.GenerateKey()
-		w.link = &sharedLink{key: link, invite: w.sign(&protocol.Invite{
-			Mesh: w.mesh, Issuer: w.alice.key.Public(), Link: link.Public(), Role: protocol.RoleMember, Uses: 1,
-			Expires: time.Now().Add(time.Hour).Unix(), URL: "wss://" + testHost + "/ws", Owner: w.owner.Public(),
-		}, w.alice.key)}
+		w.link = w.newLink()
 	}
 	return w.link
+}
+
+func (w *world) newLink() *sharedLink {
+	link := crypto.GenerateKey()
+	return &sharedLink{key: link, invite: w.sign(&protocol.Invite{
+		Mesh: w.mesh, Issuer: w.alice.key.Public(), Link: link.Public(), Role: protocol.RoleMember, Uses: 1,
+		Expires: time.Now().Add(time.Hour).Unix(), URL: "wss://" + testHost + "/ws", Owner: w.owner.Public(),
+	}, w.alice.key)}
+}
+
+// joinedBy is the connection of somebody who holds the link and is not admitted.
+func (w *world) joinedBy(l *sharedLink, name string) *client {
+	w.Helper()
+	p := w.stranger(name)
+	if status, body := w.post("/join", "", protocol.JoinRequest{Invite: l.invite.Text(), Enrol: w.enrol(p, l.key).Text()}); status != http.StatusOK {
+		w.Fatalf("%s: %d %s", name, status, body)
+	}
+	return p.connect()
 }
 
 type sharedLink struct {

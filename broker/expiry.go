@@ -25,7 +25,8 @@ func (s *Server) sweep(ctx context.Context) {
 		}
 		s.visits.sweep()
 		s.refusedKeys.sweep()
-		if _, err := s.queue.Expire(ctx, s.expired); err != nil && ctx.Err() == nil {
+		e := expiry{srv: s}
+		if _, err := s.queue.Expire(ctx, e.expired); err != nil && ctx.Err() == nil {
 			s.log.Error("expire messages", "err", err)
 		}
 		for _, m := range s.allMeshes() {
@@ -56,6 +57,7 @@ func (m *mesh) sweep() error {
 	}
 	m.mu.Unlock()
 	m.dropRevoked()
+	m.sweepShares()
 	if err := m.sweepKeys(now); err != nil {
 		return err
 	}
@@ -94,6 +96,7 @@ func (m *mesh) sweep() error {
 		}
 		delete(m.members, p.key)
 	}
+	m.forgetLocked(gone)
 	m.mu.Unlock()
 	m.giveUp(gone, dropNotMember, "the link that admitted the recipient is over")
 	return nil
@@ -152,13 +155,26 @@ func (m *mesh) deletePerson(tx *store.Tx, p *member) error {
 	return tx.Delete(bucketSeen, memberKey(m.id, p.key))
 }
 
+// expiry is one sweep of what waited too long. The rows of a queue come one behind the other: it remembers whose the last was.
+type expiry struct {
+	srv  *Server
+	last queue.Recipient
+	mesh *mesh
+	of   *address // nil: of somebody who is gone
+}
+
 // expired tells the sender of a message that its time was over.
-func (s *Server) expired(to queue.Recipient, r queue.Row) {
+func (e *expiry) expired(to queue.Recipient, r queue.Row) {
 	if len(r.Header) > 0 && r.Header[0] == rowMessage {
-		s.metrics.drops.WithLabelValues(dropExpired).Inc()
+		e.srv.metrics.drops.WithLabelValues(dropExpired).Inc()
 	}
-	if m, a := s.findQueue(to); m != nil {
-		m.tellSender(a, r, stateExpired, "not fetched in time")
+	if e.last != to {
+		e.last = to
+		e.mesh, e.of = e.srv.findQueue(to)
+	}
+	if e.of != nil {
+		e.mesh.release(e.of, sharerOf(r.Header), to == e.of.side, int64(r.Size))
+		e.mesh.tellSender(e.of, r, stateExpired, "not fetched in time")
 	}
 }
 
@@ -170,7 +186,7 @@ func (s *Server) findQueue(to queue.Recipient) (*mesh, *address) {
 	for _, m := range s.allMeshes() {
 		m.mu.Lock()
 		for _, a := range m.addresses {
-			if a.mail == to {
+			if a.mail == to || a.side == to {
 				m.mu.Unlock()
 				return m, a
 			}

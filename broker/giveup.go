@@ -29,10 +29,11 @@ func (m *mesh) dropAll(to []*address, why string, dropped func(a *address, r que
 	for _, a := range to {
 		n, err := m.srv.queue.Drop(a.mail, func(r queue.Row) {
 			m.srv.metrics.drops.WithLabelValues(why).Inc()
+			m.release(a, sharerOf(r.Header), false, int64(r.Size))
 			dropped(a, r)
 		})
 		if err == nil {
-			_, err = m.srv.queue.Drop(a.side, nil)
+			_, err = m.srv.queue.Drop(a.side, func(r queue.Row) { m.release(a, sharerOf(r.Header), true, int64(r.Size)) })
 		}
 		if err != nil {
 			m.srv.storeError("drop a queue", err)
@@ -54,7 +55,7 @@ func (m *mesh) tellSender(a *address, r queue.Row, state protocol.State, reason 
 	}
 	at := m.srv.now().UnixMilli()
 	m.noteState(row.member, row.clientID, a.key, state, at)
-	m.queueReceipt(row.sender, receiptRow{protocol.ReceiptView{
+	m.queueReceipt(row.sender, a.member, receiptRow{ReceiptView: protocol.ReceiptView{
 		MessageID: row.messageID, ClientMessageID: row.clientID, Recipient: []byte(a.key.String()), State: []byte(state),
 		Reason: []byte(reason), At: at,
 	}}, nil)

@@ -110,7 +110,7 @@ func TestPushAllocations(t *testing.T) {
 
 // BenchmarkSend is the way of one message through the broker until it is handed to the journal; BenchmarkPush the way out.
 func BenchmarkSend(b *testing.B) {
-	w := newWorld(b, Limits{Burst: 1 << 30, QueueMessages: 1 << 30, QueueBytes: 1 << 50})
+	w := newWorld(b, Limits{Burst: 1 << 30, QueueMessages: 1 << 30, QueueBytes: 1 << 50, ShareMessages: 1 << 30, ShareBytes: 1 << 50})
 	defer w.close()
 	alice := w.alice.connect()
 	c := w.srv.mesh(w.mesh).members[w.alice.key.Public()].conns.get(w.alice.key.Public())

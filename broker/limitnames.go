@@ -18,6 +18,8 @@ func (l *Limits) fields() []limitField {
 	return []limitField{
 		{"rate", &l.Rate}, {"burst", &l.Burst},
 		{"queue-messages", &l.QueueMessages}, {"queue-bytes", &l.QueueBytes}, {"retention", &l.Retention},
+		{"share-messages", &l.ShareMessages}, {"share-bytes", &l.ShareBytes}, {"link-messages", &l.LinkMessages}, {"link-bytes", &l.LinkBytes},
+		{"invited-messages", &l.InvitedMessages}, {"invited-bytes", &l.InvitedBytes},
 		{"conns-per-address", &l.ConnsPerAddress}, {"conns-per-mesh", &l.ConnsPerMesh}, {"max-sessions", &l.MaxSessions},
 		{"http-per-address", &l.HTTPPerAddress}, {"http-body", &l.HTTPBody}, {"streams-per-key", &l.StreamsPerKey}, {"streams", &l.Streams},
 		{"join-wait", &l.JoinWait}, {"enrol-slack", &l.EnrolSlack},

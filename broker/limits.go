@@ -8,27 +8,33 @@ import (
 
 // The defaults of Limits, each with its reason.
 const (
-	defaultBurst          = 1000                      // a daemon that was offline drains its outbox without waiting
-	defaultRate           = 200                       // messages a second: far above what people and agents write, far below what hurts
-	defaultQueueMessages  = 10_000                    // a week of a busy peer
-	defaultQueueBytes     = 64 << 20                  // 500 of the largest messages
-	defaultWindow         = 1024                      // unacknowledged pushes: enough for a full pipe at 100 ms and 2,000 messages a second
-	defaultWindowBytes    = 1 << 20                   // what a slow connection may hold of our memory and of the kernel's
-	defaultConnsAddress   = 512                       // an office behind one address; loopback, where proxies live, is exempt
-	defaultConnsMesh      = 4096                      // as many as a mesh may have members
-	defaultReplyBytes     = 256 << 10                 // a thousand answers; who does not read them may not ask on
-	defaultWriteTimeout   = 10 * time.Second          // a phone that changes cells is back in less
-	defaultCardEvery      = 10 * time.Second          // a card is wrapped for every member: it must not be chatter
-	defaultEnrolSlack     = 32                        // enrolments of a link beyond its uses: the issuer decides, we only bound the disk
-	defaultMaxSessions    = 256                       // session keys of one member that can be written to: a control connection watches them all
-	defaultHTTPBody       = 1 << 20                   // a charter and certificates are far below
-	defaultJoinWait       = 10 * time.Second          // an issuer who is online certifies within one round trip
-	defaultDrain          = 2 * time.Second           // over which a drain spreads the closes, so that not all return at once
-	defaultDedupe         = 4096                      // client ids a member: a sender has at most 1,024 unacknowledged
-	defaultListBytes      = protocol.MaxFrame * 3 / 4 // well below the frame limit, with room for what we estimate badly
-	defaultStreamsPerKey  = 4                         // a program that reconnects before its old stream is known to be dead
-	defaultStreams        = 1024                      // each holds a connection and a goroutine
-	defaultHTTPPerAddress = 30                        // joins and creations a minute from one address: each costs four signature checks
+	defaultBurst           = 1000                      // a daemon that was offline drains its outbox without waiting
+	defaultRate            = 200                       // messages a second: far above what people and agents write, far below what hurts
+	defaultQueueMessages   = 10_000                    // a week of a busy peer
+	defaultQueueBytes      = 64 << 20                  // 500 of the largest messages
+	defaultShareMessages   = 2500                      // a quarter of a queue: no single person fills it
+	defaultShareBytes      = 16 << 20                  // likewise
+	defaultLinkMessages    = 100                       // who waits to be admitted says who he is and asks once more; he holds no conversation
+	defaultLinkBytes       = 1 << 20                   // 10 KiB each
+	defaultInvitedMessages = 400                       // four links at a time: more than one person lets in at once
+	defaultInvitedBytes    = 4 << 20                   // of four links
+	defaultWindow          = 1024                      // unacknowledged pushes: enough for a full pipe at 100 ms and 2,000 messages a second
+	defaultWindowBytes     = 1 << 20                   // what a slow connection may hold of our memory and of the kernel's
+	defaultConnsAddress    = 512                       // an office behind one address; loopback, where proxies live, is exempt
+	defaultConnsMesh       = 4096                      // as many as a mesh may have members
+	defaultReplyBytes      = 256 << 10                 // a thousand answers; who does not read them may not ask on
+	defaultWriteTimeout    = 10 * time.Second          // a phone that changes cells is back in less
+	defaultCardEvery       = 10 * time.Second          // a card is wrapped for every member: it must not be chatter
+	defaultEnrolSlack      = 32                        // enrolments of a link beyond its uses: the issuer decides, we only bound the disk
+	defaultMaxSessions     = 256                       // session keys of one member that can be written to: a control connection watches them all
+	defaultHTTPBody        = 1 << 20                   // a charter and certificates are far below
+	defaultJoinWait        = 10 * time.Second          // an issuer who is online certifies within one round trip
+	defaultDrain           = 2 * time.Second           // over which a drain spreads the closes, so that not all return at once
+	defaultDedupe          = 4096                      // client ids a member: a sender has at most 1,024 unacknowledged
+	defaultListBytes       = protocol.MaxFrame * 3 / 4 // well below the frame limit, with room for what we estimate badly
+	defaultStreamsPerKey   = 4                         // a program that reconnects before its old stream is known to be dead
+	defaultStreams         = 1024                      // each holds a connection and a goroutine
+	defaultHTTPPerAddress  = 30                        // joins and creations a minute from one address: each costs four signature checks
 )
 
 // Limits are what one client, address or mesh may use. A refusal names the limit; none ever loses what was acknowledged.
@@ -45,9 +51,17 @@ type Limits struct {
 	Rate          float64 // requests a second to refill it
 	QueueMessages int     // of one recipient, then the sender hears queue_full
 	QueueBytes    int64
-	Window        int // frames pushed and not acknowledged, per connection
-	WindowBytes   int
-	Dedupe        int // client ids remembered per sender member
+	// ShareMessages and ShareBytes are what may wait of one member for one person, over all their keys. Of those who came by a link and are
+	// not admitted LinkMessages and LinkBytes may wait in the mesh for each link, InvitedMessages and InvitedBytes for one person.
+	ShareMessages   int
+	ShareBytes      int64
+	LinkMessages    int
+	LinkBytes       int64
+	InvitedMessages int
+	InvitedBytes    int64
+	Window          int // frames pushed and not acknowledged, per connection
+	WindowBytes     int
+	Dedupe          int // client ids remembered per sender member
 
 	ConnsPerAddress int
 	ConnsPerMesh    int
@@ -85,6 +99,12 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.Rate, defaultRate)
 	orDefault(&l.QueueMessages, defaultQueueMessages)
 	orDefault(&l.QueueBytes, defaultQueueBytes)
+	orDefault(&l.ShareMessages, defaultShareMessages)
+	orDefault(&l.ShareBytes, defaultShareBytes)
+	orDefault(&l.LinkMessages, defaultLinkMessages)
+	orDefault(&l.LinkBytes, defaultLinkBytes)
+	orDefault(&l.InvitedMessages, defaultInvitedMessages)
+	orDefault(&l.InvitedBytes, defaultInvitedBytes)
 	orDefault(&l.Window, defaultWindow)
 	orDefault(&l.WindowBytes, defaultWindowBytes)
 	orDefault(&l.Dedupe, defaultDedupe)

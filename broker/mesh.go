@@ -39,7 +39,9 @@ type mesh struct {
 	peopleNews   changes                      // members whose item changed
 	keys         map[crypto.PublicKey]*apiKey // API keys, those that are over included
 	audit        auditTail
-	joins        chan struct{} // closed and made anew when the view changes: wakes the joins that wait
+	links        shares         // what waits of those who came by a link and are not admitted, at all recipients
+	forgotten    []forgottenKey // that something may have come for meanwhile
+	joins        chan struct{}  // closed and made anew when the view changes: wakes the joins that wait
 }
 
 // member is a key that a certificate or an enrolment names. It is guarded by the mesh's mutex.
@@ -56,6 +58,7 @@ type member struct {
 	conns    few[*conn]                   // live, by the key they connected with
 	requests *rate.Limiter
 	recent   *recent
+	waits    shares // for him, of each sender
 
 	// what the view says, looked up once: every message asks
 	asOf      *protocol.View
@@ -234,6 +237,7 @@ func (m *mesh) forgetSessionsLocked(p *member) []*address {
 		p.sessions.remove(oldest)
 		delete(m.addresses, oldest)
 	}
+	m.forgetLocked(gone)
 	return gone
 }
 

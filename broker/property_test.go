@@ -90,6 +90,7 @@ func (m *model) step() {
 	}
 	synctest.Wait()
 	m.check()
+	m.wantCounted()
 }
 
 func (p *modelPerson) forget() {

@@ -219,7 +219,7 @@ func (c *conn) pushRows(f *feed, rows []queue.Row) error {
 		if rows[i].Header[0] == rowMessage {
 			p.row = settledHeader(rows[i].Header)
 		}
-		p.feed, p.lsn, p.class, p.size = f, rows[i].LSN, rows[i].Class, uint32(rows[i].Size)
+		p.feed, p.lsn, p.class, p.size, p.from = f, rows[i].LSN, rows[i].Class, uint32(rows[i].Size), sharerOf(rows[i].Header)
 		n++
 	}
 	c.srv.metrics.pushed.Add(float64(n))

@@ -44,17 +44,21 @@ func (c *conn) clientAck(v *protocol.ClientAckView) error {
 		return nil // acknowledged before, or pushed on another connection: it will be pushed again
 	}
 	c.srv.metrics.acked.Inc()
-	if err := c.mesh.settle(p.row, p.feed.of.key, state, v); err != nil {
+	if err := c.mesh.settle(p.row, p.feed.of, state, v); err != nil {
 		return err
 	}
-	if _, err := c.srv.queue.Ack(p.feed.to(), p.class, p.lsn); err != nil {
+	there, err := c.srv.queue.Ack(p.feed.to(), p.class, p.lsn)
+	if err != nil {
 		return c.srv.storeError("acknowledge", err)
+	}
+	if there {
+		c.mesh.release(p.feed.of, p.from, p.feed.side, int64(p.size))
 	}
 	return nil
 }
 
 // settle tells the sender of a row what became of it.
-func (m *mesh) settle(header []byte, owner crypto.PublicKey, state protocol.State, v *protocol.ClientAckView) error {
+func (m *mesh) settle(header []byte, owner *address, state protocol.State, v *protocol.ClientAckView) error {
 	if len(header) == 0 || header[0] != rowMessage {
 		return nil
 	}
@@ -63,7 +67,7 @@ func (m *mesh) settle(header []byte, owner crypto.PublicKey, state protocol.Stat
 		return err
 	}
 	at := m.srv.now().UnixMilli()
-	m.noteState(row.member, row.clientID, owner, state, at)
+	m.noteState(row.member, row.clientID, owner.key, state, at)
 	if row.noReceipt {
 		return nil
 	}
@@ -71,16 +75,16 @@ func (m *mesh) settle(header []byte, owner crypto.PublicKey, state protocol.Stat
 	if v.HasProof {
 		proof = &v.Proof
 	}
-	m.queueReceipt(row.sender, receiptRow{protocol.ReceiptView{
-		MessageID: row.messageID, ClientMessageID: row.clientID, Recipient: []byte(owner.String()), State: []byte(state),
+	m.queueReceipt(row.sender, owner.member, receiptRow{ReceiptView: protocol.ReceiptView{
+		MessageID: row.messageID, ClientMessageID: row.clientID, Recipient: []byte(owner.key.String()), State: []byte(state),
 		At: at, Proof: proof,
 	}}, nil)
 	return nil
 }
 
-// queueReceipt keeps a receipt for the key that sent the message. When it cannot, the sender learns less: done (which may be
-// nil) hears of it.
-func (m *mesh) queueReceipt(to crypto.PublicKey, r receiptRow, done func(error)) {
+// queueReceipt keeps a receipt of by for the key that sent the message. When it cannot, the sender learns less: done (which may
+// be nil) hears of it.
+func (m *mesh) queueReceipt(to crypto.PublicKey, by *member, r receiptRow, done func(error)) {
 	if done == nil {
 		done = func(err error) {
 			if err != nil {
@@ -91,6 +95,7 @@ func (m *mesh) queueReceipt(to crypto.PublicKey, r receiptRow, done func(error))
 	m.mu.Lock()
 	a := m.addresses[to]
 	known := a != nil && m.reachableLocked(a, m.srv.now())
+	r.sharer = m.sharerLocked(by)
 	m.mu.Unlock()
 	if !known {
 		done(protocol.Refuse(protocol.CodeUnknownRecipient, "the sender %s is not in this mesh", to.Short()))
@@ -100,13 +105,20 @@ func (m *mesh) queueReceipt(to crypto.PublicKey, r receiptRow, done func(error))
 		done(protocol.Refuse(protocol.CodeQueueFull, "too many receipts wait for %s", to.Short()).RetryAfter(queueFullRetry))
 		return
 	}
-	state := string(r.State)
+	state, from, header := string(r.State), r.sharer, r.appendTo(nil)
+	size := int64(len(header))
+	if err := m.reserve(a, from, true, size); err != nil {
+		done(err)
+		return
+	}
 	m.srv.queue.Put(queue.Message{
-		To: []queue.Recipient{a.side}, Headers: [][]byte{r.appendTo(nil)},
+		To: []queue.Recipient{a.side}, Headers: [][]byte{header},
 		Class: queue.Now, Expires: m.srv.now().Add(m.srv.limits.Retention).UnixMilli(),
 	}, func(_ uint64, err error) {
 		if err == nil {
 			m.srv.metrics.receipts.WithLabelValues(state).Inc()
+		} else {
+			m.release(a, from, true, size)
 		}
 		done(err)
 	})
@@ -125,14 +137,14 @@ func (c *conn) handleReceipt(tag protocol.Tag, frame []byte) error {
 	if err := c.checkReceipt(&f); err != nil {
 		return err
 	}
-	row := receiptRow{protocol.ReceiptView{
+	row := receiptRow{ReceiptView: protocol.ReceiptView{
 		MessageID: []byte(f.MessageID), ClientMessageID: []byte(f.ClientMessageID), Recipient: []byte(f.Recipient),
 		State: []byte(f.State), Reason: []byte(f.Reason), At: f.At,
 	}}
 	if f.Proof != nil {
 		row.Proof = &protocol.SealedView{Sender: []byte(f.Proof.Sender), Nonce: []byte(f.Proof.Nonce), Ciphertext: []byte(f.Proof.Ciphertext)}
 	}
-	c.mesh.queueReceipt(to, row, func(err error) {
+	c.mesh.queueReceipt(to, c.member, row, func(err error) {
 		if err == nil {
 			c.ok(tag)
 			return

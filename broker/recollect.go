@@ -43,11 +43,12 @@ func (s *Server) recollect() error {
 			r.addresses[a.mail], r.addresses[a.side] = whose{m, a}, whose{m, a}
 		}
 	}
-	err := s.queue.Walk(func(to queue.Recipient, lsn uint64, header []byte) error {
+	err := s.queue.Walk(func(to queue.Recipient, lsn uint64, header []byte, size int) error {
 		w, known := r.addresses[to]
 		if !known || len(header) == 0 { // of somebody who is gone: it expires
 			return nil
 		}
+		w.mesh.recount(w.address, sharerOf(header), to == w.address.side, int64(size))
 		if header[0] == rowReceipt {
 			return r.receipt(w, lsn, header)
 		}

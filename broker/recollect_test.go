@@ -116,7 +116,7 @@ func TestRecollectionIsBounded(t *testing.T) {
 
 // BenchmarkStart opens a broker for which 100,000 messages of 300 bytes wait in the data base.
 func BenchmarkStart(b *testing.B) {
-	w := newWorld(b, Limits{QueueMessages: 1 << 30})
+	w := newWorld(b, Limits{QueueMessages: 1 << 30, ShareMessages: 1 << 30, ShareBytes: 1 << 50})
 	m := w.srv.mesh(w.mesh)
 	body := make([]byte, 300)
 	people := []*person{w.alice, w.bob, w.cathy}

@@ -245,12 +245,21 @@ func (c *restCall) ack() (any, error) {
 	if string(v.State) == string(protocol.StateRefused) {
 		state = protocol.StateRefused
 	}
-	if err := c.m.settle(row.Header, c.k.body.Key, state, &v); err != nil { // first, as on a connection
+	c.m.mu.Lock()
+	a := c.m.addresses[c.k.body.Key]
+	c.m.mu.Unlock()
+	if a == nil {
+		return protocol.RESTAck{OK: true}, nil // the mesh was deleted meanwhile
+	}
+	if err := c.m.settle(row.Header, a, state, &v); err != nil { // first, as on a connection
 		return nil, err
 	}
 	acked, err := c.m.srv.queue.Ack(r.to[q], row.Class, row.LSN)
 	if err != nil {
 		return nil, c.m.srv.storeError("acknowledge", err)
+	}
+	if acked {
+		c.m.release(a, sharerOf(row.Header), r.to[q] == a.side, int64(row.Size))
 	}
 	return protocol.RESTAck{OK: true, Acked: acked}, nil
 }

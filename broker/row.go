@@ -12,10 +12,10 @@ import (
 
 // A queued row is a header for its recipient and a body that all recipients share:
 //
-//	message  header: 1 priority(1) flags(1) created(8) sender(32) member(32) and, each after one byte of length,
+//	message  header: 1 priority(1) flags(1) sharer(8) created(8) sender(32) member(32) and, each after one byte of length,
 //	         message id, client id, target, name, wrap
 //	         body: nonce in base64 (32) and ciphertext in base64, as they came and as they go out
-//	receipt  header: 2 and, each after two bytes of length, message id, client id, recipient, state, reason,
+//	receipt  header: 2 0 0 sharer(8) and, each after two bytes of length, message id, client id, recipient, state, reason,
 //	         proof sender, proof nonce, proof ciphertext; then at(8)
 //
 // Integers are big-endian.
@@ -28,13 +28,23 @@ const (
 	nonceSize = 32  // characters of a nonce in base64
 	wrapSize  = 156 // characters of a wrap in base64
 
-	messageFixed = 1 + 1 + 1 + 8 + 32 + 32
+	rowFixed     = 1 + 1 + 1 + 8
+	messageFixed = rowFixed + 8 + 32 + 32
 )
+
+// sharerOf is whom a row was counted for.
+func sharerOf(header []byte) sharer {
+	if len(header) < rowFixed {
+		return 0
+	}
+	return sharer(binary.BigEndian.Uint64(header[3:]))
+}
 
 // messageRow is the header of a queued message. Its slices alias what it was read from.
 type messageRow struct {
 	class     queue.Class
 	noReceipt bool
+	sharer    sharer
 	created   int64            // Unix ms
 	sender    crypto.PublicKey // that sealed it
 	member    crypto.PublicKey // of the sender
@@ -51,6 +61,7 @@ func (r *messageRow) appendTo(b []byte) []byte {
 		flags |= flagNoReceipt
 	}
 	b = append(b, rowMessage, byte(r.class), flags)
+	b = binary.BigEndian.AppendUint64(b, uint64(r.sharer))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.created))
 	b = append(append(b, r.sender[:]...), r.member[:]...)
 	for _, s := range [...][]byte{r.messageID, r.clientID, r.target, r.name, r.wrap} {
@@ -69,8 +80,8 @@ func parseMessageRow(b []byte) (r messageRow, err error) {
 		return r, errRow(b)
 	}
 	r.class, r.noReceipt = queue.Class(b[1]), b[2]&flagNoReceipt != 0
-	r.created = int64(binary.BigEndian.Uint64(b[3:]))
-	r.sender, r.member = crypto.PublicKey(b[11:43]), crypto.PublicKey(b[43:75])
+	r.sharer, r.created = sharerOf(b), int64(binary.BigEndian.Uint64(b[rowFixed:]))
+	r.sender, r.member = crypto.PublicKey(b[rowFixed+8:]), crypto.PublicKey(b[rowFixed+40:])
 	b = b[messageFixed:]
 	for _, s := range [...]*[]byte{&r.messageID, &r.clientID, &r.target, &r.name, &r.wrap} {
 		if len(b) < 1 || len(b) < 1+int(b[0]) {
@@ -102,6 +113,7 @@ func messageIDOf(header []byte) []byte {
 // receiptRow is the header of a queued receipt.
 type receiptRow struct {
 	protocol.ReceiptView // without ReceiptID, which is the row's number
+	sharer               sharer
 }
 
 func (r *receiptRow) appendTo(b []byte) []byte {
@@ -109,7 +121,8 @@ func (r *receiptRow) appendTo(b []byte) []byte {
 	if r.Proof != nil {
 		proof = *r.Proof
 	}
-	b = append(b, rowReceipt)
+	b = append(b, rowReceipt, 0, 0)
+	b = binary.BigEndian.AppendUint64(b, uint64(r.sharer))
 	for _, s := range [...][]byte{r.MessageID, r.ClientMessageID, r.Recipient, r.State, r.Reason, proof.Sender, proof.Nonce, proof.Ciphertext} {
 		b = append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...) // bounded by the splitter and maxProof
 	}
@@ -117,10 +130,11 @@ func (r *receiptRow) appendTo(b []byte) []byte {
 }
 
 func parseReceiptRow(b []byte) (r receiptRow, err error) {
-	if len(b) < 1 || b[0] != rowReceipt {
+	if len(b) < rowFixed || b[0] != rowReceipt {
 		return r, errRow(b)
 	}
-	b = b[1:]
+	r.sharer = sharerOf(b)
+	b = b[rowFixed:]
 	var proof protocol.SealedView
 	for _, s := range [...]*[]byte{&r.MessageID, &r.ClientMessageID, &r.Recipient, &r.State, &r.Reason, &proof.Sender, &proof.Nonce, &proof.Ciphertext} {
 		if len(b) < 2 {

@@ -12,7 +12,7 @@ import (
 
 func TestRowsComeBackAsTheyWere(t *testing.T) {
 	message := messageRow{
-		class: queue.Low, noReceipt: true, created: 1_700_000_000_000, sender: [32]byte{1}, member: [32]byte{2},
+		class: queue.Low, noReceipt: true, sharer: 1<<63 | 5, created: 1_700_000_000_000, sender: [32]byte{1}, member: [32]byte{2},
 		messageID: []byte("m"), clientID: []byte("c"), target: []byte("@backend"), name: []byte("alice"), wrap: bytes.Repeat([]byte("w"), wrapSize),
 	}
 	b := message.appendTo(nil)
@@ -22,13 +22,16 @@ func TestRowsComeBackAsTheyWere(t *testing.T) {
 	if got, err := parseMessageRow(b); err != nil || !reflect.DeepEqual(got, message) {
 		t.Errorf("message: %+v, %v", got, err)
 	}
-	receipt := receiptRow{protocol.ReceiptView{
+	receipt := receiptRow{sharer: 1<<62 | 7, ReceiptView: protocol.ReceiptView{
 		MessageID: []byte("m"), ClientMessageID: []byte("c"), Recipient: []byte("r"), State: []byte("read"), Reason: []byte{}, At: 7,
 		Proof: &protocol.SealedView{Sender: []byte("s"), Nonce: []byte("n"), Ciphertext: bytes.Repeat([]byte("x"), maxProof)},
 	}}
 	r := receipt.appendTo(nil)
 	if got, err := parseReceiptRow(r); err != nil || !reflect.DeepEqual(got, receipt) {
 		t.Errorf("receipt: %v", err)
+	}
+	if sharerOf(b) != message.sharer || sharerOf(r) != receipt.sharer || sharerOf(nil) != 0 {
+		t.Error("sharerOf does not find it")
 	}
 	for n := range b { // every cut is an error, none a panic
 		if _, err := parseMessageRow(b[:n]); err == nil && n < len(b) {
@@ -49,6 +52,7 @@ func TestUnreadableRowHoldsUpNobody(t *testing.T) {
 		w.srv.queue.Put(queue.Message{
 			To: []queue.Recipient{a.mail}, Headers: [][]byte{{rowMessage, 9}}, Class: queue.Next,
 		}, nil)
+		w.srv.mesh(w.mesh).recount(a, 0, false, 2)
 		alice.Send(w.bob, "hi")
 		w.bob.connect().Want("hi")
 		if !strings.Contains(w.log.String(), "cannot be read") {

@@ -25,6 +25,7 @@ type outgoing struct {
 	to        []*address
 	wraps     []string // beside to, group messages only
 	side      bool     // of a kind that goes to the side queues
+	body      int      // bytes of the rows' body
 	ping      bool     // worth nothing later: taken only while somebody is there, and not kept
 	entry     *sent
 	number    uint64 // of entry
@@ -146,18 +147,19 @@ func (m *mesh) acceptLocked(p *member, sender crypto.PublicKey, receipts bool, v
 		err = p.takeToken()
 	}
 	if err == nil {
-		err = o.roomFor(m.srv, len(v.Ciphertext))
+		o.row = messageRow{
+			class: classOf(v.Priority), noReceipt: silent || !receipts, created: now.UnixMilli(), sender: sender, member: p.key,
+			messageID: o.messageID[:], clientID: v.ID, target: v.TargetSpec,
+			name: []byte(m.nameLocked(p)), sharer: m.sharerLocked(p),
+		}
+		o.body = nonceSize + len(v.Ciphertext)
+		err = o.reserve(m)
 	}
 	if err != nil {
 		o.recycle()
 		return nil, err
 	}
 	o.remember(m, v)
-	o.row = messageRow{
-		class: classOf(v.Priority), noReceipt: silent || !receipts, created: now.UnixMilli(), sender: sender, member: p.key,
-		messageID: o.messageID[:], clientID: v.ID, target: v.TargetSpec,
-		name: []byte(m.nameLocked(p)),
-	}
 	return o, nil
 }
 
@@ -258,17 +260,40 @@ func validGroupTarget(target string) bool {
 	return target == "*" || group && protocol.ValidGroup(name)
 }
 
-// roomFor tells whether every recipient's queue takes another message. A group message is refused as a whole: its sender
-// would not know whom to send it to again.
-func (o *outgoing) roomFor(s *Server, bytes int) error {
-	for _, a := range o.to {
-		n, size := s.queue.Depth(o.queueOf(a))
-		if n >= s.limits.QueueMessages || size+int64(bytes) > s.limits.QueueBytes {
-			return protocol.Refuse(protocol.CodeQueueFull, "the queue of %s is full: %d messages, %d MiB",
-				a.key.Short(), n, size>>20).RetryAfter(queueFullRetry)
+// reserve takes the room for the message in every recipient's queue. A group message is refused as a whole: its sender would
+// not know whom to send it to again.
+func (o *outgoing) reserve(m *mesh) error {
+	for i, a := range o.to {
+		size := o.size(i)
+		n, waits := m.srv.queue.Depth(o.queueOf(a))
+		var err error
+		if n >= m.srv.limits.QueueMessages || waits+size > m.srv.limits.QueueBytes {
+			err = errFull("the queue of %s is full: %d messages, %s", a.key.Short(), n, inBytes(waits))
+		} else {
+			err = m.reserve(a, o.row.sharer, o.side, size)
+		}
+		if err != nil {
+			o.release(i)
+			return err
 		}
 	}
 	return nil
+}
+
+// release gives back the room of the first n rows, which do not come.
+func (o *outgoing) release(n int) {
+	for i, a := range o.to[:n] {
+		o.mesh.release(a, o.row.sharer, o.side, o.size(i))
+	}
+}
+
+// size is what the row for o.to[i] has, header and body.
+func (o *outgoing) size(i int) int64 {
+	n := o.row.size() + o.body
+	if len(o.wraps) > 0 {
+		n += len(o.wraps[i])
+	}
+	return int64(n)
 }
 
 // pingLife is how long a ping is worth pushing: who asked has gone by then.
@@ -292,12 +317,9 @@ func (o *outgoing) put(v *protocol.SendView, now time.Time) {
 		life = pingLife
 	}
 	o.msg.Class, o.msg.Expires = o.row.class, now.Add(life).UnixMilli()
-	n := nonceSize + len(v.Ciphertext)
+	n := o.body
 	for i := range o.to {
-		if len(o.wraps) > 0 {
-			o.row.wrap = append(o.row.wrap[:0], o.wraps[i]...)
-		}
-		n += o.row.size()
+		n += int(o.size(i)) - o.body
 	}
 	buf := make([]byte, 0, n)
 	for i, a := range o.to {
@@ -308,6 +330,7 @@ func (o *outgoing) put(v *protocol.SendView, now time.Time) {
 		buf = o.row.appendTo(buf)
 		o.msg.To, o.msg.Headers = append(o.msg.To, o.queueOf(a)), append(o.msg.Headers, buf[start:len(buf):len(buf)])
 	}
+	o.row.wrap = nil
 	start := len(buf)
 	buf = append(append(buf, v.Nonce...), v.Ciphertext...)
 	o.msg.Body = buf[start:]
@@ -326,6 +349,9 @@ func (o *outgoing) committed(_ uint64, err error) {
 	m.mu.Lock()
 	waiting := o.member.recent.settle(o.entry, o.number, err)
 	m.mu.Unlock()
+	if err != nil {
+		o.release(len(o.to))
+	}
 	o.tell(err)
 	if err == nil {
 		m.srv.metrics.acceptedBy[o.row.class].Inc()

@@ -20,6 +20,7 @@ type pushed struct {
 	feed  *feed  // that it came from; nil: acknowledged
 	row   []byte // of a message what settledHeader leaves, of a receipt its id
 	lsn   uint64
+	from  sharer
 	size  uint32
 	class queue.Class
 }

@@ -63,6 +63,7 @@ func story(t *testing.T, limits Limits, f func(w *world)) {
 		w := newWorld(t, limits)
 		defer w.close()
 		f(w)
+		w.wantCounted()
 	})
 }
 

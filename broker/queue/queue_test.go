@@ -96,7 +96,10 @@ func TestWalk(t *testing.T) {
 	}
 	for _, flushed := range []bool{false, true} {
 		got, last := map[Recipient]string{}, uint64(0)
-		err := q.Walk(func(to Recipient, lsn uint64, header []byte) error {
+		err := q.Walk(func(to Recipient, lsn uint64, header []byte, size int) error {
+			if want := len(header) + map[bool]int{true: 9, false: 4}[to == bob]; size != want {
+				t.Errorf("row %d is told to have %d bytes, not %d", lsn, size, want)
+			}
 			if to == bob {
 				if lsn <= last {
 					t.Errorf("row %d after %d", lsn, last)
@@ -118,7 +121,7 @@ func TestWalk(t *testing.T) {
 		}
 		mustFlush(t, q)
 	}
-	if err := q.Walk(func(Recipient, uint64, []byte) error { return storetest.ErrIO }); !errors.Is(err, storetest.ErrIO) {
+	if err := q.Walk(func(Recipient, uint64, []byte, int) error { return storetest.ErrIO }); !errors.Is(err, storetest.ErrIO) {
 		t.Errorf("stopped with %v", err)
 	}
 }

@@ -9,8 +9,9 @@ import (
 // Walk calls f with the header of every row that waits, and stops at the first
 // error of f. The rows of one recipient and class come in their order, those in
 // the DB first of all. What is put or acknowledged meanwhile may be missed.
-// Bodies are not read; header is only valid during the call.
-func (d *Disk) Walk(f func(to Recipient, lsn uint64, header []byte) error) error {
+// Bodies are not read; header is only valid during the call, size is that of
+// header and body.
+func (d *Disk) Walk(f func(to Recipient, lsn uint64, header []byte, size int) error) error {
 	d.flushMu.Lock() // no row moves from a ring to the DB
 	defer d.flushMu.Unlock()
 	if err := d.walkDisk(f); err != nil {
@@ -26,7 +27,7 @@ func (d *Disk) Walk(f func(to Recipient, lsn uint64, header []byte) error) error
 	return nil
 }
 
-func (d *Disk) walkDisk(f func(to Recipient, lsn uint64, header []byte) error) error {
+func (d *Disk) walkDisk(f func(to Recipient, lsn uint64, header []byte, size int) error) error {
 	return d.db.View(func(tx *store.Tx) error {
 		for k, v := range tx.Scan(rowBucket, nil, nil) {
 			to, _, lsn, err := parseKey(k)
@@ -40,7 +41,7 @@ func (d *Disk) walkDisk(f func(to Recipient, lsn uint64, header []byte) error) e
 			if d.deleted(to, lsn) {
 				continue
 			}
-			if err := f(to, lsn, v[rowHeaderSize:rowHeaderSize+h.header]); err != nil {
+			if err := f(to, lsn, v[rowHeaderSize:rowHeaderSize+h.header], h.size()); err != nil {
 				return err
 			}
 		}
@@ -59,7 +60,7 @@ func (d *Disk) deleted(to Recipient, lsn uint64) bool {
 	return deleted
 }
 
-func (d *Disk) walkRing(q *queue, class Class, f func(to Recipient, lsn uint64, header []byte) error) error {
+func (d *Disk) walkRing(q *queue, class Class, f func(to Recipient, lsn uint64, header []byte, size int) error) error {
 	for after := uint64(0); ; {
 		left := budget{rows: pageRows, bytes: math.MaxInt}
 		q.mu.Lock()
@@ -74,7 +75,7 @@ func (d *Disk) walkRing(q *queue, class Class, f func(to Recipient, lsn uint64, 
 			}
 		}
 		for _, r := range rows {
-			if err := f(q.to, r.LSN, r.Header); err != nil {
+			if err := f(q.to, r.LSN, r.Header, r.Size); err != nil {
 				return err
 			}
 			after = r.LSN
