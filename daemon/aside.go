@@ -68,8 +68,7 @@ func (w *worker) retryAside() error {
 	err := w.m.env.db.View(func(tx *store.Tx) error {
 		for k, v := range tx.Scan(table.Aside, []byte(w.m.meshID), nil) {
 			var row asideRow
-			if err := json.Unmarshal(v, &row); err != nil {
-				w.m.log.Error("damaged row", "bucket", table.Aside, "err", err)
+			if w.m.env.mail.damage.Skip(table.Aside, k, json.Unmarshal(v, &row)) {
 				continue
 			}
 			rows[string(k)] = row

@@ -129,7 +129,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
 		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*localSession), replaced: make(map[string]registry.Process),
 	}
-	d.mail = newMailbox(db, cfg.Now)
+	d.mail = newMailbox(db, cfg.Now, log)
 	d.hub = newHub(db, d.mail, cfg.Now, log)
 	d.give = newGiver(d, db)
 	d.recall = newRecallAPI(cfg, log)

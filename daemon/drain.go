@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"encoding/base64"
-	"fmt"
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
@@ -54,10 +53,8 @@ func (w *worker) sendRow(item *outItem) error {
 		ok, err = table.GetJSON(tx, table.Sealed, key, &box)
 		return err
 	})
-	if err != nil {
-		return fmt.Errorf("read a message of the outbox: %w", err)
-	}
-	if !ok || row.Stage != stagePending {
+	damaged := w.m.env.mail.damage.Skip(table.Outbox, table.RowKey(w.m.meshID, item.row), err)
+	if damaged || !ok || row.Stage != stagePending {
 		w.m.out.drop(map[string]bool{item.id: true})
 		return nil
 	}

@@ -60,13 +60,32 @@ func (h *hub) put(tx *store.Tx, e protocol.Event, o eventOptions) error {
 	if o.Inbox != 0 {
 		e.Message = nil
 	}
-	if err := table.PutJSON(tx, table.Events, table.U64(seq), eventRow{Event: e, Session: o.Session, Inbox: o.Inbox}); err != nil {
+	if err := tx.Put(table.Events, table.U64(seq), h.encode(e, o)); err != nil {
 		return err
 	}
 	if seq <= eventsKept {
 		return nil
 	}
 	return tx.Delete(table.Events, table.U64(seq-eventsKept))
+}
+
+// encode gives an event as it is stored. One that has no JSON becomes a notice: what it tells has happened, and must not
+// fail for want of words.
+func (h *hub) encode(e protocol.Event, o eventOptions) []byte {
+	b, err := json.Marshal(eventRow{Event: e, Session: o.Session, Inbox: o.Inbox})
+	if err == nil {
+		return b
+	}
+	h.log.Error("event cannot be encoded", "type", e.Type, "err", err)
+	if b, err = json.Marshal(eventRow{Event: unfit(e, err), Session: o.Session}); err != nil {
+		panic("daemon: a notice has no JSON: " + err.Error())
+	}
+	return b
+}
+
+// unfit is the notice in the place of an event that has no JSON.
+func unfit(e protocol.Event, err error) protocol.Event {
+	return protocol.Event{Seq: e.Seq, Type: eventNotice, At: e.At, Mesh: e.Mesh, Notice: fmt.Sprintf("an event of type %s cannot be shown: %v", e.Type, err)}
 }
 
 // wake tells subscribers that there is something to read.
@@ -134,14 +153,10 @@ func (h *hub) read(cursor uint64, a audience) (events []protocol.Event, next uin
 			}
 			next = binary.BigEndian.Uint64(k)
 			var row eventRow
-			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", table.Events, err)
+			if h.mail.damage.Skip(table.Events, k, json.Unmarshal(v, &row)) {
+				continue
 			}
-			show, err := h.resolve(tx, &row, a)
-			if err != nil {
-				return err
-			}
-			if show {
+			if h.resolve(tx, &row, a) {
 				events = append(events, row.Event)
 			}
 		}
@@ -152,25 +167,21 @@ func (h *hub) read(cursor uint64, a audience) (events []protocol.Event, next uin
 
 // resolve fills in the message of a row and reports whether the audience may see it. A message that was deleted is gone
 // from the replay.
-func (h *hub) resolve(tx *store.Tx, row *eventRow, a audience) (bool, error) {
+func (h *hub) resolve(tx *store.Tx, row *eventRow, a audience) bool {
 	if a.mesh != "" && row.Event.Mesh != "" && row.Event.Mesh != a.mesh {
-		return false, nil
+		return false
 	}
 	if a.who != nil && row.Session != "" && row.Session != a.who.id {
-		return false, nil
+		return false
 	}
 	if row.Inbox == 0 {
-		return true, nil
+		return true
 	}
-	var mail inRow
-	found, err := table.GetJSON(tx, table.Inbox, table.U64(row.Inbox), &mail)
-	if err != nil || !found || !mail.visible(a.who) {
-		return false, err
+	mail := h.mail.inRow(tx, table.U64(row.Inbox))
+	if mail == nil || !mail.visible(a.who) {
+		return false
 	}
-	msg, err := h.mail.show(&mail)
-	if err != nil {
-		return false, err
-	}
+	msg := h.mail.show(mail)
 	row.Event.Message = &msg
-	return true, nil
+	return true
 }

@@ -116,8 +116,8 @@ func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeReque
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(table.Waiting, nil, nil) {
 			var row waitRow
-			if err := json.Unmarshal(b, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", table.Waiting, err)
+			if g.d.mail.damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
+				continue
 			}
 			ok, again := v.ready(&row)
 			if !ok || len(reply.Messages) == most {
@@ -164,7 +164,7 @@ func (g *giver) hand(tx *store.Tx, k []byte, row *waitRow, v *giveView, again bo
 	if err != nil {
 		return err
 	}
-	if msg == nil || !msg.Unseen {
+	if msg == nil || !msg.Unseen || msg.Alarm != "" { // what became an alarm is for the person
 		return tx.Delete(table.Waiting, k)
 	}
 	msg.Flags = slices.Clone(msg.Flags)
@@ -194,10 +194,10 @@ func (row *waitRow) mark(s registry.Session, key crypto.PublicKey, state, rung s
 func (g *giver) anyReady(v *giveView, reply *protocol.TakeReply) (ready bool, err error) {
 	err = g.d.env.db.View(func(tx *store.Tx) error {
 		v.accepted = g.acceptedIn(tx)
-		for _, b := range tx.Scan(table.Waiting, nil, nil) {
+		for k, b := range tx.Scan(table.Waiting, nil, nil) {
 			var row waitRow
-			if err := json.Unmarshal(b, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", table.Waiting, err)
+			if g.d.mail.damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
+				continue
 			}
 			ok, _ := v.ready(&row)
 			ready = ready || ok

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -47,7 +48,7 @@ func (w *worker) retryHeld() error {
 	for _, key := range order {
 		a, ok := w.readPush(frames[key]).(*arrival)
 		if !ok {
-			w.m.log.Error("damaged row", "bucket", table.Held)
+			w.m.env.mail.damage.Skip(table.Held, []byte(key), errors.New("not a push"))
 			continue
 		}
 		a.keptIn, a.heldRow = table.Held, []byte(key)

@@ -26,6 +26,8 @@ type inRow struct {
 	Held      string           `json:"held,omitempty"`
 	Alarm     string           `json:"alarm,omitempty"`
 	Flags     []string         `json:"flags,omitempty"`
+
+	damaged bool // it stands for a row that cannot be decoded, and is never stored
 }
 
 // sight is what one session has seen of a message. Times are Unix ms.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"time"
@@ -43,7 +44,7 @@ func (d *Daemon) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	conn := http.NewResponseController(w)
 	defer context.AfterFunc(r.Context(), func() { conn.SetWriteDeadline(time.Now()) })() // a reader that does not read holds up no stop
-	s := &eventStream{w: w, conn: conn}
+	s := &eventStream{w: w, conn: conn, log: d.log}
 	s.extend()
 	s.event(protocol.Event{Seq: cursor, Type: eventReady, At: d.cfg.Now().UTC(), Notice: lost})
 	s.follow(r.Context(), d.hub, a, cursor, wake)
@@ -72,6 +73,7 @@ func (d *Daemon) startOf(lastID string) (cursor uint64, lost string, err error) 
 type eventStream struct {
 	w    io.Writer
 	conn *http.ResponseController
+	log  *slog.Logger
 	err  error
 }
 
@@ -87,7 +89,11 @@ func (s *eventStream) extend() {
 func (s *eventStream) event(e protocol.Event) {
 	b, err := json.Marshal(e)
 	if err != nil {
-		s.err = err
+		s.log.Error("event cannot be encoded", "seq", e.Seq, "type", e.Type, "err", err)
+		e = unfit(e, err)
+		if b, err = json.Marshal(e); err != nil {
+			return // the cursor moves on, and the next event says so
+		}
 	}
 	if s.err == nil {
 		_, s.err = fmt.Fprintf(s.w, "id: %d\nevent: %s\ndata: %s\n\n", e.Seq, e.Type, b)

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"time"
@@ -71,8 +70,8 @@ func (g *giver) heldSenders(s registry.Session, local *localSession) ([]protocol
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(table.Waiting, nil, nil) {
 			var row waitRow
-			if err := json.Unmarshal(b, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", table.Waiting, err)
+			if g.d.mail.damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
+				continue
 			}
 			if !v.mine(&row) || !v.held(&row) || row.shownTo(v.key) || !gate(row.Prio, v.status) || v.anybodys(&row) && !v.chosen {
 				continue
@@ -81,7 +80,7 @@ func (g *giver) heldSenders(s registry.Session, local *localSession) ([]protocol
 			if err != nil {
 				return err
 			}
-			if msg == nil || !msg.Unseen {
+			if msg == nil || !msg.Unseen || msg.Alarm != "" {
 				continue
 			}
 			i, seen := at[who{row.Mesh, row.Sender}]

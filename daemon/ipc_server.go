@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"math"
@@ -149,6 +148,10 @@ func checkOrigin(r *http.Request) error {
 
 // refuse answers with an error. What is no *protocol.Error is ours: the reader learns that, the log the rest.
 func (d *Daemon) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if left, ok := errors.AsType[leftOutError](err); ok { // the rest was answered
+		d.log.Error("items of an answer cannot be encoded", "route", r.Pattern, "items", len(left.causes), "err", left.causes[0])
+		return
+	}
 	e, ok := errors.AsType[*protocol.Error](err)
 	if !ok {
 		d.log.Error("request", "route", r.Pattern, "reason", err)
@@ -157,9 +160,11 @@ func (d *Daemon) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if e.After > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.After.Seconds()))))
 	}
-	writeJSON(w, statusOf(e.Code), protocol.ErrorReply{Error: protocol.ErrorBody{
+	if err := answer(w, statusOf(e.Code), protocol.ErrorReply{Error: protocol.ErrorBody{
 		Code: e.Code, Message: e.Message, Hint: e.Hint, Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(), Names: e.Names,
-	}})
+	}}); err != nil {
+		d.log.Error("refusal cannot be encoded", "route", r.Pattern, "err", err)
+	}
 }
 
 // statusOf is the HTTP status of a code. Programs go by the code.
@@ -191,18 +196,4 @@ func statusOf(code protocol.Code) int {
 		return http.StatusInsufficientStorage
 	}
 	return http.StatusInternalServerError
-}
-
-// writeJSON answers. That the reader went away meanwhile is no news.
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(v)
-}
-
-// reply answers 200 with v.
-func reply(w http.ResponseWriter, v any) error {
-	writeJSON(w, http.StatusOK, v)
-	return nil
 }

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -13,16 +15,17 @@ import (
 
 // mailbox is what this machine has received, over all meshes.
 type mailbox struct {
-	db  *store.DB
-	now func() time.Time
+	db     *store.DB
+	now    func() time.Time
+	damage *table.Damage // rows of any bucket that cannot be decoded
 
 	mu    sync.Mutex
 	slugs map[protocol.MeshID]string
 	quiet map[protocol.MeshID]bool // senders are not told of shown and read
 }
 
-func newMailbox(db *store.DB, now func() time.Time) *mailbox {
-	return &mailbox{db: db, now: now, slugs: make(map[protocol.MeshID]string), quiet: make(map[protocol.MeshID]bool)}
+func newMailbox(db *store.DB, now func() time.Time, log *slog.Logger) *mailbox {
+	return &mailbox{db: db, now: now, damage: table.NewDamage(log), slugs: make(map[protocol.MeshID]string), quiet: make(map[protocol.MeshID]bool)}
 }
 
 // called says under which slug a mesh is shown, and whether its senders are told of what was shown and read.
@@ -67,19 +70,35 @@ func (b *mailbox) add(tx *store.Tx, row *inRow) (uint64, error) {
 
 // row reads a row by its number; nil when it was deleted.
 func (b *mailbox) row(tx *store.Tx, n uint64) (*protocol.InboxMessage, error) {
-	var row inRow
-	ok, err := table.GetJSON(tx, table.Inbox, table.U64(n), &row)
-	if !ok || err != nil {
-		return nil, err
+	row := b.inRow(tx, table.U64(n))
+	if row == nil {
+		return nil, nil
 	}
-	msg, err := b.show(&row)
-	return &msg, err
+	msg := b.show(row)
+	return &msg, nil
+}
+
+// inRow reads a row; nil when there is none. One that cannot be decoded is an alarm that everybody may see.
+func (b *mailbox) inRow(tx *store.Tx, key []byte) *inRow {
+	stored := tx.Peek(table.Inbox, key)
+	if stored == nil {
+		return nil
+	}
+	return b.decode(key, stored)
+}
+
+func (b *mailbox) decode(key, stored []byte) *inRow {
+	row := new(inRow)
+	if err := json.Unmarshal(stored, row); b.damage.Skip(table.Inbox, key, err) {
+		row = &inRow{Member: true, damaged: true, Alarm: fmt.Sprintf("row %d of the inbox is damaged: %v", table.ParseU64(key), err)}
+	}
+	return row
 }
 
 func indexKey(id string, seq uint64) []byte { return append([]byte(id+"\x00"), table.U64(seq)...) }
 
 // show makes of a row what people and scripts see.
-func (b *mailbox) show(r *inRow) (protocol.InboxMessage, error) {
+func (b *mailbox) show(r *inRow) protocol.InboxMessage {
 	out := protocol.InboxMessage{
 		ID: r.ID, MessageID: r.MessageID, Mesh: b.slug(r.Mesh), To: r.Own.String(), ToSession: r.ToSession,
 		From:       protocol.From{Name: r.Name, Pubkey: r.From.String(), Trust: protocol.TrustAlarm},
@@ -87,11 +106,12 @@ func (b *mailbox) show(r *inRow) (protocol.InboxMessage, error) {
 	}
 	r.tellSights(&out)
 	if r.Alarm != "" {
-		return out, nil
+		return out
 	}
 	var msg protocol.Message
 	if err := msg.UnmarshalBinary(r.Message); err != nil {
-		return out, fmt.Errorf("read message %s: %w", r.ID, err)
+		out.Alarm = fmt.Sprintf("the message is damaged: %v", err)
+		return out
 	}
 	h := msg.Header()
 	out.Body, out.From.Trust = msg.Text()
@@ -101,7 +121,7 @@ func (b *mailbox) show(r *inRow) (protocol.InboxMessage, error) {
 	if len(h.Meta) > 0 {
 		out.Meta = h.Meta
 	}
-	return out, nil
+	return out
 }
 
 const inboxLimit = 100 // messages listed when the caller names no limit
@@ -113,22 +133,15 @@ func (b *mailbox) list(q protocol.InboxQuery, v *viewer) ([]protocol.InboxMessag
 	}
 	all := []protocol.InboxMessage{}
 	err := b.db.View(func(tx *store.Tx) error {
-		for k := range tx.ScanBack(table.Inbox, nil, nil) {
+		for k, stored := range tx.ScanBack(table.Inbox, nil, nil) {
 			if len(all) == q.Limit {
 				return nil
 			}
-			var row inRow
-			if _, err := table.GetJSON(tx, table.Inbox, k, &row); err != nil {
-				return err
-			}
+			row := b.decode(k, stored)
 			if q.Mesh != "" && b.slug(row.Mesh) != q.Mesh || !row.visible(v) || !row.wanted(q, v) {
 				continue
 			}
-			msg, err := b.show(&row)
-			if err != nil {
-				return err
-			}
-			all = append(all, msg)
+			all = append(all, b.show(row))
 		}
 		return nil
 	})
@@ -146,12 +159,12 @@ func (b *mailbox) find(id string) (msg protocol.InboxMessage, err error) {
 		if err != nil {
 			return err
 		}
-		var row inRow
-		if _, err := table.GetJSON(tx, table.Inbox, table.U64(seq), &row); err != nil {
-			return err
+		row := b.inRow(tx, table.U64(seq))
+		if row == nil {
+			return protocol.Refuse(protocol.CodeNotFound, "message %q is not in the inbox any more", id)
 		}
-		msg, err = b.show(&row)
-		return err
+		msg = b.show(row)
+		return nil
 	})
 	return msg, err
 }

@@ -1,8 +1,6 @@
 package daemon
 
 import (
-	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -58,9 +56,9 @@ func (b *mailbox) markRead(c protocol.InboxChange, v *viewer, after func(tx *sto
 
 // markShown records, in the caller's transaction, that a message was put in front of a session by a rung.
 func (b *mailbox) markShown(tx *store.Tx, seq uint64, label string, key crypto.PublicKey, rung string, meshes *[]protocol.MeshID) error {
-	row := new(inRow)
-	if ok, err := table.GetJSON(tx, table.Inbox, table.U64(seq), row); !ok || err != nil {
-		return err
+	row := b.inRow(tx, table.U64(seq))
+	if row == nil {
+		return nil
 	}
 	changed, state := row.show(label, key, rung, b.now().UnixMilli())
 	if !changed {
@@ -72,6 +70,9 @@ func (b *mailbox) markShown(tx *store.Tx, seq uint64, label string, key crypto.P
 // saveSeen stores a row that somebody saw, and the receipt for its sender where the state is news to him. Meshes collects
 // those with receipts to send.
 func (b *mailbox) saveSeen(tx *store.Tx, seq uint64, row *inRow, state protocol.State, rung string, meshes *[]protocol.MeshID) error {
+	if row.damaged {
+		return nil
+	}
 	if err := table.PutJSON(tx, table.Inbox, table.U64(seq), row); err != nil || row.Alarm != "" {
 		return err
 	}
@@ -108,9 +109,9 @@ func (b *mailbox) pick(tx *store.Tx, c protocol.InboxChange, v *viewer) (map[uin
 		if err != nil {
 			return nil, err
 		}
-		row := new(inRow)
-		if _, err := table.GetJSON(tx, table.Inbox, table.U64(seq), row); err != nil {
-			return nil, err
+		row := b.inRow(tx, table.U64(seq))
+		if row == nil {
+			return nil, protocol.Refuse(protocol.CodeNotFound, "message %q is not in the inbox any more", id)
 		}
 		if !row.visible(v) {
 			return nil, protocol.Refuse(protocol.CodeForbidden, "message %q is another session's", id)
@@ -121,10 +122,7 @@ func (b *mailbox) pick(tx *store.Tx, c protocol.InboxChange, v *viewer) (map[uin
 		return rows, nil
 	}
 	for k, stored := range tx.Scan(table.Inbox, nil, nil) {
-		row := new(inRow)
-		if err := json.Unmarshal(stored, row); err != nil {
-			return nil, fmt.Errorf("decode a row of %s: %w", table.Inbox, err)
-		}
+		row := b.decode(k, stored)
 		if row.visible(v) && (c.Mesh == "" || b.slug(row.Mesh) == c.Mesh) {
 			rows[table.ParseU64(k)] = row
 		}

@@ -121,7 +121,7 @@ func (m *mesh) load() error {
 	if m.grants, err = loadGrants(m.env.db, m.meshID); err != nil {
 		return err
 	}
-	if m.out, err = loadOutbox(m.env.db, m.meshID, m.env.now); err != nil {
+	if m.out, err = loadOutbox(m.env.db, m.meshID, m.env.now, m.env.mail.damage); err != nil {
 		return err
 	}
 	return m.env.db.View(func(tx *store.Tx) error {

@@ -130,7 +130,7 @@ func (m *mesh) noteNumber(tx *store.Tx, msg *protocol.Message) (cloned bool, err
 func passNumber(tx *store.Tx, row *inRow) error {
 	var msg protocol.Message
 	if err := msg.UnmarshalBinary(row.Message); err != nil {
-		return fmt.Errorf("read message %s: %w", row.ID, err)
+		return nil // damaged: that is shown in its place, and it counts for nothing
 	}
 	h := msg.Header()
 	ep, err := hex.DecodeString(h.Ep)
@@ -187,8 +187,8 @@ func (m *mesh) overdue(tx *store.Tx, limit int64) (missing map[crypto.PublicKey]
 	missing, changed = make(map[crypto.PublicKey]uint64), make(map[string]*arrivals)
 	for k, v := range tx.Scan(table.Numbers, table.Key(m.meshID, []byte{'i'}), nil) {
 		a := new(arrivals)
-		if err := json.Unmarshal(v, a); err != nil {
-			return nil, nil, fmt.Errorf("decode a row of %s: %w", table.Numbers, err)
+		if m.env.mail.damage.Skip(table.Numbers, k, json.Unmarshal(v, a)) {
+			continue
 		}
 		low := len(k) > lowAt && k[lowAt] == priorityByte(protocol.PriorityLow)
 		for i := range a.Holes {

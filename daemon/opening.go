@@ -36,15 +36,12 @@ func (g *giver) open(s registry.Session, local *localSession, id string) (msg pr
 		if err != nil {
 			return err
 		}
-		var row inRow
-		if _, err := table.GetJSON(tx, table.Inbox, table.U64(seq), &row); err != nil {
-			return err
-		}
-		if row.Alarm != "" || !row.visible(v) {
+		row := g.d.mail.inRow(tx, table.U64(seq))
+		if row == nil || row.Alarm != "" || !row.visible(v) {
 			return protocol.Refuse(protocol.CodeNotFound, "no message %q for this session", id)
 		}
-		if msg, err = g.d.mail.show(&row); err != nil {
-			return err
+		if msg = g.d.mail.show(row); msg.Alarm != "" {
+			return protocol.Refuse(protocol.CodeNotFound, "%s", msg.Alarm)
 		}
 		sender, err := crypto.ParsePublicKey(msg.From.MemberPubkey)
 		if err != nil {

@@ -94,13 +94,13 @@ type outItem struct {
 }
 
 // loadOutbox lists the rows that the broker has not acknowledged.
-func loadOutbox(db *store.DB, mesh protocol.MeshID, now func() time.Time) (*outbox, error) {
+func loadOutbox(db *store.DB, mesh protocol.MeshID, now func() time.Time, damage *table.Damage) (*outbox, error) {
 	o := &outbox{db: db, mesh: mesh, now: now, changed: make(chan struct{})}
 	err := db.View(func(tx *store.Tx) error {
 		for k, v := range tx.Scan(table.Outbox, []byte(mesh), nil) {
 			var row outRow
-			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", table.Outbox, err)
+			if damage.Skip(table.Outbox, k, json.Unmarshal(v, &row)) {
+				continue
 			}
 			if row.Stage == stagePending {
 				o.waiting = append(o.waiting, itemOf(table.ParseU64(k[len(mesh):]), &row))

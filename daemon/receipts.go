@@ -223,8 +223,8 @@ func (m *mesh) dueReceipts(after []byte) (rows []dueReceipt, err error) {
 				break
 			}
 			due := dueReceipt{key: bytes.Clone(k)}
-			if err := json.Unmarshal(v, &due.row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", table.Receipts, err)
+			if m.env.mail.damage.Skip(table.Receipts, k, json.Unmarshal(v, &due.row)) {
+				continue
 			}
 			rows = append(rows, due)
 		}

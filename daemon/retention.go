@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -49,12 +48,7 @@ func (b *mailbox) sweep(mostSeen int) (count int, err error) {
 		n, err := b.remove(func(tx *store.Tx) (map[uint64]*inRow, error) {
 			rows := make(map[uint64]*inRow)
 			for _, seq := range some {
-				row := new(inRow)
-				ok, err := table.GetJSON(tx, table.Inbox, table.U64(seq), row)
-				if err != nil {
-					return nil, err
-				}
-				if ok {
+				if row := b.inRow(tx, table.U64(seq)); row != nil {
 					rows[seq] = row
 				}
 			}
@@ -73,9 +67,9 @@ func (b *mailbox) tooOld(mostSeen int) (old []uint64, err error) {
 	seenLimit, anyLimit := now.Add(-seenKept).UnixMilli(), now.Add(-anyKept).UnixMilli()
 	err = b.db.View(func(tx *store.Tx) error {
 		for k, v := range tx.ScanBack(table.Inbox, nil, nil) {
-			var row inRow
-			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", table.Inbox, err)
+			row := b.decode(k, v)
+			if row.damaged {
+				continue // until somebody deletes it
 			}
 			seen := row.Read != 0 || len(row.Seen) > 0
 			if seen {

@@ -24,7 +24,7 @@ func TestInboxRetention(t *testing.T) {
 	}
 	defer db.Close()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	b := newMailbox(db, func() time.Time { return now })
+	b := newMailbox(db, func() time.Time { return now }, discard())
 	const day, most = 24 * time.Hour, 1 << 20
 	add := func(id string, age time.Duration, seen bool, size int) {
 		t.Helper()

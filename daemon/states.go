@@ -218,10 +218,10 @@ func (m *mesh) outbox() ([]protocol.OutboxRow, error) {
 	waiting := m.out.tries()
 	rows := []protocol.OutboxRow{}
 	err := m.env.db.View(func(tx *store.Tx) error {
-		for _, v := range tx.Scan(table.Outbox, []byte(m.meshID), nil) {
+		for k, v := range tx.Scan(table.Outbox, []byte(m.meshID), nil) {
 			var row outRow
-			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", table.Outbox, err)
+			if m.env.mail.damage.Skip(table.Outbox, k, json.Unmarshal(v, &row)) {
+				continue
 			}
 			if row.Stage == stageQueued || row.Kind == protocol.KindLog {
 				continue
@@ -250,13 +250,13 @@ func (m *mesh) outbox() ([]protocol.OutboxRow, error) {
 func (m *mesh) sent(limit int) ([]protocol.SendResult, error) {
 	all := []protocol.SendResult{}
 	err := m.env.db.View(func(tx *store.Tx) error {
-		for _, v := range tx.ScanBack(table.Outbox, []byte(m.meshID), nil) {
+		for k, v := range tx.ScanBack(table.Outbox, []byte(m.meshID), nil) {
 			if len(all) == limit {
 				break
 			}
 			var row outRow
-			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", table.Outbox, err)
+			if m.env.mail.damage.Skip(table.Outbox, k, json.Unmarshal(v, &row)) {
+				continue
 			}
 			if row.Kind != protocol.KindLog {
 				all = append(all, m.result(&row))
@@ -383,8 +383,8 @@ func (m *mesh) sweepOutbox() error {
 		old := make(map[uint64]*outRow)
 		for k, v := range tx.Scan(table.Outbox, []byte(m.meshID), nil) {
 			var row outRow
-			if err := json.Unmarshal(v, &row); err != nil {
-				return fmt.Errorf("decode a row of %s: %w", table.Outbox, err)
+			if m.env.mail.damage.Skip(table.Outbox, k, json.Unmarshal(v, &row)) {
+				continue
 			}
 			if row.Stage != stagePending && row.Since < limit {
 				old[table.ParseU64(k[len(m.meshID):])] = &row
