@@ -105,22 +105,3 @@ func (t *trustState) sweepKeys() error {
 	}
 	return nil
 }
-
-// takeKeys learns the API keys that the broker lists with a member.
-func (w *worker) takeKeys(texts []string) error {
-	var statements []*protocol.Statement
-	for _, text := range texts {
-		if w.log.read[text] {
-			continue
-		}
-		s, err := protocol.ParseTextIn(w.m.meshID, text)
-		if err != nil {
-			continue
-		}
-		w.log.read[text] = true
-		if body, ok := s.Body.(*protocol.APIKey); ok && w.m.trust.current().Verified(body.Member) {
-			statements = append(statements, s)
-		}
-	}
-	return w.m.trust.learnKeys(statements)
-}

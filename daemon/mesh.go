@@ -68,6 +68,8 @@ type mesh struct {
 	vouched protocol.Attested
 	control *uplink
 
+	tellingGrants sync.Mutex // held while the broker is told what peers may, so that it hears the latest last
+
 	mu         sync.Mutex
 	ctx        context.Context                // of run; nil while it is not running
 	running    sync.WaitGroup                 // the uplinks' goroutines

@@ -29,8 +29,8 @@ func TestTrustSurvivesAKill(t *testing.T) {
 		if before.current().Digest() != after.current().Digest() || len(after.current().Members()) != 3 {
 			t.Errorf("members after the kill: %v", after.current().Members())
 		}
-		if len(after.sessions) != len(before.sessions) || len(after.sessions) == 0 {
-			t.Errorf("%d sessions, had %d", len(after.sessions), len(before.sessions))
+		if len(after.allSessions()) != len(before.allSessions()) || len(after.allSessions()) == 0 {
+			t.Errorf("%d sessions, had %d", len(after.allSessions()), len(before.allSessions()))
 		}
 		if after.nameOf(w.bob.m.self) != "bob" || !after.metInPerson(w.bob.m.self) || after.metInPerson(w.cathy.m.self) {
 			t.Error("pins are lost")

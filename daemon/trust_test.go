@@ -12,8 +12,38 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
+// founder is the owner of a mesh, who signs.
+type founder struct {
+	testing.TB
+	owner   *crypto.PrivateKey
+	charter *protocol.Statement
+}
+
+func (w *founder) sign(b protocol.Body, keys ...*crypto.PrivateKey) *protocol.Statement {
+	w.Helper()
+	s, err := protocol.Sign(b, keys...)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return s
+}
+
+func (w *founder) certify(key crypto.PublicKey, name, role string) *protocol.Statement {
+	w.Helper()
+	return w.sign(&protocol.Cert{
+		Mesh: w.charter.Mesh(), Issuer: w.owner.Public(), Member: key, Name: name, Role: role, Issued: time.Now().Unix(),
+	}, w.owner)
+}
+
+func (w *founder) ban(target crypto.PublicKey) *protocol.Statement {
+	w.Helper()
+	return w.sign(&protocol.Revoke{
+		Mesh: w.charter.Mesh(), Issuer: w.owner.Public(), Kind: protocol.RevokeKey, Target: target, At: time.Now().Unix(),
+	}, w.owner)
+}
+
 // trusting is the trust state of a reader of w's mesh, on a store of its own.
-func (w *world) trusting(path string, now func() time.Time) (*trustState, *store.DB) {
+func (w *founder) trusting(path string, now func() time.Time) (*trustState, *store.DB) {
 	w.Helper()
 	db, err := table.Open(path)
 	if err != nil {
@@ -37,7 +67,7 @@ func beliefs(t *trustState) [3]any {
 // What could not be committed is not believed: no name, no ban, and no closing of a link that a restart would have forgotten.
 func TestTrustIsNotAheadOfTheDisk(t *testing.T) {
 	owner := crypto.GenerateKey()
-	w := &world{TB: t, owner: owner}
+	w := &founder{TB: t, owner: owner}
 	w.charter = w.sign(&protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "acme"}, owner)
 	bob, cathy := crypto.GenerateKey().Public(), crypto.GenerateKey().Public()
 	closing := w.sign(&protocol.Revoke{
@@ -53,7 +83,7 @@ func TestTrustIsNotAheadOfTheDisk(t *testing.T) {
 	if err := db.Close(); err != nil { // every commit fails from here on
 		t.Fatal(err)
 	}
-	c, err := trust.merge(w.ban(owner, bob), w.certify(cathy, "cathy", protocol.RoleMember))
+	c, err := trust.merge(w.ban(bob), w.certify(cathy, "cathy", protocol.RoleMember))
 	if err == nil || len(c.added) != 0 || len(c.revoked) != 0 || c.members {
 		t.Errorf("merged without a disk: %+v, %v", c, err)
 	}
@@ -77,7 +107,7 @@ func TestTrustIsNotAheadOfTheDisk(t *testing.T) {
 	}
 }
 
-func (w *world) sessionOf(member, session *crypto.PrivateKey, issued int64) *protocol.Statement {
+func (w *founder) sessionOf(member, session *crypto.PrivateKey, issued int64) *protocol.Statement {
 	w.Helper()
 	return w.sign(&protocol.Session{
 		Mesh: w.charter.Mesh(), Member: member.Public(), Session: session.Public(), Label: "web", Issued: issued, Expires: issued + 1000,
@@ -87,12 +117,12 @@ func (w *world) sessionOf(member, session *crypto.PrivateKey, issued int64) *pro
 // Closings of links go after 60 days, in memory and on disk. Bans stay.
 func TestOldClosingsAreForgotten(t *testing.T) {
 	owner := crypto.GenerateKey()
-	w := &world{TB: t, owner: owner}
+	w := &founder{TB: t, owner: owner}
 	w.charter = w.sign(&protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "acme"}, owner)
 	closing := w.sign(&protocol.Revoke{
 		Mesh: w.charter.Mesh(), Issuer: owner.Public(), Kind: protocol.RevokeLink, Target: crypto.GenerateKey().Public(), At: 1, Reason: "used up",
 	}, owner)
-	ban := w.ban(owner, crypto.GenerateKey().Public())
+	ban := w.ban(crypto.GenerateKey().Public())
 	path, now := filepath.Join(t.TempDir(), "daemon.db"), time.Unix(1, 0).Add(protocol.RevokedLinkMemory)
 	trust, db := w.trusting(path, func() time.Time { return now })
 	if _, err := trust.merge(closing, ban); err != nil {
@@ -126,7 +156,7 @@ func ids(statements []*protocol.Statement) (ids []protocol.ID) {
 // A list with two statements for one session is read in any order: the newest counts.
 func TestNewestSessionOfOneList(t *testing.T) {
 	owner, bob, web := crypto.GenerateKey(), crypto.GenerateKey(), crypto.GenerateKey()
-	w := &world{TB: t, owner: owner}
+	w := &founder{TB: t, owner: owner}
 	w.charter = w.sign(&protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "acme"}, owner)
 	trust, _ := w.trusting(filepath.Join(t.TempDir(), "daemon.db"), time.Now)
 	old, young := w.sessionOf(bob, web, 1), w.sessionOf(bob, web, 2)
