@@ -9,6 +9,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/table"
+	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -30,19 +31,19 @@ func (w *worker) duties() error {
 // admitAll certifies those who came by a link of ours, in the order in which they say they came, as long as the link has
 // uses left. A link for admins is never used up here: its issuer is the owner.
 func (m *mesh) admitAll() error {
-	view := m.trust.current()
+	view := m.trust.View()
 	if !view.MayIssue(m.self, protocol.RoleMember) {
 		return nil
 	}
-	var waiting []enrolment
-	for key, e := range m.trust.enrolments() {
+	var waiting []trust.Enrolment
+	for key, e := range m.trust.Enrolments() {
 		inv := e.Invite.Body.(*protocol.Invite)
 		if inv.Issuer != m.self || inv.Role != protocol.RoleMember || view.Verified(key) {
 			continue
 		}
 		waiting = append(waiting, e)
 	}
-	slices.SortFunc(waiting, func(a, b enrolment) int {
+	slices.SortFunc(waiting, func(a, b trust.Enrolment) int {
 		x, y := a.Enrol.Body.(*protocol.Enrol), b.Enrol.Body.(*protocol.Enrol)
 		return cmp.Or(cmp.Compare(x.At, y.At), bytes.Compare(x.Member[:], y.Member[:]))
 	})
@@ -55,8 +56,8 @@ func (m *mesh) admitAll() error {
 }
 
 // admit counts one use and signs one certificate. The late and the surplus get none.
-func (m *mesh) admit(e enrolment) error {
-	view, enrol, inv := m.trust.current(), e.Enrol.Body.(*protocol.Enrol), e.Invite.Body.(*protocol.Invite)
+func (m *mesh) admit(e trust.Enrolment) error {
+	view, enrol, inv := m.trust.View(), e.Enrol.Body.(*protocol.Enrol), e.Invite.Body.(*protocol.Invite)
 	if err := view.Invited(e.Invite, e.Enrol, m.env.now()); err != nil {
 		m.log.Info("not admitted", "peer", enrol.Member.Short(), "name", enrol.Name, "reason", protocol.CodeOf(err))
 		return nil
@@ -93,7 +94,7 @@ func (m *mesh) freeName(name string, key crypto.PublicKey) string {
 			suffix := "-" + strconv.Itoa(n)
 			try = name[:min(len(name), longest-len(suffix))] + suffix
 		}
-		if !m.trust.nameTaken(try, key) {
+		if !m.trust.NameTaken(try, key) {
 			return try
 		}
 	}
@@ -132,8 +133,8 @@ func (m *mesh) useLink(invite *protocol.Statement, member crypto.PublicKey) (use
 
 // admittedBy lists the members who came by a link.
 func (m *mesh) admittedBy(link crypto.PublicKey) (members []crypto.PublicKey) {
-	view := m.trust.current()
-	for key, e := range m.trust.enrolments() {
+	view := m.trust.View()
+	for key, e := range m.trust.Enrolments() {
 		if e.Invite.Body.(*protocol.Invite).Link == link && view.Verified(key) {
 			members = append(members, key)
 		}
@@ -166,7 +167,7 @@ func (m *mesh) closeAfterBan() error {
 
 // bans counts the removals in the log. They only grow in number, and no date of anybody's decides.
 func (m *mesh) bans() (n int) {
-	for _, s := range m.trust.current().Log() {
+	for _, s := range m.trust.View().Log() {
 		if r, ok := s.Body.(*protocol.Revoke); ok && r.Kind == protocol.RevokeKey {
 			n++
 		}

@@ -28,7 +28,7 @@ func (m *mesh) createAPIKey(req protocol.APIKeyRequest) (protocol.APIKeyMade, er
 	if err := c.ask(&frame, &frame.Tag, protocol.TypeAPIKeyCreated, &created); err != nil {
 		return made, err
 	}
-	if err := m.trust.learnKeys([]*protocol.Statement{statement}); err != nil {
+	if err := m.trust.LearnAPIKeys([]*protocol.Statement{statement}); err != nil {
 		return made, err
 	}
 	return protocol.APIKeyMade{
@@ -138,7 +138,7 @@ func (m *mesh) revokeAPIKey(ctx context.Context, id, reason string) (protocol.Re
 	if err != nil {
 		return reply, protocol.Refuse(protocol.CodeBadFrame, "the broker revoked something that is no key")
 	}
-	if _, gone := m.trust.current().RevokedOf(m.trust.keyMember(key, m.self), key); gone {
+	if _, gone := m.trust.View().RevokedOf(m.trust.APIKeyMember(key, m.self), key); gone {
 		return reply, nil
 	}
 	if err := m.revoke(ctx, key, reason); err != nil {

@@ -94,11 +94,11 @@ func (h askHost) Asker(mesh, member string) (ask.Asker, bool) {
 		return ask.Asker{}, false
 	}
 	key, err := crypto.ParsePublicKey(member)
-	if err != nil || !m.trust.current().Verified(key) || !m.grants.allows(key, key, false) {
+	if err != nil || !m.trust.View().Verified(key) || !m.grants.Allows(key, key, false) {
 		return ask.Asker{}, false
 	}
 	a := ask.Asker{Key: member, Name: m.callName(key)}
-	for _, s := range m.trust.allSessions() {
+	for _, s := range m.trust.Sessions() {
 		if s.Member == key {
 			a.Groups = append(a.Groups, s.Groups...)
 		}

@@ -31,7 +31,7 @@ func cheapSealing(pass string) *config.Sealing {
 func TestBackupAndRestore(t *testing.T) {
 	ambush(t, func(w *world) {
 		session := w.bob.session("web")
-		if err := w.bob.m.trust.markInPerson(w.alice.m.self, true); err != nil {
+		if err := w.bob.m.trust.MarkInPerson(w.alice.m.self, true); err != nil {
 			t.Fatal(err)
 		}
 		push := w.alice.sealed(w.alice.send("bob", "before"), w.bob)
@@ -74,7 +74,7 @@ func TestBackupAndRestore(t *testing.T) {
 		}
 		again.open()
 		w.nodes = append(w.nodes, again)
-		if !again.m.trust.metInPerson(w.alice.m.self) || again.m.trust.nameOf(w.cathy.m.self) != "cathy" {
+		if !again.m.trust.MetInPerson(w.alice.m.self) || again.m.trust.Name(w.cathy.m.self) != "cathy" {
 			t.Error("what was believed is lost")
 		}
 		if key, err := sessionKey(again.db, session.ID); err != nil || key.Public() != session.public() {
@@ -310,10 +310,10 @@ func TestRevokeDevice(t *testing.T) {
 		}
 		pass(time.Minute)
 		for _, n := range []*node{w.alice, w.cathy, w.bob} {
-			if _, gone := n.m.trust.current().RevokedOf(w.bob.m.self, s.public()); !gone {
+			if _, gone := n.m.trust.View().RevokedOf(w.bob.m.self, s.public()); !gone {
 				t.Errorf("%s does not know", n.name)
 			}
-			if !n.m.trust.current().Verified(w.bob.m.self) {
+			if !n.m.trust.View().Verified(w.bob.m.self) {
 				t.Errorf("%s takes bob himself for removed", n.name)
 			}
 		}

@@ -33,10 +33,10 @@ type arrival struct {
 func (m *mesh) opener() *protocol.Opener {
 	keys := m.ring.keys()
 	return &protocol.Opener{
-		Mesh: m.meshID, View: m.trust.current(), Now: m.env.now(), Member: keys[0], Sessions: keys[1:],
+		Mesh: m.meshID, View: m.trust.View(), Now: m.env.now(), Member: keys[0], Sessions: keys[1:],
 		Shared: m.ring.shared, Attested: &m.vouched,
 		Invited: func(member crypto.PublicKey) (string, bool) {
-			return m.trust.nameOf(member), m.trust.isInvited(member)
+			return m.trust.Name(member), m.trust.IsInvited(member)
 		},
 	}
 }
@@ -63,7 +63,7 @@ func (a *arrival) open() error {
 	msg, err := a.m.opener().Open(a.push.Incoming())
 	switch {
 	case err == nil:
-		a.msg, a.blocked = msg, !a.m.grants.allows(msg.From(), msg.Member(), msg.Group())
+		a.msg, a.blocked = msg, !a.m.grants.Allows(msg.From(), msg.Member(), msg.Group())
 	case errors.As(err, &a.alarm), errors.As(err, &a.expired), errors.As(err, &a.held):
 	default:
 		return fmt.Errorf("open a message: %w", err)
@@ -170,7 +170,7 @@ func (a *arrival) done(w *worker) error {
 	switch {
 	case a.alarm != nil:
 		w.m.log.Warn("alarm", "msg", a.push.MessageID, "check", a.alarm.Check, "reason", a.alarm.Reason, "peer", a.alarm.Sender.Short())
-		if h := a.alarm.Header; h != nil && w.m.trust.trust(h.Member) != protocol.TrustUnverified { // he hears why it does not arrive
+		if h := a.alarm.Header; h != nil && w.m.trust.Trust(h.Member) != protocol.TrustUnverified { // he hears why it does not arrive
 			ack.State = string(protocol.StateRefused)
 			ack.Proof, err = w.m.proof(h, protocol.ReceiptBody{State: protocol.StateRefused, Reason: a.alarm.Reason})
 		}
@@ -273,7 +273,7 @@ func (m *mesh) proof(h *protocol.Header, r protocol.ReceiptBody) (*protocol.Seal
 	}
 	nonce, ciphertext, err := protocol.SealDirect(&protocol.Header{
 		ID: protocol.NewClientID(), Mesh: m.meshID, From: m.self, Member: m.self, To: h.From.String(), Prio: protocol.PriorityNext,
-		TS: now, Ep: noEpoch, Log: m.trust.current().Digest(), Kind: protocol.KindReceipt,
+		TS: now, Ep: noEpoch, Log: m.trust.View().Digest(), Kind: protocol.KindReceipt,
 	}, body, m.key, &shared)
 	if err != nil {
 		return nil, err
@@ -319,7 +319,7 @@ func (m *mesh) alarmRow(sender, own crypto.PublicKey, messageID, reason string) 
 
 // claimedName is how an alarm calls who it claims to be from.
 func (m *mesh) claimedName(key crypto.PublicKey) string {
-	if s := m.trust.session(key); s != nil {
+	if s := m.trust.Session(key); s != nil {
 		key = s.Body.(*protocol.Session).Member
 	}
 	if key.IsZero() {

@@ -21,12 +21,12 @@ const (
 // devices lists the keys that speak for this member: its own, and those of the sessions that it certified, wherever they
 // are.
 func (m *mesh) devices() []protocol.DeviceInfo {
-	view := m.trust.current()
+	view := m.trust.View()
 	_, gone := view.Revoked(m.self)
 	all := []protocol.DeviceInfo{{
 		Mesh: m.slug(), Label: m.label(), Pubkey: m.self.String(), Kind: deviceMember, Here: true, Live: m.who.live(m.self), Revoked: gone,
 	}}
-	for _, s := range m.trust.allSessions() {
+	for _, s := range m.trust.Sessions() {
 		if s.Member != m.self || s.Session == m.self {
 			continue
 		}

@@ -120,7 +120,7 @@ const reasonRevoked = "removed from the mesh before the message left"
 
 // dropRevoked ends the recipients whose keys were revoked since the message was sealed, and returns how many.
 func (m *mesh) dropRevoked(row *outRow, box *sealedRow) (n int) {
-	view := m.trust.current()
+	view := m.trust.View()
 	alive := 0
 	for i := range row.Recipients {
 		r := &row.Recipients[i]

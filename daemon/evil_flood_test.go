@@ -15,7 +15,7 @@ import (
 // what the owner signs still counts.
 func TestEvilFlood(t *testing.T) {
 	besieged(t, func(w *world, e *evil) {
-		before := len(w.bob.m.trust.statements())
+		before := len(w.bob.m.trust.Statements())
 		for range 3 {
 			var many []*protocol.Statement
 			for range 500 {
@@ -24,7 +24,7 @@ func TestEvilFlood(t *testing.T) {
 			}
 			e.tell(many...)
 		}
-		if n := len(w.bob.m.trust.statements()) - before; n > protocol.MaxUnresolved || n < 500 {
+		if n := len(w.bob.m.trust.Statements()) - before; n > protocol.MaxUnresolved || n < 500 {
 			t.Errorf("%d statements of strangers are kept", n)
 		}
 		rows := 0
@@ -35,7 +35,7 @@ func TestEvilFlood(t *testing.T) {
 			t.Errorf("%d statements on disk", rows)
 		}
 		e.tell(w.ban(w.owner, w.cathy.m.self))
-		if w.bob.m.trust.current().Verified(w.cathy.m.self) {
+		if w.bob.m.trust.View().Verified(w.cathy.m.self) {
 			t.Error("the flood keeps the owner out")
 		}
 	})
@@ -44,7 +44,7 @@ func TestEvilFlood(t *testing.T) {
 // Sessions that nobody certified, and enrolments with links that nobody made, are not kept.
 func TestEvilFloodOfSessions(t *testing.T) {
 	besieged(t, func(w *world, e *evil) {
-		before := len(w.bob.m.trust.allSessions())
+		before := len(w.bob.m.trust.Sessions())
 		now := time.Now().UnixMilli()
 		var items []protocol.MemberItem
 		for range 300 {
@@ -53,7 +53,7 @@ func TestEvilFloodOfSessions(t *testing.T) {
 			items = append(items, protocol.MemberItem{Pubkey: k.Public().String(), Sessions: []string{s.Text()}, Online: true})
 		}
 		e.say(frameOf(protocol.Membership{Tag: protocol.Tag{Type: protocol.TypeMembership}, Members: items}))
-		if n := len(w.bob.m.trust.allSessions()); n != before {
+		if n := len(w.bob.m.trust.Sessions()); n != before {
 			t.Errorf("%d sessions of strangers are kept", n-before)
 		}
 		w.alice.send("bob", "still there")

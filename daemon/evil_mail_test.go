@@ -236,9 +236,9 @@ func TestEvilSessionOfAnother(t *testing.T) {
 		w.bob.wantAlarm("att")
 		w.alice.session("web")
 		pass(time.Second)
-		for _, s := range w.alice.m.trust.allSessions() { // alice's own attestation, of another key
+		for _, s := range w.alice.m.trust.Sessions() { // alice's own attestation, of another key
 			if s.Label == "web" {
-				theirs := w.alice.m.trust.session(s.Session)
+				theirs := w.alice.m.trust.Session(s.Session)
 				e.say(w.cathy.forge(w.bob, session, "member", w.alice.m.self.String(), "att", theirs.Text()))
 				w.bob.wantAlarm("another session or member")
 			}

@@ -56,7 +56,7 @@ func TestEvilCallsHimselfBob(t *testing.T) {
 		mallory.send("cathy", "hi, bob here")
 		synctest.Wait()
 		w.cathy.want("bob-2: hi, bob here")
-		if got := w.cathy.m.trust.nameOf(second.Public()); got != "bob~"+second.Public().String()[:4] {
+		if got := w.cathy.m.trust.Name(second.Public()); got != "bob~"+second.Public().String()[:4] {
 			t.Errorf("the second bob is called %s", got)
 		}
 		w.cathy.session("bob") // a member who calls her session so

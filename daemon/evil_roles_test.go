@@ -16,6 +16,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/table"
+	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -50,14 +51,14 @@ func TestEvilBackdatedByRemovedAdmin(t *testing.T) {
 		early := time.Now().Add(-time.Hour).Unix()
 		kept := w.member(w.cathy.m.key, dave, "dave", early)
 		e.tell(w.certify(w.cathy.m.self, "cathy", protocol.RoleAdmin), kept)
-		if !w.bob.m.trust.current().Verified(dave) {
+		if !w.bob.m.trust.View().Verified(dave) {
 			t.Fatal("an admin's certificate does not count")
 		}
 		e.tell(w.ban(w.owner, w.cathy.m.self, kept.ID))
 		e.tell(w.member(w.cathy.m.key, mallory, "mallory", early), w.sign(&protocol.Revoke{
 			Mesh: w.charter.Mesh(), Issuer: w.cathy.m.self, Kind: protocol.RevokeKey, Target: w.bob.m.self, At: early,
 		}, w.cathy.m.key))
-		v := w.bob.m.trust.current()
+		v := w.bob.m.trust.View()
 		if v.Verified(mallory) || !v.Verified(w.bob.m.self) || !v.Verified(dave) || v.Verified(w.cathy.m.self) {
 			t.Errorf("members: %+v", v.Members())
 		}
@@ -75,7 +76,7 @@ func TestEvilTwoAdminsAtOnce(t *testing.T) {
 		e.tell(promote)
 		e.tell(w.ban(a, c.Public()), w.ban(c, a.Public()), w.ban(a, w.owner.Public()), w.ban(c, w.owner.Public()),
 			w.member(a, one, "dave", at), w.member(c, two, "dave", at))
-		v := w.bob.m.trust.current()
+		v := w.bob.m.trust.View()
 		if !v.IsAdmin(a.Public()) || !v.IsAdmin(c.Public()) || !v.Verified(a.Public()) || !v.Verified(c.Public()) || !v.Verified(one) || !v.Verified(two) {
 			t.Errorf("members: %+v", v.Members())
 		}
@@ -84,7 +85,7 @@ func TestEvilTwoAdminsAtOnce(t *testing.T) {
 			t.Errorf("dave: %v", err)
 		}
 		for _, key := range []crypto.PublicKey{one, two} {
-			if got := w.bob.m.trust.nameOf(key); got != "dave~"+key.String()[:4] {
+			if got := w.bob.m.trust.Name(key); got != "dave~"+key.String()[:4] {
 				t.Errorf("named %s", got)
 			}
 		}
@@ -98,7 +99,7 @@ func TestEvilAdminBansAdmin(t *testing.T) {
 		e.tell(w.ban(w.cathy.m.key, w.alice.m.self))
 		w.alice.send("bob", "still here")
 		w.bob.want("alice: still here")
-		if !w.bob.m.trust.current().IsAdmin(w.alice.m.self) {
+		if !w.bob.m.trust.View().IsAdmin(w.alice.m.self) {
 			t.Error("an admin removed an admin")
 		}
 	})
@@ -127,12 +128,12 @@ func TestEvilThiefAndRecovery(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		trust, err := loadTrust(db, mesh, time.Now, w.charter)
+		believed, err := trust.Load(db, mesh, time.Now, w.charter)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, s := range order {
-			if _, err := trust.merge(s); err != nil {
+			if _, err := believed.Merge(s); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -144,12 +145,12 @@ func TestEvilThiefAndRecovery(t *testing.T) {
 				t.Errorf("%s: owner %s, hand-overs %d, alice %v", name, v.Owner().Short(), v.N(), v.Verified(alice))
 			}
 		}
-		check(trust.current())
-		again, err := loadTrust(db, mesh, time.Now, w.charter) // a restart remembers the same
+		check(believed.View())
+		again, err := trust.Load(db, mesh, time.Now, w.charter) // a restart remembers the same
 		if err != nil {
 			t.Fatal(err)
 		}
-		check(again.current())
+		check(again.View())
 		if err := db.Close(); err != nil {
 			t.Error(err)
 		}
@@ -170,7 +171,7 @@ func TestEvilTwoHandovers(t *testing.T) {
 			synctest.Wait()
 		}
 		var keep []protocol.ID
-		for _, s := range w.alice.m.trust.current().Signed(w.owner.Public()) {
+		for _, s := range w.alice.m.trust.View().Signed(w.owner.Public()) {
 			keep = append(keep, s.ID)
 		}
 		handover := func(by *crypto.PrivateKey) *protocol.Statement {
@@ -185,7 +186,7 @@ func TestEvilTwoHandovers(t *testing.T) {
 		w.cathy.learn(mine)
 		w.cathy.learn(theft)
 		for n, first := range map[*node]*protocol.Statement{w.bob: theft, w.cathy: mine} {
-			if v := n.m.trust.current(); v.Owner() != owner(first) || !v.Fork() {
+			if v := n.m.trust.View(); v.Owner() != owner(first) || !v.Fork() {
 				t.Errorf("%s went over to another owner, fork %v", n.name, v.Fork())
 			}
 			if !slices.ContainsFunc(n.events.of(eventNotice), func(ev protocol.Event) bool { return strings.Contains(ev.Notice, "alarm in acme") }) {
@@ -195,7 +196,7 @@ func TestEvilTwoHandovers(t *testing.T) {
 		w.publish(back)
 		pass(time.Minute)
 		for _, n := range w.nodes {
-			if v := n.m.trust.current(); v.Owner() != owner(back) || v.Fork() || v.Digest() != w.alice.m.trust.current().Digest() {
+			if v := n.m.trust.View(); v.Owner() != owner(back) || v.Fork() || v.Digest() != w.alice.m.trust.View().Digest() {
 				t.Errorf("%s: owner %s, fork %v", n.name, v.Owner().Short(), v.Fork())
 			}
 		}
@@ -220,7 +221,7 @@ func TestEvilBannedWithOldLink(t *testing.T) {
 			}
 		}
 		pass(time.Second)
-		if got := w.bob.m.trust.trust(frank.m.self); got != protocol.TrustUnverified {
+		if got := w.bob.m.trust.Trust(frank.m.self); got != protocol.TrustUnverified {
 			t.Errorf("frank is %s", got)
 		}
 		link, err := protocol.ParseLink(many.Link)
@@ -231,10 +232,10 @@ func TestEvilBannedWithOldLink(t *testing.T) {
 		for _, k := range []*crypto.PrivateKey{eve.m.key, key} {
 			enrol := w.sign(&protocol.Enrol{Mesh: w.charter.Mesh(), Link: link.Key.Public(), Member: k.Public(), Name: "eve", At: time.Now().Add(-time.Hour).Unix()}, link.Key, k)
 			for _, n := range []*node{w.alice, w.bob} {
-				if err := n.m.trust.current().Invited(link.Invite, enrol, n.now()); err == nil {
+				if err := n.m.trust.View().Invited(link.Invite, enrol, n.now()); err == nil {
 					t.Errorf("%s takes %s in again", n.name, k.Public().Short())
 				}
-				if _, err := n.m.trust.learn(nil, []enrolment{{link.Invite, enrol}}); err != nil {
+				if _, err := n.m.trust.Learn(nil, []trust.Enrolment{{Invite: link.Invite, Enrol: enrol}}); err != nil {
 					t.Fatal(err)
 				}
 				n.m.chore(func(c *chores) { c.duties = true })
@@ -242,7 +243,7 @@ func TestEvilBannedWithOldLink(t *testing.T) {
 		}
 		pass(time.Minute)
 		for _, k := range []crypto.PublicKey{eve.m.self, key.Public()} {
-			if got := w.alice.m.trust.trust(k); got != protocol.TrustUnverified {
+			if got := w.alice.m.trust.Trust(k); got != protocol.TrustUnverified {
 				t.Errorf("alice: %s", got)
 			}
 		}
@@ -266,7 +267,7 @@ func TestEvilLinkUsedTooOften(t *testing.T) {
 		}, link.Key, eve)
 		item := protocol.MemberItem{Pubkey: eve.Public().String(), Invite: link.Invite.Text(), Enrol: enrol.Text(), Online: true}
 		for _, n := range []*node{w.alice, w.bob} {
-			if _, err := n.m.trust.learn(nil, []enrolment{{link.Invite, enrol}}); err != nil {
+			if _, err := n.m.trust.Learn(nil, []trust.Enrolment{{Invite: link.Invite, Enrol: enrol}}); err != nil {
 				t.Fatal(err)
 			}
 			n.m.chore(func(c *chores) { c.duties = true })
@@ -274,10 +275,10 @@ func TestEvilLinkUsedTooOften(t *testing.T) {
 		e.say(frameOf(protocol.Membership{Tag: protocol.Tag{Type: protocol.TypeMembership}, Members: []protocol.MemberItem{item}}))
 		pass(time.Minute)
 		for _, n := range []*node{w.alice, w.bob} {
-			if got := n.m.trust.trust(eve.Public()); got != protocol.TrustUnverified {
+			if got := n.m.trust.Trust(eve.Public()); got != protocol.TrustUnverified {
 				t.Errorf("%s: eve is %s", n.name, got)
 			}
-			if !n.m.trust.current().Verified(dave.m.self) {
+			if !n.m.trust.View().Verified(dave.m.self) {
 				t.Errorf("%s: dave is a stranger", n.name)
 			}
 		}
@@ -302,14 +303,14 @@ func TestEvilLinkWithEarlierDate(t *testing.T) {
 		key := crypto.GenerateKey()
 		enrol := w.sign(&protocol.Enrol{Mesh: w.charter.Mesh(), Link: link.Key.Public(), Member: key.Public(), Name: "dave", At: made.Unix()}, link.Key, key)
 		for _, n := range []*node{w.alice, w.bob} {
-			if _, err := n.m.trust.learn(nil, []enrolment{{link.Invite, enrol}}); err != nil {
+			if _, err := n.m.trust.Learn(nil, []trust.Enrolment{{Invite: link.Invite, Enrol: enrol}}); err != nil {
 				t.Fatal(err)
 			}
 			n.m.chore(func(c *chores) { c.duties = true })
 		}
 		pass(time.Minute)
 		for _, n := range []*node{w.alice, w.bob} {
-			if got := n.m.trust.trust(key.Public()); got != protocol.TrustUnverified {
+			if got := n.m.trust.Trust(key.Public()); got != protocol.TrustUnverified {
 				t.Errorf("%s: %s", n.name, got)
 			}
 		}
@@ -373,15 +374,15 @@ func TestEvilHiddenRevocationHeals(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
-		if !w.bob.m.trust.current().Verified(w.cathy.m.self) {
+		if !w.bob.m.trust.View().Verified(w.cathy.m.self) {
 			t.Fatal("bob knows: nothing is hidden")
 		}
 		w.alice.send("bob", "by the way")
 		pass(time.Minute)
-		if w.bob.m.trust.current().Verified(w.cathy.m.self) {
+		if w.bob.m.trust.View().Verified(w.cathy.m.self) {
 			t.Error("bob still believes cathy")
 		}
-		if w.alice.m.trust.current().Digest() != w.bob.m.trust.current().Digest() {
+		if w.alice.m.trust.View().Digest() != w.bob.m.trust.View().Digest() {
 			t.Error("the digests differ")
 		}
 		w.bob.want("alice: by the way")
@@ -517,7 +518,7 @@ func TestEvilOrderDecidesNothing(t *testing.T) {
 		w.alice.learn(all...)
 		slices.Reverse(all)
 		e.tell(append(all[:1:1], all...)...)
-		if a, b := w.alice.m.trust.current(), w.bob.m.trust.current(); a.Digest() != b.Digest() || len(a.Members()) != len(b.Members()) {
+		if a, b := w.alice.m.trust.View(), w.bob.m.trust.View(); a.Digest() != b.Digest() || len(a.Members()) != len(b.Members()) {
 			t.Errorf("alice %+v\nbob %+v", a.Members(), b.Members())
 		}
 	})
@@ -537,7 +538,7 @@ func TestEvilThiefsBanIsUndone(t *testing.T) {
 		mesh, ctx := w.charter.Mesh(), context.Background()
 		thief, mended := crypto.GenerateKey(), crypto.GenerateKey()
 		var keep []protocol.ID
-		for _, s := range w.alice.m.trust.current().Signed(w.owner.Public()) {
+		for _, s := range w.alice.m.trust.View().Signed(w.owner.Public()) {
 			keep = append(keep, s.ID)
 		}
 		theft := w.sign(&protocol.OwnerChange{Mesh: mesh, By: w.owner.Public(), N: 1, New: thief.Public(), Recovery: recovery.Public(), Keep: keep}, w.owner)
@@ -556,7 +557,7 @@ func TestEvilThiefsBanIsUndone(t *testing.T) {
 		}
 		pass(26 * time.Hour)
 		for _, n := range []*node{w.alice, w.bob} {
-			if h := n.m.health(); h.State != protocol.ConnOpen || n.m.trust.current().Owner() != mended.Public() {
+			if h := n.m.health(); h.State != protocol.ConnOpen || n.m.trust.View().Owner() != mended.Public() {
 				t.Errorf("%s: %+v", n.name, h)
 			}
 		}

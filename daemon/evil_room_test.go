@@ -62,13 +62,13 @@ func TestEvilMemberFillsTheRoom(t *testing.T) {
 		}
 		pass(time.Minute)
 		for _, n := range []*node{w.bob, w.alice} {
-			if _, gone := n.m.trust.current().RevokedOf(w.bob.m.self, phone.public()); !gone {
+			if _, gone := n.m.trust.View().RevokedOf(w.bob.m.self, phone.public()); !gone {
 				t.Errorf("%s still believes the stolen key", n.name)
 			}
 		}
 		w.bob.restart()
 		pass(time.Minute)
-		if _, gone := w.bob.m.trust.current().RevokedOf(w.bob.m.self, phone.public()); !gone {
+		if _, gone := w.bob.m.trust.View().RevokedOf(w.bob.m.self, phone.public()); !gone {
 			t.Error("after a restart bob believes the stolen key")
 		}
 		// She is removed: her junk gives way.
@@ -94,17 +94,17 @@ func TestEvilLogOfWhoMayNot(t *testing.T) {
 		dave.start()
 		web := w.cathy.session("web")
 		pass(time.Minute)
-		if got := w.bob.m.trust.trust(dave.m.self); got != protocol.TrustInvited {
+		if got := w.bob.m.trust.Trust(dave.m.self); got != protocol.TrustInvited {
 			t.Fatalf("dave is %s", got)
 		}
-		before := len(w.bob.m.trust.statements())
+		before := len(w.bob.m.trust.Statements())
 		dave.tellSealed(w.bob, dave.m.key, w.nobodys(dave.m.key, 10)...)
 		w.cathy.tellSealed(w.bob, web.Key, w.nobodys(web.Key, 10)...)
-		if n := len(w.bob.m.trust.statements()); n != before {
+		if n := len(w.bob.m.trust.Statements()); n != before {
 			t.Errorf("%d statements are kept", n-before)
 		}
 		w.cathy.tellSealed(w.bob, w.cathy.m.key, w.nobodys(w.cathy.m.key, 10)...)
-		if n := len(w.bob.m.trust.statements()); n != before+10 {
+		if n := len(w.bob.m.trust.Statements()); n != before+10 {
 			t.Errorf("%d statements of a member are kept", n-before)
 		}
 	})
@@ -161,7 +161,7 @@ func TestRevokeWithoutConnection(t *testing.T) {
 		}
 		pass(time.Minute)
 		for _, n := range []*node{w.bob, w.alice} {
-			if _, gone := n.m.trust.current().RevokedOf(w.bob.m.self, phone.public()); !gone {
+			if _, gone := n.m.trust.View().RevokedOf(w.bob.m.self, phone.public()); !gone {
 				t.Errorf("%s still believes the stolen key", n.name)
 			}
 		}

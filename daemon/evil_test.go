@@ -274,7 +274,7 @@ func (n *node) forge(to *node, from *crypto.PrivateKey, fields ...any) frame {
 func (n *node) forgeBody(to *node, from *crypto.PrivateKey, text string, fields ...any) frame {
 	n.Helper()
 	id := protocol.NewClientID()
-	digest := to.m.trust.current().Digest()
+	digest := to.m.trust.View().Digest()
 	h := frame{
 		"id": id, "mesh": string(n.charter.Mesh()), "from": from.Public().String(), "member": from.Public().String(), "to": to.m.self.String(),
 		"prio": protocol.PriorityNext, "ts": time.Now().UnixMilli(), "ep": "00112233aabbccdd", "seq": 1, "log": hex.EncodeToString(digest[:]),

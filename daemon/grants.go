@@ -25,8 +25,8 @@ func (m *mesh) changeGrant(req protocol.GrantRequest) (protocol.GrantInfo, error
 	if t.many() || t.member == m.self {
 		return protocol.GrantInfo{}, protocol.Refuse(protocol.CodeInvalid, "grants are about one other peer, not %s", t.name)
 	}
-	may := slices.DeleteFunc(append(m.grants.of(t.key), req.Grant...), func(s string) bool { return slices.Contains(req.Revoke, s) })
-	if err := m.grants.set(t.key, may); err != nil {
+	may := slices.DeleteFunc(append(m.grants.Of(t.key), req.Grant...), func(s string) bool { return slices.Contains(req.Revoke, s) })
+	if err := m.grants.Set(t.key, may); err != nil {
 		return protocol.GrantInfo{}, err
 	}
 	if c, err := m.control.open(); err == nil { // else the next connection begins with it
@@ -38,7 +38,7 @@ func (m *mesh) changeGrant(req protocol.GrantRequest) (protocol.GrantInfo, error
 }
 
 func (m *mesh) grantInfo(key crypto.PublicKey) protocol.GrantInfo {
-	info := protocol.GrantInfo{Mesh: m.slug(), Name: m.callName(key), Pubkey: key.String(), May: m.grants.of(key)}
+	info := protocol.GrantInfo{Mesh: m.slug(), Name: m.callName(key), Pubkey: key.String(), May: m.grants.Of(key)}
 	for _, t := range m.addressable() {
 		if t.key == key {
 			info.Name = t.name
@@ -49,7 +49,7 @@ func (m *mesh) grantInfo(key crypto.PublicKey) protocol.GrantInfo {
 
 func (m *mesh) grantList() []protocol.GrantInfo {
 	all := []protocol.GrantInfo{}
-	for key := range m.grants.list() {
+	for key := range m.grants.All() {
 		all = append(all, m.grantInfo(key))
 	}
 	slices.SortFunc(all, func(a, b protocol.GrantInfo) int {
@@ -95,7 +95,7 @@ func (m *mesh) tellGrants(c *conn) error {
 	m.tellingGrants.Lock()
 	defer m.tellingGrants.Unlock()
 	frame := protocol.SetGrants{Tag: protocol.Tag{Type: protocol.TypeSetGrants}, Grants: make(map[string][]string)}
-	for key, may := range m.grants.list() {
+	for key, may := range m.grants.All() {
 		frame.Grants[key.String()] = may
 	}
 	err := c.call(&frame, &frame.Tag, protocol.TypeOK, new(protocol.OK))

@@ -34,7 +34,7 @@ const (
 
 func (r *inviteRow) state(m *mesh) string {
 	switch {
-	case m.trust.current().LinkClosed(r.invite):
+	case m.trust.View().LinkClosed(r.invite):
 		return linkClosed
 	case m.env.now().Unix() >= r.invite.Expires:
 		return linkExpired
@@ -74,11 +74,11 @@ func (m *mesh) checkSigned(text string) (*protocol.Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s, m.trust.current().CheckInvite(s, m.env.now())
+	return s, m.trust.View().CheckInvite(s, m.env.now())
 }
 
 func (m *mesh) signInvite(req protocol.InviteRequest) (*protocol.Statement, string, error) {
-	view, now := m.trust.current(), m.env.now()
+	view, now := m.trust.View(), m.env.now()
 	if req.Role == "" {
 		req.Role = protocol.RoleMember
 	}

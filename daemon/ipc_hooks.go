@@ -176,7 +176,7 @@ func (d *Daemon) sentBy(acting *localSession, req *protocol.SendRequest, sent *p
 
 // memberOf is the member that a key speaks for: itself where it is no session's.
 func (m *mesh) memberOf(key crypto.PublicKey) crypto.PublicKey {
-	if s := m.trust.session(key); s != nil {
+	if s := m.trust.Session(key); s != nil {
 		return s.Body.(*protocol.Session).Member
 	}
 	return key

@@ -143,7 +143,7 @@ func (d *Daemon) handlePublish(w http.ResponseWriter, r *http.Request) error {
 	if err := m.publish(r.Context(), req.Statements...); err != nil {
 		return err
 	}
-	if out && m.trust.trust(m.self) != protocol.TrustUnverified {
+	if out && m.trust.Trust(m.self) != protocol.TrustUnverified {
 		d.restartMeshes(m) // the way is open again
 	}
 	return reply(w, protocol.OKReply{OK: true})

@@ -13,11 +13,11 @@ func (d *Daemon) handleStatements(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	view := m.trust.current()
+	view := m.trust.View()
 	out := protocol.StatementsReply{
 		Mesh: m.slug(), MeshID: string(m.id()), Charter: view.Charter().Text(), Statements: []string{}, Accepted: make(map[uint64]string),
 	}
-	for _, s := range m.trust.statements() {
+	for _, s := range m.trust.Statements() {
 		out.Statements = append(out.Statements, s.Text())
 	}
 	for n, id := range view.Accepted().Owner {
@@ -40,10 +40,10 @@ func (d *Daemon) handleVerify(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return protocol.Refuse(protocol.CodeInvalid, "pubkey: %v", err)
 	}
-	if req.Agreed && !m.trust.current().Verified(key) {
+	if req.Agreed && !m.trust.View().Verified(key) {
 		return protocol.Refuse(protocol.CodeNotMember, "%s is no verified member of %s", key.Short(), m.slug())
 	}
-	if err := m.trust.markInPerson(key, req.Agreed); err != nil {
+	if err := m.trust.MarkInPerson(key, req.Agreed); err != nil {
 		return err
 	}
 	return reply(w, protocol.OKReply{OK: true})

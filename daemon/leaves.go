@@ -10,6 +10,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -25,7 +26,7 @@ const (
 
 // repeatLeaves puts into the log what members revoked of their own.
 func (m *mesh) repeatLeaves() error {
-	view := m.trust.current()
+	view := m.trust.View()
 	if err := m.repeatAdminLeaves(view); err != nil {
 		return err
 	}
@@ -56,20 +57,20 @@ func (m *mesh) repeatLeaves() error {
 // takenBack lists the session and API keys that verified members revoked and no log tells of yet.
 func (m *mesh) takenBack(view *protocol.View) (keys []crypto.PublicKey) {
 	repeated := make(map[crypto.PublicKey]int)
-	var own []certifiedKey
-	for _, k := range m.trust.certifiedKeys() {
-		if k.key == k.member || !view.Verified(k.member) {
+	var own []trust.CertifiedKey
+	for _, k := range m.trust.CertifiedKeys() {
+		if k.Key == k.Member || !view.Verified(k.Member) {
 			continue
 		}
-		if _, logged := view.Revoked(k.key); logged {
-			repeated[k.member]++
-		} else if r, gone := view.RevokedOf(k.member, k.key); gone && r.By == k.member {
+		if _, logged := view.Revoked(k.Key); logged {
+			repeated[k.Member]++
+		} else if r, gone := view.RevokedOf(k.Member, k.Key); gone && r.By == k.Member {
 			own = append(own, k)
 		}
 	}
 	for _, k := range own {
-		if repeated[k.member]++; repeated[k.member] <= maxRepeated {
-			keys = append(keys, k.key)
+		if repeated[k.Member]++; repeated[k.Member] <= maxRepeated {
+			keys = append(keys, k.Key)
 		}
 	}
 	return keys
@@ -115,7 +116,7 @@ func (m *mesh) repeatAdminLeaves(view *protocol.View) error {
 func (m *mesh) revokeLeaver(view *protocol.View, key crypto.PublicKey, owner *crypto.PrivateKey) error {
 	keep := signedBy(view, key)
 	r, _ := view.Revoked(key)
-	if leave := m.trust.statement(r.ID); leave != nil {
+	if leave := m.trust.Statement(r.ID); leave != nil {
 		keep = append(keep, leave.Body.(*protocol.Revoke).Keep...)
 	}
 	s, err := m.signLeave(owner, key, keep)
@@ -134,7 +135,7 @@ func (m *mesh) signLeave(by *crypto.PrivateKey, key crypto.PublicKey, keep []pro
 // farewell is the statement by which we leave. It names what we signed as an admin, for the owner to keep. An admin who has the
 // owner key open here signs with that: nobody else's daemon will.
 func (m *mesh) farewell() (*protocol.Statement, error) {
-	view := m.trust.current()
+	view := m.trust.View()
 	keep := signedBy(view, m.self)
 	if view.IsAdmin(m.self) {
 		if owner, err := m.env.ownerKey(m.meshID, view.Owner()); err == nil && owner.Key != nil {

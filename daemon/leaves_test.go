@@ -80,7 +80,7 @@ func (e *evil) keepsBack(which func(*protocol.Statement) bool) {
 
 func (n *node) wantRemoved(key, by crypto.PublicKey) {
 	n.Helper()
-	r, gone := n.m.trust.current().Revoked(key)
+	r, gone := n.m.trust.View().Revoked(key)
 	if !gone || r.Own || r.By != by {
 		n.Errorf("%s knows of the removal: %v, %+v", n.name, gone, r)
 	}
@@ -101,17 +101,17 @@ func TestAdminLeaves(t *testing.T) {
 		for _, n := range []*node{w.alice, w.cathy} {
 			n.wantRemoved(w.bob.m.self, w.owner.Public())
 			n.learn(late)
-			if view := n.m.trust.current(); !view.Verified(erin) || view.Verified(zoe) || view.IsAdmin(w.bob.m.self) {
+			if view := n.m.trust.View(); !view.Verified(erin) || view.Verified(zoe) || view.IsAdmin(w.bob.m.self) {
 				t.Errorf("%s: erin %v, zoe %v, bob an admin %v", n.name, view.Verified(erin), view.Verified(zoe), view.IsAdmin(w.bob.m.self))
 			}
 		}
-		if w.alice.m.trust.current().Digest() != w.cathy.m.trust.current().Digest() {
+		if w.alice.m.trust.View().Digest() != w.cathy.m.trust.View().Digest() {
 			t.Error("the digests differ")
 		}
-		before := len(w.alice.m.trust.statements())
+		before := len(w.alice.m.trust.Statements())
 		w.alice.restart()
 		pass(2 * time.Hour)
-		if after := len(w.alice.m.trust.statements()); after != before {
+		if after := len(w.alice.m.trust.Statements()); after != before {
 			t.Errorf("said again: %d statements, then %d", before, after)
 		}
 	})
@@ -127,7 +127,7 @@ func TestEvilHiddenLeaveOfAnAdmin(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
-		if !w.bob.m.trust.current().Verified(w.cathy.m.self) {
+		if !w.bob.m.trust.View().Verified(w.cathy.m.self) {
 			t.Fatal("bob knows: nothing is hidden")
 		}
 		w.alice.send("bob", "by the way")
@@ -159,11 +159,11 @@ func TestEvilHiddenCertificateOfALeaver(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
-		if w.alice.m.trust.current().Verified(erin) {
+		if w.alice.m.trust.View().Verified(erin) {
 			t.Fatal("alice knows erin: nothing is hidden")
 		}
 		w.cathy.wantRemoved(w.bob.m.self, w.owner.Public())
-		if !w.cathy.m.trust.current().Verified(erin) {
+		if !w.cathy.m.trust.View().Verified(erin) {
 			t.Error("erin is a stranger to cathy")
 		}
 	})
@@ -219,17 +219,17 @@ func TestEvilHiddenRevocationOfASession(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(time.Minute)
-		if _, gone := w.bob.m.trust.current().RevokedOf(w.cathy.m.self, stolen.Public()); gone {
+		if _, gone := w.bob.m.trust.View().RevokedOf(w.cathy.m.self, stolen.Public()); gone {
 			t.Fatal("bob knows: nothing is hidden")
 		}
 		w.alice.wantRemoved(stolen.Public(), w.alice.m.self)
 		w.cathy.send("bob", "do not believe my session")
 		pass(time.Minute)
 		w.bob.wantRemoved(stolen.Public(), w.alice.m.self)
-		before := len(w.alice.m.trust.statements())
+		before := len(w.alice.m.trust.Statements())
 		w.alice.restart()
 		pass(2 * time.Hour)
-		if after := len(w.alice.m.trust.statements()); after != before {
+		if after := len(w.alice.m.trust.Statements()); after != before {
 			t.Errorf("said again: %d statements, then %d", before, after)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -72,7 +73,7 @@ func (w *worker) keepLog() error {
 		}
 	}
 	for member, digest := range todo.differ {
-		if digest == w.m.trust.current().Digest() {
+		if digest == w.m.trust.View().Digest() {
 			continue
 		}
 		if err := w.m.sendLog(member); err != nil {
@@ -133,7 +134,7 @@ func (m *mesh) learnStatements(statements []*protocol.Statement) error {
 	if len(statements) == 0 {
 		return nil
 	}
-	c, err := m.trust.merge(statements...)
+	c, err := m.trust.Merge(statements...)
 	if err != nil {
 		return err
 	}
@@ -142,20 +143,20 @@ func (m *mesh) learnStatements(statements []*protocol.Statement) error {
 }
 
 // follow acts on what a merge changed.
-func (m *mesh) follow(c change) {
-	for _, alarm := range c.alarms {
+func (m *mesh) follow(c trust.Change) {
+	for _, alarm := range c.Alarms {
 		m.notice("alarm in " + m.slug() + ": " + alarm)
 	}
-	for _, name := range c.moved {
+	for _, name := range c.Moved {
 		m.notice("the name " + name + " in " + m.slug() + " belongs to another key now: compare safety numbers again")
 	}
-	if len(c.added) > 0 {
+	if len(c.Added) > 0 {
 		m.chore(func(t *chores) { t.duties = true })
 	}
-	if !c.members {
+	if !c.Members {
 		return
 	}
-	for _, key := range c.revoked {
+	for _, key := range c.Revoked {
 		if key == m.self {
 			m.notice("this machine's key was removed from " + m.slug())
 		}
@@ -222,7 +223,7 @@ func offerTo(c *conn, statements []*protocol.Statement) (*protocol.Published, er
 // offerMissing publishes what is in force here and the broker has not.
 func (w *worker) offerMissing() error {
 	var missing []*protocol.Statement
-	for _, s := range w.m.trust.current().Statements() {
+	for _, s := range w.m.trust.View().Statements() {
 		if !w.log.has[s.ID] {
 			missing = append(missing, s)
 			w.log.has[s.ID] = true
@@ -236,7 +237,7 @@ func (w *worker) offerMissing() error {
 // first; if that does not settle it, the two logs are exchanged sealed, past the broker.
 func (m *mesh) compareLogs(msg *protocol.Message) {
 	digest := msg.Header().Log
-	if digest == m.trust.current().Digest() {
+	if digest == m.trust.View().Digest() {
 		return
 	}
 	m.chore(func(c *chores) {
@@ -263,7 +264,7 @@ func (m *mesh) sendLog(member crypto.PublicKey) error {
 	if again || member == m.self {
 		return nil
 	}
-	for _, body := range protocol.EncodeLog(m.trust.current().Statements()) {
+	for _, body := range protocol.EncodeLog(m.trust.View().Statements()) {
 		_, err := m.accept(&draft{
 			id: protocol.NewClientID(), from: m.key, to: member.String(), name: m.callName(member), priority: protocol.PriorityLow,
 			kind: protocol.KindLog, body: body, people: []outRecipient{{Key: member, Member: member, Name: m.callName(member)}},
@@ -287,9 +288,9 @@ func (w *worker) takeKeys(texts []string) error {
 			continue
 		}
 		w.log.read[text] = true
-		if body, ok := s.Body.(*protocol.APIKey); ok && w.m.trust.current().Verified(body.Member) {
+		if body, ok := s.Body.(*protocol.APIKey); ok && w.m.trust.View().Verified(body.Member) {
 			statements = append(statements, s)
 		}
 	}
-	return w.m.trust.learnKeys(statements)
+	return w.m.trust.LearnAPIKeys(statements)
 }

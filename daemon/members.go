@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -32,7 +33,7 @@ func (w *worker) handleMembership(frame []byte) error {
 // takeMembers believes the statements in what the broker says of members, and notes the rest as its word.
 func (w *worker) takeMembers(items []protocol.MemberItem) error {
 	var certs []*protocol.Statement
-	var enrolments []enrolment
+	var enrolments []trust.Enrolment
 	for _, item := range items {
 		for _, text := range item.Certs {
 			if s, err := protocol.ParseTextIn(w.m.meshID, text); err == nil {
@@ -50,7 +51,7 @@ func (w *worker) takeMembers(items []protocol.MemberItem) error {
 	if err := w.m.learnStatements(certs); err != nil {
 		return err
 	}
-	fresh, err := w.m.trust.learn(nil, enrolments)
+	fresh, err := w.m.trust.Learn(nil, enrolments)
 	if err != nil {
 		return err
 	}
@@ -70,11 +71,11 @@ func (w *worker) takeMembers(items []protocol.MemberItem) error {
 	return nil
 }
 
-func (w *worker) readEnrolment(item protocol.MemberItem) (enrolment, bool) {
+func (w *worker) readEnrolment(item protocol.MemberItem) (trust.Enrolment, bool) {
 	if item.Invite == "" || item.Enrol == "" {
-		return enrolment{}, false
+		return trust.Enrolment{}, false
 	}
-	e, err := parseEnrolment(item.Invite, item.Enrol)
+	e, err := trust.ParseEnrolment(item.Invite, item.Enrol)
 	if err != nil {
 		return e, false
 	}
@@ -93,22 +94,22 @@ func (w *worker) takeSession(text string) error {
 		return nil
 	}
 	body, ok := s.Body.(*protocol.Session)
-	if !ok || w.m.trust.trust(body.Member) == protocol.TrustUnverified {
+	if !ok || w.m.trust.Trust(body.Member) == protocol.TrustUnverified {
 		return nil
 	}
 	w.log.read[text] = true
-	_, err = w.m.trust.learn([]*protocol.Statement{s}, nil)
+	_, err = w.m.trust.Learn([]*protocol.Statement{s}, nil)
 	return err
 }
 
 // members lists who is, was or may become a member.
 func (m *mesh) members() []protocol.MemberInfo {
-	view := m.trust.current()
+	view := m.trust.View()
 	all := []protocol.MemberInfo{}
 	add := func(key crypto.PublicKey, role, note string, trust protocol.Trust) {
 		info := protocol.MemberInfo{
-			Mesh: m.slug(), Name: m.trust.nameOf(key), Pubkey: key.String(), Role: role, Trust: trust, Note: note,
-			InPerson: m.trust.metInPerson(key), Self: key == m.self,
+			Mesh: m.slug(), Name: m.trust.Name(key), Pubkey: key.String(), Role: role, Trust: trust, Note: note,
+			InPerson: m.trust.MetInPerson(key), Self: key == m.self,
 		}
 		r := m.who.reach(key, key)
 		info.Online, info.LastSeen, info.Sessions = r.online(), r.last, r.sessions
@@ -126,7 +127,7 @@ func (m *mesh) members() []protocol.MemberInfo {
 	for key := range left {
 		add(key, protocol.RoleAdmin, "left; the owner key removes the key for good: claudemesh peer ban", protocol.TrustUnverified)
 	}
-	for key, e := range m.trust.enrolments() {
+	for key, e := range m.trust.Enrolments() {
 		if _, listed := left[key]; listed || view.Verified(key) {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/table"
+	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -58,11 +59,11 @@ type mesh struct {
 	isHost bool // the user said that these keys are at home here
 
 	// each guards itself
-	trust   *trustState
+	trust   *trust.State
 	ring    *keyring
 	out     *outbox
 	who     *presence
-	grants  *grants
+	grants  *trust.Grants
 	pings   pings
 	alarms  alarmLimit
 	vouched protocol.Attested
@@ -105,22 +106,22 @@ func (m *mesh) load() error {
 	if err != nil {
 		return err
 	}
-	if m.trust, err = loadTrust(m.env.db, m.meshID, m.env.now, charter, extra...); err != nil {
+	if m.trust, err = trust.Load(m.env.db, m.meshID, m.env.now, charter, extra...); err != nil {
 		return err
 	}
 	if m.cfg.Invite != "" && m.cfg.Enrol != "" {
-		own, err := parseEnrolment(m.cfg.Invite, m.cfg.Enrol)
+		own, err := trust.ParseEnrolment(m.cfg.Invite, m.cfg.Enrol)
 		if err != nil {
 			return fmt.Errorf("read our own enrolment: %w", err)
 		}
-		if _, err := m.trust.learn(nil, []enrolment{own}); err != nil {
+		if _, err := m.trust.Learn(nil, []trust.Enrolment{own}); err != nil {
 			return err
 		}
 	}
 	if m.ring, err = loadKeyring(m.env.db, m.meshID, m.key, m.label(), m.env.now); err != nil {
 		return err
 	}
-	if m.grants, err = loadGrants(m.env.db, m.meshID); err != nil {
+	if m.grants, err = trust.LoadGrants(m.env.db, m.meshID); err != nil {
 		return err
 	}
 	if m.out, err = loadOutbox(m.env.db, m.meshID, m.env.now, m.env.mail.damage); err != nil {
@@ -159,7 +160,7 @@ func (m *mesh) id() protocol.MeshID { return m.meshID }
 
 // label is what the member without a session is called in its session statement: its name.
 func (m *mesh) label() string {
-	if name := m.trust.nameOf(m.self); protocol.ValidName(name) {
+	if name := m.trust.Name(m.self); protocol.ValidName(name) {
 		return name
 	}
 	return m.cfg.Name
@@ -167,7 +168,7 @@ func (m *mesh) label() string {
 
 // callName is how notices call a member: by name, or, when there is none, by the head of the key.
 func (m *mesh) callName(key crypto.PublicKey) string {
-	if name := m.trust.nameOf(key); name != "" {
+	if name := m.trust.Name(key); name != "" {
 		return name
 	}
 	return key.Short()
@@ -219,7 +220,7 @@ func (m *mesh) sweepLoop(ctx context.Context) {
 func (m *mesh) sweep(hourly bool) {
 	steps := []func() error{m.sweepNumbers, m.giveUp}
 	if hourly {
-		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.sweep, m.trust.sweep, m.trust.sweepKeys, m.repeatLeaves)
+		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.sweep, m.trust.Sweep, m.trust.SweepAPIKeys, m.repeatLeaves)
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {

@@ -30,7 +30,7 @@ func TestLinkAdmits(t *testing.T) {
 			t.Errorf("the new one: %+v", info)
 		}
 		pass(time.Second)
-		if s := w.bob.m.trust.session(dave.m.self).Body.(*protocol.Session); s.Label != "bob-2" {
+		if s := w.bob.m.trust.Session(dave.m.self).Body.(*protocol.Session); s.Label != "bob-2" {
 			t.Errorf("the new one calls himself %s", s.Label)
 		}
 		id := dave.send("alice", "hello")
@@ -83,7 +83,7 @@ func TestSurplusAndLate(t *testing.T) {
 		synctest.Wait()
 		verified := 0
 		for _, n := range []*node{first, second} {
-			if w.alice.m.trust.current().Verified(n.m.self) {
+			if w.alice.m.trust.View().Verified(n.m.self) {
 				verified++
 			}
 		}
@@ -93,7 +93,7 @@ func TestSurplusAndLate(t *testing.T) {
 		if list, _ := w.alice.m.invites(); len(list) != 1 || list[0].State != linkClosed || list[0].Used != 1 {
 			t.Errorf("links: %+v", list)
 		}
-		if w.bob.m.trust.isInvited(second.m.self) || w.bob.m.trust.isInvited(first.m.self) && !w.bob.m.trust.current().Verified(first.m.self) {
+		if w.bob.m.trust.IsInvited(second.m.self) || w.bob.m.trust.IsInvited(first.m.self) && !w.bob.m.trust.View().Verified(first.m.self) {
 			t.Error("the surplus one counts as invited")
 		}
 
@@ -106,7 +106,7 @@ func TestSurplusAndLate(t *testing.T) {
 		pass(time.Hour)
 		w.alice.start()
 		synctest.Wait()
-		if w.alice.m.trust.current().Verified(last.m.self) {
+		if w.alice.m.trust.View().Verified(last.m.self) {
 			t.Error("a late one was admitted")
 		}
 	})
@@ -123,7 +123,7 @@ func TestUsesSurviveAKill(t *testing.T) {
 		}
 		third := w.joined("frank", link.Link)
 		synctest.Wait()
-		if w.alice.m.trust.current().Verified(third.m.self) {
+		if w.alice.m.trust.View().Verified(third.m.self) {
 			t.Error("a third was admitted by a link of two uses")
 		}
 	})
@@ -196,12 +196,12 @@ func TestLeaveIsRepeated(t *testing.T) {
 		}
 		synctest.Wait()
 		for _, n := range []*node{w.alice, w.cathy} {
-			r, gone := n.m.trust.current().Revoked(w.bob.m.self)
+			r, gone := n.m.trust.View().Revoked(w.bob.m.self)
 			if !gone || r.Own || r.By != w.alice.m.self {
 				t.Errorf("%s knows of the leave: %v %+v", n.name, gone, r)
 			}
 		}
-		if w.alice.m.trust.current().Digest() != w.cathy.m.trust.current().Digest() {
+		if w.alice.m.trust.View().Digest() != w.cathy.m.trust.View().Digest() {
 			t.Error("the digests differ")
 		}
 	})
@@ -242,7 +242,7 @@ func TestLogExchangePastTheBroker(t *testing.T) {
 		for _, id := range w.alice.waitingIDs() {
 			cathy.push(w.alice.sealed(id, w.cathy))
 		}
-		if _, gone := w.cathy.m.trust.current().Revoked(w.bob.m.self); !gone {
+		if _, gone := w.cathy.m.trust.View().Revoked(w.bob.m.self); !gone {
 			t.Error("cathy does not know of the ban")
 		}
 		w.cathy.want("alice: hi") // a log is not mail

@@ -271,7 +271,7 @@ func TestStatementsAreRenewed(t *testing.T) {
 		web := w.bob.session("web")
 		pass(protocol.SessionLifetime + time.Hour)
 		for _, key := range []crypto.PublicKey{w.bob.m.self, web.public()} {
-			if s := w.alice.m.trust.session(key).Body.(*protocol.Session); s.Expires < time.Now().UnixMilli() {
+			if s := w.alice.m.trust.Session(key).Body.(*protocol.Session); s.Expires < time.Now().UnixMilli() {
 				t.Errorf("alice knows a statement of %s that has expired", s.Label)
 			}
 		}

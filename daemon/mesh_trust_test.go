@@ -18,7 +18,7 @@ func TestTrustSurvivesAKill(t *testing.T) {
 	story(t, func(w *world) {
 		w.bob.session("web", "backend")
 		pass(time.Second)
-		if err := w.alice.m.trust.markInPerson(w.bob.m.self, true); err != nil {
+		if err := w.alice.m.trust.MarkInPerson(w.bob.m.self, true); err != nil {
 			t.Fatal(err)
 		}
 		before := w.alice.m.trust
@@ -26,13 +26,13 @@ func TestTrustSurvivesAKill(t *testing.T) {
 		w.alice.kill()
 		w.alice.stop()
 		after := w.alice.m.trust
-		if before.current().Digest() != after.current().Digest() || len(after.current().Members()) != 3 {
-			t.Errorf("members after the kill: %v", after.current().Members())
+		if before.View().Digest() != after.View().Digest() || len(after.View().Members()) != 3 {
+			t.Errorf("members after the kill: %v", after.View().Members())
 		}
-		if len(after.allSessions()) != len(before.allSessions()) || len(after.allSessions()) == 0 {
-			t.Errorf("%d sessions, had %d", len(after.allSessions()), len(before.allSessions()))
+		if len(after.Sessions()) != len(before.Sessions()) || len(after.Sessions()) == 0 {
+			t.Errorf("%d sessions, had %d", len(after.Sessions()), len(before.Sessions()))
 		}
-		if after.nameOf(w.bob.m.self) != "bob" || !after.metInPerson(w.bob.m.self) || after.metInPerson(w.cathy.m.self) {
+		if after.Name(w.bob.m.self) != "bob" || !after.MetInPerson(w.bob.m.self) || after.MetInPerson(w.cathy.m.self) {
 			t.Error("pins are lost")
 		}
 	})

@@ -63,8 +63,8 @@ func (m *mesh) ping(ctx context.Context, req protocol.PingRequest) (protocol.Pin
 		return protocol.PingResult{}, err
 	}
 	res := protocol.PingResult{
-		Mesh: m.slug(), Name: m.trust.nameOf(t.member), Session: t.session, Pubkey: t.spec, MemberPubkey: t.member.String(),
-		Trust: m.trust.trust(t.member), InPerson: m.trust.metInPerson(t.member),
+		Mesh: m.slug(), Name: m.trust.Name(t.member), Session: t.session, Pubkey: t.spec, MemberPubkey: t.member.String(),
+		Trust: m.trust.Trust(t.member), InPerson: m.trust.MetInPerson(t.member),
 	}
 	there := m.who.reach(t.member, t.key)
 	res.Presence, res.CanAnswer = there.presence(), there.canAnswer(protocol.PriorityNext)
@@ -153,7 +153,7 @@ func (m *mesh) pingFrame(id string, to crypto.PublicKey) (*protocol.Send, error)
 	}
 	nonce, ciphertext, err := protocol.SealDirect(&protocol.Header{
 		ID: id, Mesh: m.meshID, From: m.self, Member: m.self, To: to.String(), Prio: protocol.PriorityNow, TS: m.env.now().UnixMilli(),
-		Ep: noEpoch, Log: m.trust.current().Digest(), Kind: protocol.KindPing,
+		Ep: noEpoch, Log: m.trust.View().Digest(), Kind: protocol.KindPing,
 	}, nil, m.key, &shared)
 	if err != nil {
 		return nil, err

@@ -175,7 +175,7 @@ func (w *worker) readPeers(items []protocol.PeerItem) (map[crypto.PublicKey]peer
 		if err := w.takeSession(item.Session); err != nil {
 			return nil, err
 		}
-		s := w.m.trust.session(key)
+		s := w.m.trust.Session(key)
 		if s == nil || s.Body.(*protocol.Session).Member.String() != item.MemberPubkey {
 			continue
 		}
@@ -246,7 +246,7 @@ func (m *mesh) peerInfo(p peer) (protocol.PeerInfo, bool) {
 	if err != nil {
 		return protocol.PeerInfo{}, false
 	}
-	statement := m.trust.session(key)
+	statement := m.trust.Session(key)
 	if statement == nil {
 		return protocol.PeerInfo{}, false
 	}
@@ -255,7 +255,7 @@ func (m *mesh) peerInfo(p peer) (protocol.PeerInfo, bool) {
 		Mesh: m.slug(), Name: m.callName(s.Member), Pubkey: key.String(), MemberPubkey: s.Member.String(),
 		SessionID: brokerWord(p.item.SessionID), Status: brokerWord(p.item.Status), Groups: s.Groups,
 		PeerType: brokerWord(p.item.PeerType), Channel: brokerWord(p.item.Channel), ConnectedAt: brokerWord(p.item.ConnectedAt),
-		Trust: m.trust.trust(s.Member), InPerson: m.trust.metInPerson(s.Member), Self: s.Member == m.self,
+		Trust: m.trust.Trust(s.Member), InPerson: m.trust.MetInPerson(s.Member), Self: s.Member == m.self,
 	}
 	if info.Groups == nil {
 		info.Groups = []string{}

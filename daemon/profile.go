@@ -61,7 +61,7 @@ func (w *worker) sendCard(s *localSession) error {
 	m := w.m
 	card := protocol.Card{Summary: s.Summary, Cwd: s.Cwd, Host: s.Host, Model: s.Model, Title: s.Title, SessionID: s.ID}
 	readers := m.audience("*")
-	if card == (protocol.Card{}) || len(readers) == 0 || !m.trust.current().Verified(m.self) {
+	if card == (protocol.Card{}) || len(readers) == 0 || !m.trust.View().Verified(m.self) {
 		return nil
 	}
 	body, err := protocol.EncodeCard(&card)
@@ -75,7 +75,7 @@ func (w *worker) sendCard(s *localSession) error {
 	}
 	h := protocol.Header{
 		ID: protocol.NewClientID(), Mesh: m.meshID, From: s.public(), Member: m.self, To: "*", Prio: protocol.PriorityLow,
-		TS: max(m.env.now().UnixMilli(), issued), Ep: noEpoch, Log: m.trust.current().Digest(), Att: att, Kind: protocol.KindCard,
+		TS: max(m.env.now().UnixMilli(), issued), Ep: noEpoch, Log: m.trust.View().Digest(), Att: att, Kind: protocol.KindCard,
 	}
 	g, err := protocol.SealGroup(&h, body, s.Key)
 	if err != nil {
@@ -169,13 +169,13 @@ func (m *mesh) info() protocol.MeshInfo {
 	}
 	return protocol.MeshInfo{
 		Mesh: m.slug(), MeshID: string(m.meshID), Broker: m.cfg.BrokerURL, Role: m.role(), Name: m.label(), Pubkey: m.self.String(),
-		State: m.health().State, Trust: m.trust.trust(m.self), Owner: m.trust.current().Owner().String(), Inbound: inbound, Receipts: receipts,
+		State: m.health().State, Trust: m.trust.Trust(m.self), Owner: m.trust.View().Owner().String(), Inbound: inbound, Receipts: receipts,
 	}
 }
 
 // role is what this member may do.
 func (m *mesh) role() string {
-	view := m.trust.current()
+	view := m.trust.View()
 	if _, gone := view.Revoked(m.self); gone {
 		return "removed"
 	}
@@ -189,7 +189,7 @@ func (m *mesh) role() string {
 func (m *mesh) whoami(acting *localSession) protocol.WhoAmI {
 	who := protocol.WhoAmI{
 		Mesh: m.slug(), MeshID: string(m.meshID), Name: m.label(), Role: m.role(), Pubkey: m.self.String(),
-		Trust: m.trust.trust(m.self), Fingerprint: protocol.Fingerprint(m.meshID, m.self),
+		Trust: m.trust.Trust(m.self), Fingerprint: protocol.Fingerprint(m.meshID, m.self),
 	}
 	if acting != nil {
 		who.Session, who.SessionKey = acting.Label, acting.public().String()

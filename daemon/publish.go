@@ -80,9 +80,9 @@ func (m *mesh) learnOwn(statements ...*protocol.Statement) error {
 	if err := m.learnStatements(statements); err != nil {
 		return err
 	}
-	view := m.trust.current()
+	view := m.trust.View()
 	for _, s := range statements {
-		held := m.trust.statement(s.ID) != nil
+		held := m.trust.Statement(s.ID) != nil
 		switch {
 		case view.InForce(s.ID), s.ID == view.Charter().ID, revokedAnyhow(view, s, held):
 		case !held:
@@ -109,7 +109,7 @@ func revokedAnyhow(view *protocol.View, s *protocol.Statement, held bool) bool {
 
 // ban revokes a member's key with our own, as an admin.
 func (m *mesh) ban(ctx context.Context, key crypto.PublicKey, reason string) error {
-	view := m.trust.current()
+	view := m.trust.View()
 	switch {
 	case !view.MayIssue(m.self, protocol.RoleMember):
 		return protocol.Refuse(protocol.CodeForbidden, "only admins of %s remove members", m.slug())

@@ -63,7 +63,7 @@ func (m *mesh) resolve(to string) (target, error) {
 
 // bareName matches a name that several living members have and that is pinned to none: all of them.
 func (m *mesh) bareName(to string) func(target) bool {
-	view := m.trust.current()
+	view := m.trust.View()
 	return func(t target) bool {
 		member, ok := view.Member(t.key)
 		return ok && t.session == "" && member.Name == to
@@ -129,7 +129,7 @@ func (m *mesh) liveOnly(found []target) (live []target) {
 }
 
 func (m *mesh) issued(key crypto.PublicKey) int64 {
-	if s := m.trust.session(key); s != nil {
+	if s := m.trust.Session(key); s != nil {
 		return s.Body.(*protocol.Session).Issued
 	}
 	return 0
@@ -151,7 +151,7 @@ func (m *mesh) notFound(to string, known []target) *protocol.Error {
 
 // addressable lists every key that a direct message may be sealed to: members, verified or invited, and their sessions.
 func (m *mesh) addressable() []target {
-	view := m.trust.current()
+	view := m.trust.View()
 	var all []target
 	members := make(map[crypto.PublicKey]string)
 	add := func(key crypto.PublicKey, name string) {
@@ -159,12 +159,12 @@ func (m *mesh) addressable() []target {
 		all = append(all, target{spec: key.String(), key: key, member: key, name: name})
 	}
 	for _, member := range view.Members() {
-		add(member.Key, m.trust.nameOf(member.Key))
+		add(member.Key, m.trust.Name(member.Key))
 	}
-	for key := range m.trust.enrolments() {
+	for key := range m.trust.Enrolments() {
 		_, known := members[key]
-		if !known && m.trust.isInvited(key) {
-			add(key, m.trust.nameOf(key))
+		if !known && m.trust.IsInvited(key) {
+			add(key, m.trust.Name(key))
 		}
 	}
 	seen := make(map[crypto.PublicKey]bool)
@@ -179,10 +179,10 @@ func (m *mesh) addressable() []target {
 	for _, s := range m.ring.sessions(true) {
 		session(s.public(), m.self, s.Label)
 	}
-	for _, s := range m.trust.allSessions() {
+	for _, s := range m.trust.Sessions() {
 		session(s.Session, s.Member, s.Label)
 	}
-	for _, k := range m.trust.liveKeys() {
+	for _, k := range m.trust.LiveAPIKeys() {
 		session(k.Key, k.Member, k.Label)
 	}
 	return all

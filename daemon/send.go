@@ -134,7 +134,7 @@ func (m *mesh) checkSending() error {
 		return protocol.Refuse(protocol.CodeQueueFull, "%d messages wait in the outbox of %s", outboxPerMesh, m.slug()).
 			WithHint("claudemesh daemon outbox list shows why").RetryAfter(retryAtMost)
 	}
-	if _, revoked := m.trust.current().Revoked(m.self); revoked {
+	if _, revoked := m.trust.View().Revoked(m.self); revoked {
 		return protocol.Refuse(protocol.CodeRevoked, "this machine's key was removed from %s", m.slug()).WithHint("ask an admin for a new link")
 	}
 	return nil
@@ -151,7 +151,7 @@ func (m *mesh) address(d *draft, t target) error {
 		d.people = []outRecipient{{Key: t.key, Member: t.member, Name: strings.TrimSuffix(t.name, "/"+t.session), Session: t.session}}
 		return nil
 	}
-	if !m.trust.current().Verified(m.self) {
+	if !m.trust.View().Verified(m.self) {
 		return protocol.Refuse(protocol.CodeForbidden, "you are not admitted to %s yet: only direct messages are possible", m.slug())
 	}
 	d.people = m.audience(t.spec)
@@ -170,9 +170,9 @@ func (m *mesh) address(d *draft, t target) error {
 // audience lists the recipients of "*" or "@group": verified members other than ourselves, for a group those with a
 // session whose statement names it.
 func (m *mesh) audience(spec string) []outRecipient {
-	view := m.trust.current()
+	view := m.trust.View()
 	named := make(map[crypto.PublicKey]bool)
-	for _, s := range m.trust.allSessions() {
+	for _, s := range m.trust.Sessions() {
 		if inGroup(s.Groups, spec) {
 			named[s.Member] = true
 		}
@@ -180,7 +180,7 @@ func (m *mesh) audience(spec string) []outRecipient {
 	var people []outRecipient
 	for _, member := range view.Members() {
 		if member.Key != m.self && (spec == "*" || named[member.Key]) {
-			people = append(people, outRecipient{Key: member.Key, Member: member.Key, Name: m.trust.nameOf(member.Key)})
+			people = append(people, outRecipient{Key: member.Key, Member: member.Key, Name: m.trust.Name(member.Key)})
 		}
 	}
 	return people
@@ -218,7 +218,7 @@ func (m *mesh) accept(d *draft) (*outRow, error) {
 	}
 	header := protocol.Header{
 		ID: d.id, Mesh: m.meshID, From: from, Member: m.self, To: d.to, Prio: d.priority, TS: max(now, issued),
-		Log: m.trust.current().Digest(), Att: att, Kind: d.kind, ReplyTo: d.replyTo, Meta: d.meta,
+		Log: m.trust.View().Digest(), Att: att, Kind: d.kind, ReplyTo: d.replyTo, Meta: d.meta,
 	}
 	var n uint64
 	err = m.env.db.Commit(func(tx *store.Tx) error {

@@ -204,7 +204,7 @@ func (m *mesh) recipient(r *outRecipient, priority string) protocol.RecipientRes
 
 // isAPIKey reports whether a key is a program's.
 func (m *mesh) isAPIKey(key crypto.PublicKey) bool {
-	return m.trust.keyMember(key, crypto.PublicKey{}) != (crypto.PublicKey{})
+	return m.trust.APIKeyMember(key, crypto.PublicKey{}) != (crypto.PublicKey{})
 }
 
 func (m *mesh) keptDays() int {

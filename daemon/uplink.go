@@ -123,7 +123,7 @@ const revokedWait = 24 * time.Hour
 
 // revoked reports whether our own view takes back the key of this connection. The broker's word alone ends nothing.
 func (u *uplink) revoked() bool {
-	_, gone := u.m.trust.current().RevokedOf(u.m.self, u.key)
+	_, gone := u.m.trust.View().RevokedOf(u.m.self, u.key)
 	return gone
 }
 

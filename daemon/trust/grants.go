@@ -1,4 +1,4 @@
-package daemon
+package trust
 
 import (
 	"encoding/json"
@@ -12,9 +12,9 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// grants is what this user lets single peers do. Who is not in it may do everything; what is not allowed is refused here, before
+// Grants is what this user lets single peers do. Who is not in it may do everything; what is not allowed is refused here, before
 // it is stored, whatever the broker passes on.
-type grants struct {
+type Grants struct {
 	db   *store.DB
 	mesh protocol.MeshID
 
@@ -22,8 +22,8 @@ type grants struct {
 	may map[crypto.PublicKey][]string // of a member, or of one of his sessions or API keys
 }
 
-func loadGrants(db *store.DB, mesh protocol.MeshID) (*grants, error) {
-	g := &grants{db: db, mesh: mesh, may: make(map[crypto.PublicKey][]string)}
+func LoadGrants(db *store.DB, mesh protocol.MeshID) (*Grants, error) {
+	g := &Grants{db: db, mesh: mesh, may: make(map[crypto.PublicKey][]string)}
 	err := db.View(func(tx *store.Tx) error {
 		for k, v := range tx.Scan(table.Pins, table.Key(mesh, []byte{'g'}), nil) {
 			var may []string
@@ -37,8 +37,8 @@ func loadGrants(db *store.DB, mesh protocol.MeshID) (*grants, error) {
 	return g, err
 }
 
-// allows reports whether a message of this kind from that key, or else from its member, is taken.
-func (g *grants) allows(from, member crypto.PublicKey, group bool) bool {
+// Allows reports whether a message of this kind from that key, or else from its member, is taken.
+func (g *Grants) Allows(from, member crypto.PublicKey, group bool) bool {
 	grant := protocol.GrantDirect
 	if group {
 		grant = protocol.GrantGroup
@@ -53,8 +53,8 @@ func (g *grants) allows(from, member crypto.PublicKey, group bool) bool {
 	return true
 }
 
-// of returns what a key may.
-func (g *grants) of(key crypto.PublicKey) []string {
+// Of returns what a key may.
+func (g *Grants) Of(key crypto.PublicKey) []string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if may, ok := g.may[key]; ok {
@@ -63,8 +63,8 @@ func (g *grants) of(key crypto.PublicKey) []string {
 	return protocol.Grants()
 }
 
-// set keeps what a key may. All of it is the same as never having said anything.
-func (g *grants) set(key crypto.PublicKey, may []string) error {
+// Set keeps what a key may. All of it is the same as never having said anything.
+func (g *Grants) Set(key crypto.PublicKey, may []string) error {
 	slices.Sort(may)
 	may = slices.Compact(may)
 	all := slices.Equal(may, protocol.Grants())
@@ -88,8 +88,8 @@ func (g *grants) set(key crypto.PublicKey, may []string) error {
 	return nil
 }
 
-// list returns the keys about which something was said.
-func (g *grants) list() map[crypto.PublicKey][]string {
+// All returns the keys about which something was said.
+func (g *Grants) All() map[crypto.PublicKey][]string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	all := make(map[crypto.PublicKey][]string, len(g.may))

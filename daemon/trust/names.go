@@ -1,4 +1,4 @@
-package daemon
+package trust
 
 import (
 	"slices"
@@ -32,15 +32,15 @@ func pinNames(pins map[string]crypto.PublicKey, view *protocol.View) (moved []st
 	return moved
 }
 
-// nameOf is what a member is called here: the certified name, with the head of the key where another key has the name
+// Name is what a member is called here: the certified name, with the head of the key where another key has the name
 // by right; the name that an invited one gave himself, likewise; nothing for strangers.
-func (t *trustState) nameOf(key crypto.PublicKey) string {
+func (t *State) Name(key crypto.PublicKey) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.nameOfLocked(key)
 }
 
-func (t *trustState) nameOfLocked(key crypto.PublicKey) string {
+func (t *State) nameOfLocked(key crypto.PublicKey) string {
 	if m, ok := t.view.Member(key); ok {
 		if t.names[m.Name] == key {
 			return m.Name
@@ -57,9 +57,9 @@ func (t *trustState) nameOfLocked(key crypto.PublicKey) string {
 	return ""
 }
 
-// nameTaken reports whether a living member other than key has the name, or it is pinned to one.
-func (t *trustState) nameTaken(name string, key crypto.PublicKey) bool {
-	return takenIn(t.current(), name, key)
+// NameTaken reports whether a living member other than key has the name, or it is pinned to one.
+func (t *State) NameTaken(name string, key crypto.PublicKey) bool {
+	return takenIn(t.View(), name, key)
 }
 
 func takenIn(view *protocol.View, name string, key crypto.PublicKey) bool {

@@ -1,4 +1,8 @@
-package daemon
+// Package trust is what a daemon believes of one mesh: the statements that it accepted and the view that
+// they make, the names that it pinned, the newest session and API keys, the enrolments, and what this
+// user lets single peers do. State commits before it believes: a merge that fails has changed nothing.
+// It guards itself. Nobody outside takes its lock, and a View never changes once it is handed out.
+package trust
 
 import (
 	"cmp"
@@ -14,9 +18,8 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// trustState is what one mesh's statements say, on disk and evaluated. The view in it is immutable and may be used
-// without the lock; everything else is copied out.
-type trustState struct {
+// State is what one mesh's statements say, on disk and evaluated.
+type State struct {
 	db   *store.DB
 	mesh protocol.MeshID
 	now  func() time.Time
@@ -28,13 +31,13 @@ type trustState struct {
 	view     *protocol.View
 	sessions map[crypto.PublicKey]*protocol.Statement // newest session statement per key
 	apiKeys  map[crypto.PublicKey]*protocol.Statement // newest apikey statement per key
-	invited  map[crypto.PublicKey]enrolment
+	invited  map[crypto.PublicKey]Enrolment
 	names    map[string]crypto.PublicKey // pinned: the first living key seen under a name
 	inPerson map[crypto.PublicKey]bool
 }
 
-// enrolment is how somebody came who is not, or was not at once, certified.
-type enrolment struct {
+// Enrolment is how somebody came who is not, or was not at once, certified.
+type Enrolment struct {
 	Invite, Enrol *protocol.Statement
 }
 
@@ -44,22 +47,22 @@ type enrolmentRow struct {
 	Enrol  string `json:"enrol"`
 }
 
-// change tells what a merge changed in what is believed.
-type change struct {
-	added   []*protocol.Statement
-	revoked []crypto.PublicKey // keys that were not revoked before
-	members bool               // somebody became, or ceased to be, a verified member, or changed name or role
-	moved   []string           // names that passed to another key
-	alarms  []string           // alarms of the view that were not there before
+// Change tells what a merge changed in what is believed.
+type Change struct {
+	Added   []*protocol.Statement
+	Revoked []crypto.PublicKey // keys that were not revoked before
+	Members bool               // somebody became, or ceased to be, a verified member, or changed name or role
+	Moved   []string           // names that passed to another key
+	Alarms  []string           // alarms of the view that were not there before
 }
 
-// loadTrust reads the state of a mesh and adds the statements that config.json holds.
-func loadTrust(db *store.DB, mesh protocol.MeshID, now func() time.Time, charter *protocol.Statement, extra ...*protocol.Statement) (*trustState, error) {
-	t := &trustState{
+// Load reads the state of a mesh and adds the statements that config.json holds.
+func Load(db *store.DB, mesh protocol.MeshID, now func() time.Time, charter *protocol.Statement, extra ...*protocol.Statement) (*State, error) {
+	t := &State{
 		db: db, mesh: mesh, now: now,
 		sessions: make(map[crypto.PublicKey]*protocol.Statement),
 		apiKeys:  make(map[crypto.PublicKey]*protocol.Statement),
-		invited:  make(map[crypto.PublicKey]enrolment),
+		invited:  make(map[crypto.PublicKey]Enrolment),
 		names:    make(map[string]crypto.PublicKey),
 		inPerson: make(map[crypto.PublicKey]bool),
 	}
@@ -92,13 +95,13 @@ func loadTrust(db *store.DB, mesh protocol.MeshID, now func() time.Time, charter
 		return nil, fmt.Errorf("evaluate the trust state of mesh %s: %w", mesh, err)
 	}
 	t.view = t.set.View()
-	if _, err := t.merge(extra...); err != nil {
+	if _, err := t.Merge(extra...); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
-func (t *trustState) readPins(tx *store.Tx, pins *protocol.Pins) {
+func (t *State) readPins(tx *store.Tx, pins *protocol.Pins) {
 	for k, v := range tx.Scan(table.Pins, []byte(t.mesh), nil) {
 		kind, rest := k[len(t.mesh)], k[len(t.mesh)+1:]
 		switch kind {
@@ -112,7 +115,7 @@ func (t *trustState) readPins(tx *store.Tx, pins *protocol.Pins) {
 	}
 }
 
-func (t *trustState) readKnown(tx *store.Tx) error {
+func (t *State) readKnown(tx *store.Tx) error {
 	for k, v := range tx.Scan(table.Known, []byte(t.mesh), nil) {
 		kind, key := k[len(t.mesh)], crypto.PublicKey(k[len(t.mesh)+1:])
 		switch kind {
@@ -131,7 +134,7 @@ func (t *trustState) readKnown(tx *store.Tx) error {
 			if err := json.Unmarshal(v, &row); err != nil {
 				return fmt.Errorf("stored enrolment: %w", err)
 			}
-			e, err := parseEnrolment(row.Invite, row.Enrol)
+			e, err := ParseEnrolment(row.Invite, row.Enrol)
 			if err != nil {
 				return fmt.Errorf("stored enrolment: %w", err)
 			}
@@ -141,26 +144,26 @@ func (t *trustState) readKnown(tx *store.Tx) error {
 	return nil
 }
 
-func parseEnrolment(invite, enrol string) (enrolment, error) {
+func ParseEnrolment(invite, enrol string) (Enrolment, error) {
 	i, err := protocol.ParseText(invite)
 	if err != nil {
-		return enrolment{}, err
+		return Enrolment{}, err
 	}
 	e, err := protocol.ParseText(enrol)
-	return enrolment{i, e}, err
+	return Enrolment{i, e}, err
 }
 
-// current returns the view, which does not change any more.
-func (t *trustState) current() *protocol.View {
+// View returns the view, which does not change any more.
+func (t *State) View() *protocol.View {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.view
 }
 
-// merge takes statements of any kind into the state and returns what that changed. What is new is committed before anybody
+// Merge takes statements of any kind into the state and returns what that changed. What is new is committed before anybody
 // believes it: a merge that fails has changed nothing. Statements of other meshes and what the caps refuse are passed over: a
 // broker may offer anything.
-func (t *trustState) merge(statements ...*protocol.Statement) (change, error) {
+func (t *State) Merge(statements ...*protocol.Statement) (Change, error) {
 	t.saving.Lock()
 	defer t.saving.Unlock()
 	t.mu.Lock()
@@ -169,13 +172,13 @@ func (t *trustState) merge(statements ...*protocol.Statement) (change, error) {
 
 	added, _ := next.Add(statements...) // an error names what did not fit; the rest is in
 	c := compare(before, next.View())
-	c.added = added
-	c.moved = pinNames(names, next.View())
-	if len(added) == 0 && len(c.moved) == 0 && !c.members {
+	c.Added = added
+	c.Moved = pinNames(names, next.View())
+	if len(added) == 0 && len(c.Moved) == 0 && !c.Members {
 		return c, nil
 	}
 	if err := t.keep(next, added, names); err != nil {
-		return change{}, fmt.Errorf("keep statements: %w", err)
+		return Change{}, fmt.Errorf("keep statements: %w", err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -184,7 +187,7 @@ func (t *trustState) merge(statements ...*protocol.Statement) (change, error) {
 }
 
 // keep commits what a merge added to the set, and the pins that follow from it. What the set has no room for any longer goes.
-func (t *trustState) keep(next *protocol.Set, added []*protocol.Statement, names map[string]crypto.PublicKey) error {
+func (t *State) keep(next *protocol.Set, added []*protocol.Statement, names map[string]crypto.PublicKey) error {
 	t.mu.Lock()
 	lost := next.Lost(t.set)
 	t.mu.Unlock()
@@ -214,22 +217,22 @@ func (t *trustState) keep(next *protocol.Set, added []*protocol.Statement, names
 }
 
 // compare lists what differs between two views for those who act on it.
-func compare(before, after *protocol.View) change {
-	var c change
+func compare(before, after *protocol.View) Change {
+	var c Change
 	was := make(map[crypto.PublicKey]protocol.Member)
 	for _, m := range before.Members() {
 		was[m.Key] = m
 	}
 	for _, m := range after.Members() {
 		if old, ok := was[m.Key]; !ok || old != m {
-			c.members = true
+			c.Members = true
 		}
 		delete(was, m.Key)
 	}
 	for key := range was {
-		c.members = true
+		c.Members = true
 		if _, ok := after.Revoked(key); ok {
-			c.revoked = append(c.revoked, key)
+			c.Revoked = append(c.Revoked, key)
 		}
 	}
 	known := make(map[string]bool)
@@ -238,15 +241,15 @@ func compare(before, after *protocol.View) change {
 	}
 	for _, a := range after.Alarms() {
 		if !known[a] {
-			c.alarms = append(c.alarms, a)
+			c.Alarms = append(c.Alarms, a)
 		}
 	}
 	return c
 }
 
-// learn takes session statements and enrolments: the newest session per key, and one enrolment per member. It reports
+// Learn takes session statements and enrolments: the newest session per key, and one enrolment per member. It reports
 // whether anything was new.
-func (t *trustState) learn(sessions []*protocol.Statement, enrolments []enrolment) (bool, error) {
+func (t *State) Learn(sessions []*protocol.Statement, enrolments []Enrolment) (bool, error) {
 	t.saving.Lock()
 	defer t.saving.Unlock()
 	t.mu.Lock()
@@ -261,7 +264,7 @@ func (t *trustState) learn(sessions []*protocol.Statement, enrolments []enrolmen
 			newSessions[body.Session] = s
 		}
 	}
-	newEnrolments := make(map[crypto.PublicKey]enrolment)
+	newEnrolments := make(map[crypto.PublicKey]Enrolment)
 	for _, e := range enrolments {
 		body, ok := e.Enrol.Body.(*protocol.Enrol)
 		if !ok || body.Mesh != t.mesh {
@@ -299,15 +302,15 @@ func (t *trustState) learn(sessions []*protocol.Statement, enrolments []enrolmen
 	return true, nil
 }
 
-// session returns the newest session statement for a key, nil when none is known.
-func (t *trustState) session(key crypto.PublicKey) *protocol.Statement {
+// Session returns the newest session statement for a key, nil when none is known.
+func (t *State) Session(key crypto.PublicKey) *protocol.Statement {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.sessions[key]
 }
 
 // sessionsOf returns what is known of the sessions of all members, in no order.
-func (t *trustState) allSessions() []*protocol.Session {
+func (t *State) Sessions() []*protocol.Session {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	all := make([]*protocol.Session, 0, len(t.sessions))
@@ -317,15 +320,15 @@ func (t *trustState) allSessions() []*protocol.Session {
 	return all
 }
 
-// enrolments returns a copy of all enrolments by member key.
-func (t *trustState) enrolments() map[crypto.PublicKey]enrolment {
+// Enrolments returns a copy of all enrolments by member key.
+func (t *State) Enrolments() map[crypto.PublicKey]Enrolment {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return maps.Clone(t.invited)
 }
 
-// isInvited reports whether key came by a link that is open, unexpired and by somebody who may invite.
-func (t *trustState) isInvited(key crypto.PublicKey) bool {
+// IsInvited reports whether key came by a link that is open, unexpired and by somebody who may invite.
+func (t *State) IsInvited(key crypto.PublicKey) bool {
 	t.mu.Lock()
 	e, ok := t.invited[key]
 	view := t.view
@@ -333,50 +336,50 @@ func (t *trustState) isInvited(key crypto.PublicKey) bool {
 	return ok && view.Invited(e.Invite, e.Enrol, t.now()) == nil
 }
 
-// trust is what is shown of a member key.
-func (t *trustState) trust(key crypto.PublicKey) protocol.Trust {
+// Trust is what is shown of a member key.
+func (t *State) Trust(key crypto.PublicKey) protocol.Trust {
 	switch {
-	case t.current().Verified(key):
+	case t.View().Verified(key):
 		return protocol.TrustVerified
-	case t.isInvited(key):
+	case t.IsInvited(key):
 		return protocol.TrustInvited
 	}
 	return protocol.TrustUnverified
 }
 
-// statements returns everything in the set, in force or not.
-func (t *trustState) statements() []*protocol.Statement {
+// Statements returns everything in the set, in force or not.
+func (t *State) Statements() []*protocol.Statement {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.set.Statements()
 }
 
-// statement returns one of the set, nil when it is not there.
-func (t *trustState) statement(id protocol.ID) *protocol.Statement {
+// Statement returns one of the set, nil when it is not there.
+func (t *State) Statement(id protocol.ID) *protocol.Statement {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s, _ := t.set.Get(id)
 	return s
 }
 
-// certifiedKey is a key that a member certified.
-type certifiedKey struct{ member, key crypto.PublicKey }
+// CertifiedKey is a key that a member certified.
+type CertifiedKey struct{ Member, Key crypto.PublicKey }
 
-// certifiedKeys lists the session and API keys that are known, in no order.
-func (t *trustState) certifiedKeys() (all []certifiedKey) {
+// CertifiedKeys lists the session and API keys that are known, in no order.
+func (t *State) CertifiedKeys() (all []CertifiedKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for key, s := range t.sessions {
-		all = append(all, certifiedKey{s.Body.(*protocol.Session).Member, key})
+		all = append(all, CertifiedKey{s.Body.(*protocol.Session).Member, key})
 	}
 	for key, s := range t.apiKeys {
-		all = append(all, certifiedKey{s.Body.(*protocol.APIKey).Member, key})
+		all = append(all, CertifiedKey{s.Body.(*protocol.APIKey).Member, key})
 	}
 	return all
 }
 
-// markInPerson records that the user compared safety numbers with this key, or takes that back.
-func (t *trustState) markInPerson(key crypto.PublicKey, met bool) error {
+// MarkInPerson records that the user compared safety numbers with this key, or takes that back.
+func (t *State) MarkInPerson(key crypto.PublicKey, met bool) error {
 	row := table.Key(t.mesh, []byte{'p'}, key[:])
 	err := t.db.Commit(func(tx *store.Tx) error {
 		if !met {
@@ -393,15 +396,15 @@ func (t *trustState) markInPerson(key crypto.PublicKey, met bool) error {
 	return nil
 }
 
-// metInPerson reports whether the user compared safety numbers with this key.
-func (t *trustState) metInPerson(key crypto.PublicKey) bool {
+// MetInPerson reports whether the user compared safety numbers with this key.
+func (t *State) MetInPerson(key crypto.PublicKey) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.inPerson[key]
 }
 
-// sweep drops what the set need not keep any longer: closings of links that expired long ago.
-func (t *trustState) sweep() error {
+// Sweep drops what the set need not keep any longer: closings of links that expired long ago.
+func (t *State) Sweep() error {
 	t.saving.Lock()
 	defer t.saving.Unlock()
 	t.mu.Lock()

@@ -1,4 +1,4 @@
-package daemon
+package trust
 
 import (
 	"cmp"
@@ -11,8 +11,8 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// learnKeys takes apikey statements of members: the newest of each key.
-func (t *trustState) learnKeys(statements []*protocol.Statement) error {
+// LearnAPIKeys takes apikey statements of members: the newest of each key.
+func (t *State) LearnAPIKeys(statements []*protocol.Statement) error {
 	t.saving.Lock()
 	defer t.saving.Unlock()
 	fresh := make(map[crypto.PublicKey]*protocol.Statement)
@@ -47,9 +47,9 @@ func (t *trustState) learnKeys(statements []*protocol.Statement) error {
 	return nil
 }
 
-// liveKeys lists the API keys that can be written to: in their time, not revoked, of verified members, and able to read.
-func (t *trustState) liveKeys() (all []*protocol.APIKey) {
-	view, now := t.current(), t.now()
+// LiveAPIKeys lists the API keys that can be written to: in their time, not revoked, of verified members, and able to read.
+func (t *State) LiveAPIKeys() (all []*protocol.APIKey) {
+	view, now := t.View(), t.now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, s := range t.apiKeys {
@@ -60,8 +60,8 @@ func (t *trustState) liveKeys() (all []*protocol.APIKey) {
 	return all
 }
 
-// keyMember returns whose API key it is, or other when nothing is known of it.
-func (t *trustState) keyMember(key, other crypto.PublicKey) crypto.PublicKey {
+// APIKeyMember returns whose API key it is, or other when nothing is known of it.
+func (t *State) APIKeyMember(key, other crypto.PublicKey) crypto.PublicKey {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if s := t.apiKeys[key]; s != nil {
@@ -70,11 +70,11 @@ func (t *trustState) keyMember(key, other crypto.PublicKey) crypto.PublicKey {
 	return other
 }
 
-// sweepKeys forgets API keys that can never be good again.
-func (t *trustState) sweepKeys() error {
+// SweepAPIKeys forgets API keys that can never be good again.
+func (t *State) SweepAPIKeys() error {
 	t.saving.Lock()
 	defer t.saving.Unlock()
-	view, now := t.current(), t.now()
+	view, now := t.View(), t.now()
 	var over []crypto.PublicKey
 	t.mu.Lock()
 	for key, s := range t.apiKeys {

@@ -1,4 +1,4 @@
-package daemon
+package trust
 
 import (
 	"path/filepath"
@@ -43,14 +43,14 @@ func (w *founder) ban(target crypto.PublicKey) *protocol.Statement {
 }
 
 // trusting is the trust state of a reader of w's mesh, on a store of its own.
-func (w *founder) trusting(path string, now func() time.Time) (*trustState, *store.DB) {
+func (w *founder) trusting(path string, now func() time.Time) (*State, *store.DB) {
 	w.Helper()
 	db, err := table.Open(path)
 	if err != nil {
 		w.Fatal(err)
 	}
 	w.Cleanup(func() { db.Close() })
-	t, err := loadTrust(db, w.charter.Mesh(), now, w.charter)
+	t, err := Load(db, w.charter.Mesh(), now, w.charter)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func (w *founder) trusting(path string, now func() time.Time) (*trustState, *sto
 }
 
 // beliefs is all that a merge may change.
-func beliefs(t *trustState) [3]any {
+func beliefs(t *State) [3]any {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return [3]any{t.view.Digest(), len(t.set.Statements()), len(t.names)}
@@ -75,30 +75,30 @@ func TestTrustIsNotAheadOfTheDisk(t *testing.T) {
 	}, owner)
 	path := filepath.Join(t.TempDir(), "daemon.db")
 	trust, db := w.trusting(path, func() time.Time { return time.Unix(100, 0) })
-	if _, err := trust.merge(w.certify(bob, "bob", protocol.RoleMember), closing); err != nil {
+	if _, err := trust.Merge(w.certify(bob, "bob", protocol.RoleMember), closing); err != nil {
 		t.Fatal(err)
 	}
-	before, view := beliefs(trust), trust.current()
+	before, view := beliefs(trust), trust.View()
 
 	if err := db.Close(); err != nil { // every commit fails from here on
 		t.Fatal(err)
 	}
-	c, err := trust.merge(w.ban(bob), w.certify(cathy, "cathy", protocol.RoleMember))
-	if err == nil || len(c.added) != 0 || len(c.revoked) != 0 || c.members {
+	c, err := trust.Merge(w.ban(bob), w.certify(cathy, "cathy", protocol.RoleMember))
+	if err == nil || len(c.Added) != 0 || len(c.Revoked) != 0 || c.Members {
 		t.Errorf("merged without a disk: %+v, %v", c, err)
 	}
 	trust.now = func() time.Time { return time.Unix(1, 0).Add(protocol.RevokedLinkMemory + time.Second) }
-	if err := trust.sweep(); err == nil {
+	if err := trust.Sweep(); err == nil {
 		t.Error("swept without a disk")
 	}
 	session := crypto.GenerateKey()
-	if _, err := trust.learn([]*protocol.Statement{w.sessionOf(crypto.GenerateKey(), session, 1)}, nil); err == nil || trust.session(session.Public()) != nil {
+	if _, err := trust.Learn([]*protocol.Statement{w.sessionOf(crypto.GenerateKey(), session, 1)}, nil); err == nil || trust.Session(session.Public()) != nil {
 		t.Errorf("learned without a disk: %v", err)
 	}
-	if after := beliefs(trust); after != before || trust.current() != view {
+	if after := beliefs(trust); after != before || trust.View() != view {
 		t.Errorf("believed %v, want %v", after, before)
 	}
-	if !trust.current().Verified(bob) || trust.current().Verified(cathy) {
+	if !trust.View().Verified(bob) || trust.View().Verified(cathy) {
 		t.Error("what was not committed is believed")
 	}
 	again, _ := w.trusting(path, time.Now)
@@ -125,22 +125,22 @@ func TestOldClosingsAreForgotten(t *testing.T) {
 	ban := w.ban(crypto.GenerateKey().Public())
 	path, now := filepath.Join(t.TempDir(), "daemon.db"), time.Unix(1, 0).Add(protocol.RevokedLinkMemory)
 	trust, db := w.trusting(path, func() time.Time { return now })
-	if _, err := trust.merge(closing, ban); err != nil {
+	if _, err := trust.Merge(closing, ban); err != nil {
 		t.Fatal(err)
 	}
-	if err := trust.sweep(); err != nil || len(trust.statements()) != 2 {
-		t.Fatalf("on the day: %d, %v", len(trust.statements()), err)
+	if err := trust.Sweep(); err != nil || len(trust.Statements()) != 2 {
+		t.Fatalf("on the day: %d, %v", len(trust.Statements()), err)
 	}
 	now = now.Add(time.Second)
-	if err := trust.sweep(); err != nil {
+	if err := trust.Sweep(); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {
 		t.Fatal(err)
 	}
 	again, _ := w.trusting(path, time.Now)
-	for _, s := range []*trustState{trust, again} {
-		if got := s.statements(); !slices.Equal(ids(got), []protocol.ID{ban.ID}) {
+	for _, s := range []*State{trust, again} {
+		if got := s.Statements(); !slices.Equal(ids(got), []protocol.ID{ban.ID}) {
 			t.Errorf("%d statements are left", len(got))
 		}
 	}
@@ -160,10 +160,10 @@ func TestNewestSessionOfOneList(t *testing.T) {
 	w.charter = w.sign(&protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "acme"}, owner)
 	trust, _ := w.trusting(filepath.Join(t.TempDir(), "daemon.db"), time.Now)
 	old, young := w.sessionOf(bob, web, 1), w.sessionOf(bob, web, 2)
-	if _, err := trust.learn([]*protocol.Statement{young, old}, nil); err != nil {
+	if _, err := trust.Learn([]*protocol.Statement{young, old}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if trust.session(web.Public()) != young {
+	if trust.Session(web.Public()) != young {
 		t.Error("the older statement replaced the newer one")
 	}
 }
