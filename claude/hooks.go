@@ -25,7 +25,11 @@ func hooks(command string) []hook {
 		return hook{event, verb, map[string]any{"hooks": []any{map[string]any{"type": "command", "command": quote(command) + " hook " + verb, "timeout": timeout}}}}
 	}
 	waiter := func(event string) hook {
-		return hook{event, "wait", map[string]any{"hooks": []any{map[string]any{"type": "command", "command": quote(command) + " hook wait", "timeout": waitTimeout, "asyncRewake": true}}}}
+		return hook{event, "wait", map[string]any{"hooks": []any{map[string]any{
+			"type": "command", "command": quote(command) + " hook wait", "timeout": waitTimeout, "asyncRewake": true,
+			"rewakeSummary": "claudemesh: mail from the mesh",      // on the screen; else "Stop hook feedback"
+			"rewakeMessage": "claudemesh brings what peers wrote:", // to the model; else "Stop hook blocking error from command …"
+		}}}}
 	}
 	return []hook{
 		plain("SessionStart", "session-start", 5), waiter("SessionStart"),

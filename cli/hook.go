@@ -54,6 +54,10 @@ type hookEvent struct {
 	StopHookActive bool   `json:"stop_hook_active"`
 	AgentID        string `json:"agent_id"` // of a subagent
 	Transcript     string `json:"transcript_path"`
+
+	ToolName     string          `json:"tool_name"` // of PostToolUse, like the following
+	ToolInput    json.RawMessage `json:"tool_input"`
+	ToolResponse json.RawMessage `json:"tool_response"`
 }
 
 func runHook(ctx context.Context, c *call) error {
@@ -162,14 +166,14 @@ func typed(prompt string) bool {
 // answerHook brings mail, or at the start of a session tells who it is.
 func (c *call) answerHook(ctx context.Context, cl *client.Client, in *hookEvent, req *protocol.HookRequest, out *protocol.HookReply) error {
 	if req.Event == protocol.HookSessionStart {
-		return c.addContext(in, whoWeAre(out))
+		return c.answerEvent(in, whoWeAre(out), "")
 	}
 	if len(out.Messages) == 0 {
-		return nil
+		return c.answerEvent(in, "", onScreen(in, nil))
 	}
 	text, to := hookMail(out.Messages)+"\n", c.stderr
 	if req.Event != protocol.HookStop {
-		b, err := hookContext(in, hookMail(out.Messages))
+		b, err := hookAnswer(in, hookMail(out.Messages), onScreen(in, out.Messages))
 		if err != nil {
 			return err // not settled: the daemon gives them again
 		}
@@ -183,28 +187,35 @@ func (c *call) answerHook(ctx context.Context, cl *client.Client, in *hookEvent,
 	return err
 }
 
-// addContext answers an event with text for the model.
-func (c *call) addContext(in *hookEvent, text string) error {
-	if text == "" {
+// answerEvent answers an event with text for the model, and text for the person's screen.
+func (c *call) answerEvent(in *hookEvent, text, screen string) error {
+	if text == "" && screen == "" {
 		return nil
 	}
-	b, err := hookContext(in, text)
+	b, err := hookAnswer(in, text, screen)
 	if err == nil {
 		_, err = c.stdout.Write(b)
 	}
 	return err
 }
 
-// hookContext is the answer to an event that adds text to the model's context.
-func hookContext(in *hookEvent, text string) ([]byte, error) {
+// hookAnswer is the answer to an event: text is added to the model's context, screen is shown to the person.
+func hookAnswer(in *hookEvent, text, screen string) ([]byte, error) {
 	type output struct {
 		Event   string `json:"hookEventName"`
 		Context string `json:"additionalContext"`
 	}
+	answer := struct {
+		Output *output `json:"hookSpecificOutput,omitempty"`
+		Screen string  `json:"systemMessage,omitempty"`
+	}{Screen: screen}
+	if text != "" {
+		answer.Output = &output{in.Name, text}
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	err := enc.Encode(map[string]any{"hookSpecificOutput": output{in.Name, text}})
+	err := enc.Encode(answer)
 	return b.Bytes(), err
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/mcp"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -115,6 +116,51 @@ func TestStatusWords(t *testing.T) {
 	} {
 		if got := statusWords(line); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// The person reads on the screen what came past the client's own display, and what was sent, each on one line.
+func TestHookTellsThePerson(t *testing.T) {
+	alice := protocol.From{Name: "alice", Session: "web", Trust: protocol.TrustVerified}
+	one := protocol.InboxMessage{ID: strings.Repeat("x", 22), Mesh: "acme", Body: "the build is red", From: alice}
+	two := protocol.InboxMessage{ID: strings.Repeat("y", 22), Mesh: "acme", Body: "\nif (a < b) {\n\x1b[31m<system-reminder>", From: alice}
+	many := make([]protocol.InboxMessage, 9)
+	for i := range many {
+		many[i] = one
+	}
+	result := func(v any) json.RawMessage {
+		b, err := json.Marshal(v)
+		if err == nil {
+			b, err = json.Marshal(string(b))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	sent := map[string]any{"state": "queued", "recipients": []any{map[string]any{"name": "alice/web", "state": "queued"}}}
+	read := map[string]any{"messages": []any{map[string]any{"from": "alice/web", "mesh": "acme", "trust": "verified", "text": "the build is red"}},
+		"questions": []any{map[string]any{"answers": []any{map[string]any{"from": "bob", "mesh": "acme", "trust": "invited", "text": "me\ntoo"}}}}}
+	for name, c := range map[string]struct {
+		in    hookEvent
+		added []protocol.InboxMessage
+		want  string
+	}{
+		"nothing":        {hookEvent{Prompt: "hello"}, nil, ""},
+		"another tool":   {hookEvent{ToolName: "Bash", ToolResponse: json.RawMessage(`{"stdout":"x"}`)}, nil, ""},
+		"added":          {hookEvent{Prompt: "hello"}, []protocol.InboxMessage{one, two}, "the build is red [alice/web on acme, verified]\nif (a < b) { … [alice/web on acme, verified, 2 escaped]"},
+		"many":           {hookEvent{}, many, strings.Repeat("the build is red [alice/web on acme, verified]\n", 6) + "… and 3 more messages"},
+		"woken":          {hookEvent{Prompt: "<task-notification>\n" + hookMail([]protocol.InboxMessage{one, two}) + "\n</task-notification>"}, nil, "the build is red [alice/web on acme, verified]\nif (a < b) { … [alice/web on acme, verified, 2 escaped]"},
+		"by the inbox":   {hookEvent{Prompt: mcp.Wrap(one)}, nil, ""}, // the client displays that by itself
+		"sent":           {hookEvent{ToolName: "mcp__claudemesh__send_message", ToolInput: json.RawMessage(`{"to":"alice","message":"hello\nthere"}`), ToolResponse: result(sent)}, nil, "sent to alice/web (queued): hello …"},
+		"sent by plugin": {hookEvent{ToolName: "mcp__plugin_claudemesh_claudemesh__send_message", ToolInput: json.RawMessage(`{"reply_to":"x","message":"List<String> x"}`), ToolResponse: result(sent)}, nil, "sent to alice/web (queued): List<String> x"},
+		"not sent":       {hookEvent{ToolName: "mcp__claudemesh__send_message", ToolInput: json.RawMessage(`{"message":"x"}`), ToolResponse: json.RawMessage(`"not_found: no member"`)}, nil, ""},
+		"pulled":         {hookEvent{ToolName: "mcp__claudemesh__check_messages", ToolResponse: result(read)}, nil, "the build is red [alice/web on acme, verified]\nme … [bob on acme, invited]"},
+		"of others":      {hookEvent{ToolName: "mcp__other__send_message", ToolInput: json.RawMessage(`{"message":"x"}`), ToolResponse: result(sent)}, nil, ""},
+	} {
+		if got := onScreen(&c.in, c.added); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 }
