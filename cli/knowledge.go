@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,6 +80,9 @@ func runKnowledgeShare(ctx context.Context, c *call) error {
 		return nil
 	}
 	c.say("%s", ruleWords(&rule))
+	if slices.ContainsFunc(rule.With, func(w string) bool { return strings.HasPrefix(w, "@") }) && rule.Level != "none" {
+		c.note("members choose their groups themselves: every verified member who joins the group gets this")
+	}
 	return nil
 }
 
