@@ -56,9 +56,9 @@ func (c *call) printPeers(peers []protocol.PeerInfo) {
 	var rows [][]string
 	for _, p := range peers {
 		rows = append(rows, []string{who(p.Name, p.Session) + selfMark(p.Self), p.Mesh, clean(p.Status), string(p.Trust), p.Pubkey[:min(8, len(p.Pubkey))],
-			clean(cmp.Or(p.Summary, place(p)))})
+			groupWords(p.Groups), clean(cmp.Or(p.Summary, place(p)))})
 	}
-	c.table([]string{"PEER", "MESH", "STATUS", "TRUST", "KEY", "DOING"}, rows)
+	c.table([]string{"PEER", "MESH", "STATUS", "TRUST", "KEY", "GROUPS", "DOING"}, rows)
 }
 
 func selfMark(self bool) string {
@@ -172,6 +172,9 @@ func runWhoAmI(ctx context.Context, c *call) error {
 			c.say("    session key  %s", w.SessionKey)
 		}
 		c.say("    fingerprint  %s", w.Fingerprint)
+		if len(w.Groups) > 0 {
+			c.say("    groups       %s", groupWords(w.Groups))
+		}
 	}
 	return nil
 }

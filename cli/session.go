@@ -51,6 +51,10 @@ func groupVerb() *verb {
 		}
 	}
 	return &verb{name: "group", heading: headPeople, usage: "labels for addressing several people at once", subs: []*verb{
+		{
+			name: "list", usage: "which groups there are, and who is in them", flags: []urfave.Flag{meshFlag(), sessionFlag(), jsonFlag()},
+			examples: []string{"claudemesh group list"}, run: runGroups,
+		},
 		change("join", "be reached as @group", func(r *protocol.PresenceRequest, g []string) { r.Join = g }, "joined"),
 		change("leave", "no longer be reached as @group", func(r *protocol.PresenceRequest, g []string) { r.Leave = g }, "left"),
 	}}

@@ -60,6 +60,9 @@ func (d *Daemon) handlePresence(w http.ResponseWriter, r *http.Request) error {
 	if len(meshes) == 0 {
 		return errNoMesh()
 	}
+	if err := checkLeave(meshes, req.Leave, acting); err != nil {
+		return err
+	}
 	for _, m := range meshes {
 		if err := m.setPresence(r.Context(), req, acting); err != nil {
 			return err

@@ -65,6 +65,7 @@ func (d *Daemon) table() map[string]route {
 		"GET /v1/whoami":           d.handleWhoAmI,
 		"GET /v1/peers":            d.handlePeers,
 		"GET /v1/members":          d.handleMembers,
+		"GET /v1/groups":           d.handleGroups,
 		"POST /v1/send":            d.handleSend,
 		"POST /v1/ping":            d.handlePing,
 		"GET /v1/messages/{id}":    d.handleMessage,

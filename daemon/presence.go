@@ -253,12 +253,13 @@ func (m *mesh) peerInfo(p peer) (protocol.PeerInfo, bool) {
 	s := statement.Body.(*protocol.Session)
 	info := protocol.PeerInfo{
 		Mesh: m.slug(), Name: m.callName(s.Member), Pubkey: key.String(), MemberPubkey: s.Member.String(),
-		SessionID: brokerWord(p.item.SessionID), Status: brokerWord(p.item.Status), Groups: s.Groups,
+		SessionID: brokerWord(p.item.SessionID), Status: brokerWord(p.item.Status),
 		PeerType: brokerWord(p.item.PeerType), Channel: brokerWord(p.item.Channel), ConnectedAt: brokerWord(p.item.ConnectedAt),
 		Trust: m.trust.Trust(s.Member), InPerson: m.trust.MetInPerson(s.Member), Self: s.Member == m.self,
 	}
-	if info.Groups == nil {
-		info.Groups = []string{}
+	info.Groups = append([]string{}, s.Groups...)
+	if of := m.trust.Session(s.Member); of != nil && key != s.Member { // what the member is in every session of his is
+		info.Groups = mergeGroups(info.Groups, of.Body.(*protocol.Session).Groups, nil)
 	}
 	info.Presence = protocol.PresenceSession
 	if key != s.Member {

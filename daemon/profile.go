@@ -189,8 +189,9 @@ func (m *mesh) role() string {
 func (m *mesh) whoami(acting *localSession) protocol.WhoAmI {
 	who := protocol.WhoAmI{
 		Mesh: m.slug(), MeshID: string(m.meshID), Name: m.label(), Role: m.role(), Pubkey: m.self.String(),
-		Trust: m.trust.Trust(m.self), Fingerprint: protocol.Fingerprint(m.meshID, m.self),
+		Trust: m.trust.Trust(m.self), Fingerprint: protocol.Fingerprint(m.meshID, m.self), Groups: []string{},
 	}
+	who.Groups = append(who.Groups, m.actingGroups(acting)...)
 	if acting != nil {
 		who.Session, who.SessionKey = acting.Label, acting.public().String()
 	}

@@ -159,7 +159,10 @@ func (m *mesh) address(d *draft, t target) error {
 		d.echo = d.echo || s.public() != from && (t.spec == "*" || inGroup(s.Groups, t.spec))
 	}
 	if len(d.people) == 0 && !d.echo {
-		return protocol.Refuse(protocol.CodeNotFound, "nobody but you in %s of %s", t.spec, m.slug())
+		if t.spec == "*" {
+			return protocol.Refuse(protocol.CodeNotFound, "nobody but you in %s", m.slug()).WithHint("claudemesh invite makes a link for somebody")
+		}
+		return m.noSuchGroup(t.spec)
 	}
 	if len(d.people)+1 > protocol.MaxKeys {
 		return protocol.Refuse(protocol.CodePayloadTooLarge, "%d recipients, at most %d are possible", len(d.people), protocol.MaxKeys-1)

@@ -113,6 +113,24 @@ type WhoAmI struct {
 	Session     string `json:"session,omitempty"`
 	SessionKey  string `json:"session_pubkey,omitempty"`
 	Fingerprint string `json:"fingerprint"`
+
+	Groups []string `json:"groups"` // of the session and its member, or of the member
+}
+
+// GroupInfo is one group, in GET /v1/groups.
+type GroupInfo struct {
+	Mesh    string        `json:"mesh"`
+	Group   string        `json:"group"` // without @
+	Self    bool          `json:"self"`  // who asks is in it
+	Members []GroupMember `json:"members"`
+}
+
+// GroupMember is a verified member who gets what is sent to the group, by one session at least.
+type GroupMember struct {
+	Name   string `json:"name"`
+	Pubkey string `json:"pubkey"`
+	Online bool   `json:"online"`
+	Self   bool   `json:"self"`
 }
 
 // SendRequest is the body of POST /v1/send. The answer comes when the message is sealed and on disk, or, with WaitMS,

@@ -53,6 +53,12 @@ func (c *Client) Members(ctx context.Context, mesh string) (list []protocol.Memb
 	return list, err
 }
 
+// Groups lists the groups of one mesh or, with an empty slug, of all, as a session (empty: the member) is in them.
+func (c *Client) Groups(ctx context.Context, mesh, session string) (list []protocol.GroupInfo, err error) {
+	err = c.get(ctx, "/v1/groups", values("mesh", mesh, "session", session), &list)
+	return list, err
+}
+
 // Send returns when the message is on this machine's disk, or in the state that the request waits for.
 func (c *Client) Send(ctx context.Context, req protocol.SendRequest) (res protocol.SendResult, err error) {
 	err = c.post(ctx, "/v1/send", req, &res)
