@@ -27,6 +27,9 @@ func (s *Server) handleCreate(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	for _, st := range log[1:] {
+		if err := st.CheckDate(s.now()); err != nil {
+			return 0, nil, err
+		}
 		if !m.view.InForce(st.ID) {
 			return 0, nil, protocol.Refuse(protocol.CodeForbidden, "the %s statement is not in force: who signed it may not say that", st.Kind)
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -401,5 +402,37 @@ func TestOldClosingsAreForgotten(t *testing.T) {
 		if n := w.srv.mesh(w.mesh).status().Statements; n != 6 {
 			t.Errorf("%d statements", n)
 		}
+	})
+}
+
+// A certificate that is dated ahead is not taken on any way in, and is taken when its time has come.
+func TestPrematureCertificate(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		alice := w.alice.connect()
+		cert := func(ahead time.Duration) *protocol.Statement {
+			return w.sign(&protocol.Cert{
+				Mesh: w.mesh, Issuer: w.owner.Public(), Member: w.bob.key.Public(), Name: "robert", Role: protocol.RoleMember,
+				Issued: time.Now().Add(ahead).Unix(),
+			}, w.owner)
+		}
+		early := cert(time.Hour)
+		alice.wantNotPublished(early, protocol.CodeTimestamp)
+		offer := protocol.OfferRequest{Mesh: w.mesh, Statements: []string{early.Text()}}
+		if status, body := w.post("/api/v1/statements", "", offer); status != http.StatusBadRequest || !strings.Contains(body, string(protocol.CodeTimestamp)) {
+			t.Errorf("%d %s", status, body)
+		}
+		owner := crypto.GenerateKey()
+		charter := w.sign(&protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "next"}, owner)
+		first := w.sign(&protocol.Cert{
+			Mesh: charter.Mesh(), Issuer: owner.Public(), Member: w.bob.key.Public(), Name: "bob", Role: protocol.RoleAdmin,
+			Issued: time.Now().Add(time.Hour).Unix(),
+		}, owner)
+		create := protocol.CreateRequest{Statements: []string{charter.Text(), first.Text()}}
+		if status, body := w.post("/api/v1/meshes", w.srv.AdminToken(), create); status != http.StatusBadRequest {
+			t.Errorf("%d %s", status, body)
+		}
+		alice.wantPublished(cert(protocol.CertAhead))
+		time.Sleep(time.Hour)
+		w.alice.connect().wantPublished(early)
 	})
 }

@@ -26,6 +26,9 @@ func (s *Server) handleOffer(r *http.Request) (int, any, error) {
 	var offered []*protocol.Statement
 	for _, text := range req.Statements {
 		st, err := protocol.ParseTextIn(m.id, text)
+		if err == nil {
+			err = st.CheckDate(s.now())
+		}
 		if err != nil {
 			return 0, nil, err
 		}

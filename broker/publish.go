@@ -53,6 +53,9 @@ func (c *conn) mayPublish(st *protocol.Statement) error {
 	if st.Forgotten(c.srv.now()) {
 		return protocol.Refuse(protocol.CodeExpired, "the link that it closes has expired long ago")
 	}
+	if err := st.CheckDate(c.srv.now()); err != nil {
+		return err
+	}
 	switch b := st.Body.(type) {
 	case *protocol.Charter, *protocol.OwnerChange, *protocol.Cert, *protocol.Revoke:
 		return nil

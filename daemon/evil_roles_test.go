@@ -599,3 +599,45 @@ func TestOpenMeansThatTheLogIsThere(t *testing.T) {
 		}
 	})
 }
+
+// Cathy, an admin, gives alice and bob other names, dated far ahead: the owner certified both. Frank, whom alice admitted, she
+// may name, but not with a date that is yet to come, whether the broker passes it on or she does so sealed.
+func TestEvilAdminRenames(t *testing.T) {
+	besieged(t, func(w *world, e *evil) {
+		if err := w.alice.m.publish(context.Background(), w.certify(w.cathy.m.self, "cathy", protocol.RoleAdmin).Text()); err != nil {
+			t.Fatal(err)
+		}
+		frank := w.joined("frank", w.alice.link(1).Link)
+		frank.start()
+		pass(time.Minute)
+		by, year := w.cathy.m.key, time.Now().Add(365*24*time.Hour)
+		var renames []*protocol.Statement
+		for _, n := range []*node{w.alice, w.bob, frank} {
+			renames = append(renames, w.member(by, n.m.self, "fool", year.Unix()), w.member(by, n.m.self, "fool", protocol.MaxSeconds))
+		}
+		for _, s := range renames {
+			wantRefusal(t, w.cathy.m.publish(context.Background(), s.Text()), protocol.CodeTimestamp)
+		}
+		for _, n := range []*node{w.alice, w.bob} { // nor with a date of today
+			renames = append(renames, w.member(by, n.m.self, "fool", time.Now().Unix()+60))
+		}
+		e.tell(renames...)
+		w.cathy.tellSealed(w.bob, by, renames...)
+		frank.restart()
+		pass(time.Minute)
+		for _, reader := range w.nodes {
+			for _, n := range []*node{w.alice, w.bob, frank} {
+				if m, _ := reader.m.trust.View().Member(n.m.self); m.Name != n.name {
+					t.Errorf("%s calls %s %q", reader.name, n.name, m.Name)
+				}
+			}
+		}
+		if err := w.cathy.m.publish(context.Background(), w.member(by, frank.m.self, "francis", time.Now().Unix()+1).Text()); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		if m, _ := w.bob.m.trust.View().Member(frank.m.self); m.Name != "francis" {
+			t.Errorf("bob calls frank %q", m.Name)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"slices"
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
@@ -131,6 +132,7 @@ func (w *worker) handleLog(frame []byte) error {
 
 // learnStatements merges statements, and sets in motion what follows from them.
 func (m *mesh) learnStatements(statements []*protocol.Statement) error {
+	statements = slices.DeleteFunc(slices.Clone(statements), func(s *protocol.Statement) bool { return s.Premature(m.env.now()) })
 	if len(statements) == 0 {
 		return nil
 	}

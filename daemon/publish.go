@@ -14,6 +14,9 @@ func (m *mesh) publish(ctx context.Context, texts ...string) error {
 	var statements []*protocol.Statement
 	for _, text := range texts {
 		s, err := protocol.ParseTextIn(m.meshID, text)
+		if err == nil {
+			err = s.CheckDate(m.env.now())
+		}
 		if err != nil {
 			return err
 		}

@@ -33,6 +33,7 @@ const (
 	SealedMaxAge      = 29 * 24 * time.Hour // an envelope older than this is refused
 	ReplayMemory      = 30 * 24 * time.Hour // how long a replay row outlives max(received, ts)
 	ClockSkew         = 60 * time.Second
+	CertAhead         = 5 * time.Minute // how far a certificate may be dated ahead of its reader's clock
 	SessionGrace      = 5 * time.Minute // ts may lie this far beyond the session statement's expiry
 	GapPatience       = 15 * time.Minute
 	LinkMaxLifetime   = 30 * 24 * time.Hour

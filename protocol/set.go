@@ -144,6 +144,23 @@ func (s *Statement) Forgotten(now time.Time) bool {
 	return ok && b.Kind == RevokeLink && b.At < now.Add(-RevokedLinkMemory).Unix()
 }
 
+// Premature reports whether s is a certificate whose date is ahead of now, the reader's own clock, by more than CertAhead. It is
+// void until then: nobody takes it, and whoever made it may offer it again. What is held already is not asked again, so that a
+// clock that was set back undoes nothing.
+func (s *Statement) Premature(now time.Time) bool {
+	b, ok := s.Body.(*Cert)
+	return ok && b.Issued > now.Add(CertAhead).Unix()
+}
+
+// CheckDate returns an *Error of CodeTimestamp for what is Premature.
+func (s *Statement) CheckDate(now time.Time) error {
+	if !s.Premature(now) {
+		return nil
+	}
+	return Refuse(CodeTimestamp, "the certificate is dated %s, which is yet to come", TimeOfSeconds(s.Body.(*Cert).Issued).Format(time.DateTime+" MST")).
+		WithHint("the clock of the machine that signed it is ahead, or this one's is behind: set it, and sign again")
+}
+
 // Lost returns what earlier held and s does not: what gave way to others, or went with its signer.
 func (s *Set) Lost(earlier *Set) (lost []*Statement) {
 	for _, st := range earlier.all {

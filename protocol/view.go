@@ -11,7 +11,7 @@ import (
 
 // View is what a set of statements amounts to: who owns the mesh, who administers it, who is a member under what name, who is
 // revoked. It is a pure function of the set and of what its reader had accepted before (Pins). Neither order nor repetition
-// decides anything, and a date only which of two names of one key is the newer:
+// decides anything, and a date only which of two names of one key, given on the same authority, is the newer:
 //
 //	charter ─▶ owner ─(owner statements 1, 2, …)─▶ owner
 //	             │ cert admin, revoke
@@ -64,10 +64,19 @@ type Revocation struct {
 	Own    bool // by the key itself or by its member, not by an admin or the owner
 }
 
-// certified is what the newest cert of a key says.
+// certified is what the cert says that names a key.
 type certified struct {
 	Member
-	issued int64
+	byOwner bool
+	issued  int64
+}
+
+// yields reports whether a cert of that authority and date names the key instead: an admin's never where the owner named it.
+func (c *certified) yields(byOwner bool, issued int64) bool {
+	if c.byOwner != byOwner {
+		return byOwner
+	}
+	return c.issued < issued
 }
 
 type ownKey struct{ member, key crypto.PublicKey }
@@ -224,22 +233,23 @@ func (v *View) certifies(s *Statement, b *Cert) bool {
 	return v.ownerSigned(b.Issuer, s.ID) || b.Role == RoleMember && v.adminSigned(b.Issuer, s.ID)
 }
 
-// admit finds the members and their names: of several certs the newest, of two of one second that with the lower id.
+// admit finds the members and their names: of several certs an owner-signed one, of these the newest, of two of one second that
+// with the lower id.
 func (v *View) admit(all []*Statement) {
 	for _, s := range all {
 		b, ok := s.Body.(*Cert)
 		if !ok || !v.certifies(s, b) {
 			continue
 		}
+		byOwner := v.ownerSigned(b.Issuer, s.ID)
 		c, known := v.certified[b.Member]
-		switch {
-		case !known:
-			c = new(certified)
-			v.certified[b.Member] = c
-		case c.issued >= b.Issued:
+		if known && !c.yields(byOwner, b.Issued) {
 			continue
 		}
-		c.Member, c.issued = Member{Key: b.Member, Name: b.Name, Role: RoleMember, Cert: s.ID, Issuer: b.Issuer}, b.Issued
+		v.certified[b.Member] = &certified{
+			Member:  Member{Key: b.Member, Name: b.Name, Role: RoleMember, Cert: s.ID, Issuer: b.Issuer},
+			byOwner: byOwner, issued: b.Issued,
+		}
 	}
 	for key, c := range v.certified {
 		if v.IsAdmin(key) {

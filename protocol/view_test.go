@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
 )
@@ -304,6 +305,80 @@ func TestNames(t *testing.T) {
 	}
 	if m, _ := h.view().Member(bob.Public()); m.Cert != want.ID {
 		t.Errorf("of two names of one second %s won, want the lower id", m.Name)
+	}
+}
+
+// What each standing could do to the name of another:
+//
+//	stranger, invited, member, removed  nothing: their certificates have no force
+//	admin                               name whom only admins certified, not an admin, an owner's member key, or whom the owner
+//	                                    certified, whatever date he writes; a date ahead of the reader's clock is not taken
+//	owner                               name anybody
+//	former owner                        what his successor keeps
+func TestWhoNamesWhom(t *testing.T) {
+	const never = MaxSeconds
+	h := newHistory(t)
+	h.cert(owner, alice, "alice", RoleAdmin, 5)
+	h.cert(owner, cathy, "cathy", RoleAdmin, 5)
+	h.cert(owner, dave, "dave", RoleMember, 5)
+	h.cert(cathy, bob, "bob", RoleMember, 5)
+	for _, k := range everyone {
+		h.cert(cathy, k, "fool", RoleMember, never)
+		h.cert(mallory, k, "mine", RoleMember, never)
+		h.cert(bob, k, "mine", RoleMember, never)
+		h.cert(recovery, k, "mine", RoleAdmin, never)
+	}
+	names := func() string {
+		var b strings.Builder
+		for _, k := range []*crypto.PrivateKey{alice, cathy, dave, bob} {
+			m, _ := h.view().Member(k.Public())
+			fmt.Fprint(&b, m.Name, " ")
+		}
+		return b.String()
+	}
+	if got := names(); got != "alice cathy dave fool " {
+		t.Errorf("they are called %s", got)
+	}
+	h.cert(owner, bob, "robert", RoleMember, 1) // of before: the owner's word all the same
+	h.cert(owner, dave, "david", RoleMember, 6)
+	h.cert(owner, alice, "alicia", RoleMember, 6)
+	h.revoke(owner, RevokeAdmin, cathy) // a plain member now, whom the owner named
+	if got := names(); got != "alicia cathy david robert " {
+		t.Errorf("they are called %s", got)
+	}
+	if !h.view().IsAdmin(alice.Public()) {
+		t.Error("a name takes alice's role away")
+	}
+	// The next owner keeps of this only that bob is called robert, and gives alice another name.
+	var kept []*Statement
+	for _, s := range h.set {
+		if c, ok := s.Body.(*Cert); ok && (c.Name == "robert" || c.Name == "alice") {
+			kept = append(kept, s)
+		}
+	}
+	h.handOver(owner, 1, owner2, recovery, kept...)
+	h.cert(alice, dave, "d", RoleMember, 1)
+	h.cert(alice, bob, "b", RoleMember, never)
+	if got := names(); got != "alice  d robert " {
+		t.Errorf("they are called %s", got)
+	}
+}
+
+func TestPremature(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	h := newHistory(t)
+	for ahead, want := range map[time.Duration]bool{-time.Hour: false, CertAhead: false, CertAhead + time.Second: true, 24 * time.Hour: true} {
+		s := h.cert(owner, bob, "bob", RoleMember, now.Add(ahead).Unix())
+		err := s.CheckDate(now)
+		if s.Premature(now) != want || (CodeOf(err) == CodeTimestamp) != want {
+			t.Errorf("%s ahead: %v, %v", ahead, s.Premature(now), err)
+		}
+	}
+	if h.cert(owner, bob, "bob", RoleMember, MaxSeconds).Premature(time.Unix(MaxSeconds, 0)) {
+		t.Error("it is not void for ever")
+	}
+	if h.revoke(owner, RevokeKey, bob).Premature(time.Unix(0, 0)) {
+		t.Error("a revoke waits for its date")
 	}
 }
 

@@ -398,7 +398,11 @@ func (m *model) name(k crypto.PublicKey) string {
 	if !m.verified(k) {
 		return ""
 	}
-	newest := slices.MinFunc(m.certs(k), func(a, b *Statement) int {
+	certs := m.certs(k)
+	if owners := slices.DeleteFunc(slices.Clone(certs), func(s *Statement) bool { return !m.ownerSigned(s) }); len(owners) > 0 {
+		certs = owners
+	}
+	newest := slices.MinFunc(certs, func(a, b *Statement) int {
 		return cmp.Or(cmp.Compare(b.Body.(*Cert).Issued, a.Body.(*Cert).Issued), bytes.Compare(a.ID[:], b.ID[:]))
 	})
 	return newest.Body.(*Cert).Name

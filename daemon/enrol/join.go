@@ -21,7 +21,7 @@ const (
 	maxHold        = 10 * time.Second // that a broker holds one POST /join
 	pendingMaxAge  = protocol.LinkMaxLifetime + 10*24*time.Hour
 	betweenAsking  = 200 * time.Millisecond // should a broker answer at once instead of holding the request
-	maxJoinReplies = protocol.MaxMeshLog + protocol.MaxUnresolved
+	maxJoinReplies = 4 * protocol.MaxMeshLog
 )
 
 // JoinOptions of Join. Home and Link are needed.
@@ -210,6 +210,7 @@ func (j *joining) believe(texts []string) error {
 		case err != nil: // of another mesh, or of a kind that is newer than we: it proves nothing to us
 		case s.Kind == protocol.KindCharter:
 			charter = s
+		case s.Premature(j.o.Now()): // void until then
 		default:
 			rest = append(rest, s)
 		}
@@ -219,7 +220,7 @@ func (j *joining) believe(texts []string) error {
 			WithHint("it does not have that mesh, or passes another one off as it: ask whoever gave you the link")
 	}
 	set := protocol.NewSet(charter, protocol.Pins{InviteOwner: j.inv.Owner})
-	if _, err := set.Add(rest...); err != nil {
+	if _, err := set.Add(rest...); err != nil && protocol.CodeOf(err) != protocol.CodeMeshFull { // what does not fit counts for nothing
 		return err
 	}
 	if err := j.checkView(set.View()); err != nil {
