@@ -259,9 +259,6 @@ func (m *mesh) sendLog(member crypto.PublicKey) error {
 	now := m.env.now()
 	m.mu.Lock()
 	again := now.Sub(m.told[member]) < logEvery
-	if !again {
-		m.told[member] = now
-	}
 	m.mu.Unlock()
 	if again || member == m.self {
 		return nil
@@ -275,6 +272,9 @@ func (m *mesh) sendLog(member crypto.PublicKey) error {
 			return err
 		}
 	}
+	m.mu.Lock()
+	m.told[member] = now // not before: what the disk did not take was not told
+	m.mu.Unlock()
 	return nil
 }
 
