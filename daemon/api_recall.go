@@ -201,6 +201,7 @@ func (a recallAPI) exclude(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	a.keep.CompactSoon()
 	return reply(w, out)
 }
 
@@ -217,6 +218,7 @@ func (a recallAPI) forget(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	a.keep.CompactSoon()
 	return reply(w, protocol.RecallGone{Removed: n})
 }
 
@@ -278,6 +280,7 @@ func (a recallAPI) heard(ctx context.Context, req *protocol.HookRequest) error {
 			if _, err := m.Private(ctx, req.Session.ID); err != nil {
 				return err
 			}
+			a.keep.CompactSoon()
 		}
 	}
 	switch req.Event {

@@ -370,6 +370,39 @@ func TestExcludePrivateForget(t *testing.T) {
 	a.wantNothing("stripe signature")
 }
 
+// What was forgotten is not on the disk any more, not even as words of the index.
+func TestForgottenMeansGone(t *testing.T) {
+	ctx := context.Background()
+	a := newMachine(t)
+	for i := range 50 {
+		s := a.session(fmt.Sprintf("s%d", i), "/p")
+		s.asks(fmt.Sprintf("question %d about zebrafinches", i))
+		s.says("an answer about zebrafinches and quetzals")
+	}
+	a.sweep()
+	ids, err := a.Matching(ctx, "", "/p")
+	if err != nil || len(ids) != 50 {
+		t.Fatal(len(ids), err)
+	}
+	if n, err := a.Forget(ctx, ids); err != nil || n != 50 {
+		t.Fatal(n, err)
+	}
+	if err := a.Compact(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range a.files() {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range []string{"zebrafinch", "quetzal"} {
+			if strings.Contains(string(b), word) {
+				t.Errorf("%s holds %q", filepath.Base(file), word)
+			}
+		}
+	}
+}
+
 func TestBadRecordingsHarmNobody(t *testing.T) {
 	a := newMachine(t)
 	a.stripe()

@@ -35,7 +35,8 @@ type Keeper struct {
 	opts recall.Options
 	log  *slog.Logger
 
-	sweep chan struct{} // one slot
+	sweep   chan struct{} // one slot
+	compact chan struct{} // one slot
 
 	opening sync.Mutex // held while the index is opened
 
@@ -55,7 +56,7 @@ type reading struct {
 
 // New returns a keeper of the memory in the file at path. It opens nothing.
 func New(path string, opts recall.Options, log *slog.Logger) *Keeper {
-	return &Keeper{path: path, opts: opts, log: log, changed: map[string]reading{}, sweep: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
+	return &Keeper{path: path, opts: opts, log: log, changed: map[string]reading{}, sweep: make(chan struct{}, 1), compact: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 }
 
 // Memory returns the open memory. It fails when the index cannot be opened, for instance on a full disk.
@@ -113,6 +114,14 @@ func (k *Keeper) SweepSoon() {
 	}
 }
 
+// CompactSoon takes what was removed off the disk. It returns before.
+func (k *Keeper) CompactSoon() {
+	select {
+	case k.compact <- struct{}{}:
+	default:
+	}
+}
+
 // Run reads recordings until ctx ends, and closes the memory then.
 func (k *Keeper) Run(ctx context.Context) {
 	defer k.close()
@@ -129,6 +138,8 @@ func (k *Keeper) Run(ctx context.Context) {
 		case <-k.sweep:
 			sweep.Reset(0)
 			continue
+		case <-k.compact:
+			k.work(ctx, func(m *recall.Memory) error { return m.Compact(ctx) })
 		case <-sweep.C:
 			if len(k.opts.Sources) > 0 {
 				k.work(ctx, func(m *recall.Memory) error { return m.Sweep(ctx) })
