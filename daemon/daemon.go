@@ -129,7 +129,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
 		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*localSession), replaced: make(map[string]registry.Process),
 	}
-	d.mail = newMailbox(db, cfg.Now, log)
+	d.mail = newMailbox(db, cfg.Now, log, passNumber)
 	d.hub = newHub(db, d.mail, cfg.Now, log)
 	d.give = newGiver(d, db)
 	d.recall = newRecallAPI(cfg, log)
@@ -152,7 +152,7 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 	defer d.live.Close()
 	var wg sync.WaitGroup
 	wg.Go(func() { d.live.Run(d.life) })
-	wg.Go(func() { d.sweepInbox(d.life) })
+	wg.Go(func() { d.mail.run(d.life, d.log) })
 	wg.Go(func() { d.watch(seen, ln) })
 	wg.Go(func() { d.recall.keep.Run(d.life) })
 	wg.Go(func() { d.asks.Run(d.life) })

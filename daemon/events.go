@@ -13,6 +13,16 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
+// Types of events.
+const (
+	eventMessage    = "message"
+	eventState      = "state"
+	eventPeerJoined = "peer_joined"
+	eventPeerLeft   = "peer_left"
+	eventMesh       = "mesh"
+	eventNotice     = "notice"
+)
+
 // eventReady is the first event of a stream: what comes after its Seq will follow.
 const eventReady = "ready"
 
@@ -103,7 +113,7 @@ func (h *hub) wake() {
 // emit is put in a transaction of its own, and wake. That an event cannot be kept is logged: what it tells has happened.
 func (h *hub) emit(e protocol.Event, o eventOptions) {
 	if err := h.db.Commit(func(tx *store.Tx) error { return h.put(tx, e, o) }); err != nil {
-		h.log.Error("event not kept", "type", e.Type, "reason", err)
+		h.log.Error("event not kept", "type", e.Type, "err", err)
 	}
 	h.wake()
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
@@ -15,31 +14,6 @@ import (
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
 )
-
-// waitRow stands for one message that is still to be put in front of a session. It is made with the inbox row, in the same transaction, and goes
-// when the message was shown, read or deleted.
-type waitRow struct {
-	Mesh     protocol.MeshID      `json:"mesh"`
-	Own      crypto.PublicKey     `json:"own"`
-	From     crypto.PublicKey     `json:"from"`
-	Sender   crypto.PublicKey     `json:"sender"` // member
-	Member   bool                 `json:"member"` // for the member: the rows of one machine share it
-	Several  bool                 `json:"several,omitempty"`
-	Group    string               `json:"group,omitempty"` // without @
-	Label    string               `json:"label,omitempty"` // of the session that it is for, when it came
-	Prio     string               `json:"prio"`
-	Held     bool                 `json:"held,omitempty"` // kept out of the model's context until the sender is accepted
-	Received int64                `json:"received"`       // Unix ms
-	Given    map[string]givenMark `json:"given,omitempty"`
-}
-
-// givenMark is what became of the message for one session, by the hex of the session's key.
-type givenMark struct {
-	State string `json:"state"` // taken, lost, or a Settle state
-	Rung  string `json:"rung"`
-	At    int64  `json:"at"`             // Unix ms
-	Life  string `json:"life,omitempty"` // the process that the session lived in: see lifeOf
-}
 
 // lifeOf names the process that a session lives in. A session that is resumed has the same key and another life.
 func lifeOf(s registry.Session) string {
@@ -67,22 +41,6 @@ type giver struct {
 
 func newGiver(d *Daemon, db *store.DB) *giver {
 	return &giver{d: d, rungs: newRungTable(), guard: newGuard(db), leases: newLeases()}
-}
-
-// waitFor makes the row that stands for a message, in the transaction of its inbox row. Control messages and alarms have none.
-func waitFor(tx *store.Tx, seq uint64, row *inRow, msg *protocol.Message) error {
-	h := msg.Header()
-	if h.Kind == protocol.KindReceipt || h.Kind == protocol.KindLog || h.Kind == protocol.KindCard || h.Kind == protocol.KindPing {
-		return nil
-	}
-	group, several := strings.CutPrefix(h.To, "@")
-	if !several {
-		group, several = "", h.To == "*"
-	}
-	return table.PutJSON(tx, table.Waiting, table.U64(seq), waitRow{
-		Mesh: row.Mesh, Own: row.Own, From: row.From, Sender: msg.Member(), Member: row.Member, Several: several, Group: group, Prio: h.Prio,
-		Held: row.Held != "", Received: row.Received, Label: row.ToSession,
-	})
 }
 
 // groupsOf are the groups that a session of this machine is in, by itself or with its member.
@@ -174,20 +132,13 @@ func (g *giver) hand(tx *store.Tx, k []byte, row *waitRow, v *giveView, again bo
 	if v.inherited(row) {
 		msg.Flags = append(msg.Flags, protocol.FlagSessionEnded)
 	}
-	row.mark(v.s, v.key, stateTaken, v.rung, v.now)
+	row.mark(lifeOf(v.s), v.key, stateTaken, v.rung, v.now)
 	if v.rung != protocol.RungPull && !again {
 		v.gave = append(v.gave, gift{from: row.From, member: row.Sender, name: msg.From.Name})
 	}
 	v.taken = append(v.taken, takenRow{table.ParseU64(k), v.s.ID, v.key, v.now.UnixMilli()})
 	reply.Messages = append(reply.Messages, *msg)
 	return table.PutJSON(tx, table.Waiting, k, row)
-}
-
-func (row *waitRow) mark(s registry.Session, key crypto.PublicKey, state, rung string, at time.Time) {
-	if row.Given == nil {
-		row.Given = make(map[string]givenMark)
-	}
-	row.Given[key.String()] = givenMark{State: state, Rung: rung, At: at.UnixMilli(), Life: lifeOf(s)}
 }
 
 // anyReady looks without writing, and counts: the common answer is that there is nothing.
@@ -218,10 +169,6 @@ func (v *giveView) tally(row *waitRow, reply *protocol.TakeReply) {
 	} else {
 		reply.Unread++
 	}
-}
-
-func (row *waitRow) shownTo(key crypto.PublicKey) bool {
-	return row.Given[key.String()].State == protocol.SettleShown
 }
 
 // count says what waits for a session.

@@ -152,11 +152,6 @@ func (v *giveView) lives(key string, mark givenMark) bool {
 	return alive && mark.Life == lifeOf(s)
 }
 
-// gaveUp says whether the rung itself said that it failed.
-func (m givenMark) gaveUp() bool {
-	return m.State == protocol.SettleReturned || m.State == protocol.SettleUnproved
-}
-
 // comesAnew says whether each try of the rung is a process or a request of its own, of which one may work where another
 // failed. The others would try again at once, and for ever.
 func (v *giveView) comesAnew() bool {

@@ -114,7 +114,7 @@ func (s *eventStream) follow(ctx context.Context, h *hub, a audience, cursor uin
 		s.extend()
 		events, next, err := h.read(cursor, a)
 		if err != nil {
-			h.log.Error("read events", "reason", err)
+			s.log.Error("events not read", "err", err)
 			return
 		}
 		for _, e := range events {

@@ -18,14 +18,18 @@ type mailbox struct {
 	db     *store.DB
 	now    func() time.Time
 	damage *table.Damage // rows of any bucket that cannot be decoded
+	passed passed
 
 	mu    sync.Mutex
 	slugs map[protocol.MeshID]string
 	quiet map[protocol.MeshID]bool // senders are not told of shown and read
 }
 
-func newMailbox(db *store.DB, now func() time.Time, log *slog.Logger) *mailbox {
-	return &mailbox{db: db, now: now, damage: table.NewDamage(log), slugs: make(map[protocol.MeshID]string), quiet: make(map[protocol.MeshID]bool)}
+// passed notes, in the transaction in which a message is shown or read, that its reader has come so far.
+type passed func(tx *store.Tx, mesh protocol.MeshID, message []byte) error
+
+func newMailbox(db *store.DB, now func() time.Time, log *slog.Logger, p passed) *mailbox {
+	return &mailbox{db: db, now: now, passed: p, damage: table.NewDamage(log), slugs: make(map[protocol.MeshID]string), quiet: make(map[protocol.MeshID]bool)}
 }
 
 // called says under which slug a mesh is shown, and whether its senders are told of what was shown and read.
@@ -124,6 +128,11 @@ func (b *mailbox) show(r *inRow) protocol.InboxMessage {
 	return out
 }
 
+const (
+	minIDPrefix = 6 // shorter prefixes of ids are refused: they would become ambiguous tomorrow
+	mostFound   = 5 // ids listed for a prefix that is not unique
+)
+
 const inboxLimit = 100 // messages listed when the caller names no limit
 
 // list returns what v may see, newest first. It marks nothing.
@@ -179,7 +188,7 @@ func (b *mailbox) lookup(tx *store.Tx, id string) (uint64, error) {
 		if i := strings.IndexByte(string(k), 0); i >= 0 {
 			found[table.ParseU64(k[i+1:])] = string(k[:i])
 		}
-		if len(found) > nearestNames {
+		if len(found) > mostFound {
 			break
 		}
 	}

@@ -76,7 +76,7 @@ func (b *mailbox) saveSeen(tx *store.Tx, seq uint64, row *inRow, state protocol.
 	if err := table.PutJSON(tx, table.Inbox, table.U64(seq), row); err != nil || row.Alarm != "" {
 		return err
 	}
-	if err := passNumber(tx, row); err != nil {
+	if err := b.passed(tx, row.Mesh, row.Message); err != nil {
 		return err
 	}
 	if state == "" || b.silent(row.Mesh) {

@@ -30,16 +30,6 @@ type env struct {
 	ownerKey func(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error)
 }
 
-// Types of events that a mesh puts.
-const (
-	eventMessage    = "message"
-	eventState      = "state"
-	eventPeerJoined = "peer_joined"
-	eventPeerLeft   = "peer_left"
-	eventMesh       = "mesh"
-	eventNotice     = "notice"
-)
-
 // mesh is one joined mesh: who is believed in it, what is on its way in and out, and the connections to its broker.
 //
 //	send ─▶ outbox ─▶ uplink ═▶ broker ═▶ uplink ─▶ checks ─▶ inbox ─▶ ack

@@ -254,7 +254,7 @@ func (n *node) open() {
 	}
 	n.db, n.events = db, &recorder{n}
 	log := n.log.With("at", n.name)
-	mail := newMailbox(db, n.now, log)
+	mail := newMailbox(db, n.now, log, passNumber)
 	e := &env{db: db, log: log, now: n.now, broker: brokerhttp.For(n.dial, n.now), events: newHub(db, mail, n.now, log), mail: mail, ownerKey: n.ownerKey}
 	if n.m, err = newMesh(e, n.cfg); err != nil {
 		n.Fatal(err)

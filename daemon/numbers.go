@@ -127,9 +127,9 @@ func (m *mesh) noteNumber(tx *store.Tx, msg *protocol.Message) (cloned bool, err
 
 // passNumber notes, in the transaction in which a message is shown or read, that its reader has come so far. Messages of
 // priority low wait until they are pulled; what is missing among them is told to who pulled past it.
-func passNumber(tx *store.Tx, row *inRow) error {
+func passNumber(tx *store.Tx, mesh protocol.MeshID, message []byte) error {
 	var msg protocol.Message
-	if err := msg.UnmarshalBinary(row.Message); err != nil {
+	if err := msg.UnmarshalBinary(message); err != nil {
 		return nil // damaged: that is shown in its place, and it counts for nothing
 	}
 	h := msg.Header()
@@ -137,7 +137,7 @@ func passNumber(tx *store.Tx, row *inRow) error {
 	if h.Prio != protocol.PriorityLow || err != nil || len(ep) != 8 {
 		return nil
 	}
-	key := streamKey(row.Mesh, 'i', msg.From(), msg.Opened(), h.Prio, [8]byte(ep))
+	key := streamKey(mesh, 'i', msg.From(), msg.Opened(), h.Prio, [8]byte(ep))
 	var a arrivals
 	if ok, err := table.GetJSON(tx, table.Numbers, key, &a); err != nil || !ok || msg.Seq() <= a.Passed {
 		return err

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -18,15 +19,15 @@ const (
 	inboxSweeps = time.Hour
 )
 
-// sweepInbox forgets, until the daemon stops, what the inbox need not keep.
-func (d *Daemon) sweepInbox(ctx context.Context) {
+// run forgets, until ctx ends, what the inbox need not keep.
+func (b *mailbox) run(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(inboxSweeps)
 	defer tick.Stop()
 	for {
-		if n, err := d.mail.sweep(seenBytes); err != nil {
-			d.log.Warn("inbox not swept", "reason", err)
+		if n, err := b.sweep(seenBytes); err != nil {
+			log.Warn("inbox not swept", "err", err)
 		} else if n > 0 {
-			d.log.Info("old messages forgotten", "messages", n)
+			log.Info("old messages forgotten", "messages", n)
 		}
 		select {
 		case <-ctx.Done():

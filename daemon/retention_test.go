@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -24,7 +25,7 @@ func TestInboxRetention(t *testing.T) {
 	}
 	defer db.Close()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	b := newMailbox(db, func() time.Time { return now }, discard())
+	b := newMailbox(db, func() time.Time { return now }, slog.New(slog.DiscardHandler), nil)
 	const day, most = 24 * time.Hour, 1 << 20
 	add := func(id string, age time.Duration, seen bool, size int) {
 		t.Helper()

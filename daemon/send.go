@@ -347,8 +347,6 @@ func (m *mesh) rowOf(clientID string) (found *outRow, err error) {
 
 const waitAtMost = 24 * time.Hour // of a request for a state: the caller asks again
 
-const minIDPrefix = 6 // shorter prefixes of ids are refused: they would become ambiguous tomorrow
-
 // waitFor returns what became of a message when every recipient reached a state, or is dead, or the time is over.
 func (m *mesh) waitFor(ctx context.Context, res protocol.SendResult, want protocol.State, limit time.Duration) (protocol.SendResult, error) {
 	timeout := time.NewTimer(limit)

@@ -66,7 +66,7 @@ func (in *settling) one(tx *store.Tx, seq uint64) error {
 		return nil // nobody gave it to this session: no proof of anything
 	}
 	if in.state != protocol.SettleShown {
-		row.mark(in.s, in.key, in.state, rung, in.g.d.cfg.Now())
+		row.mark(lifeOf(in.s), in.key, in.state, rung, in.g.d.cfg.Now())
 		return table.PutJSON(tx, table.Waiting, table.U64(seq), row)
 	}
 	if !slices.Contains(in.proved, rung) {
@@ -83,7 +83,7 @@ func (g *giver) seen(tx *store.Tx, seq uint64, row *waitRow, s registry.Session,
 	if !row.Several || !g.othersWait(row, key) {
 		return tx.Delete(table.Waiting, table.U64(seq))
 	}
-	row.mark(s, key, protocol.SettleShown, rung, g.d.cfg.Now())
+	row.mark(lifeOf(s), key, protocol.SettleShown, rung, g.d.cfg.Now())
 	return table.PutJSON(tx, table.Waiting, table.U64(seq), row)
 }
 
