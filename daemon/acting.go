@@ -42,7 +42,7 @@ func (d *Daemon) addTo(m *mesh, s *localSession) {
 func (d *Daemon) keepPresence(id string, req protocol.PresenceRequest) {
 	if req.Status != "" {
 		d.live.Update(id, func(s *registry.Session) { s.Status, s.Active = req.Status, d.cfg.Now().UTC() })
-		d.hub.wake()
+		d.hub.Wake()
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -182,7 +182,7 @@ func errNoMesh() *protocol.Error {
 func (d *Daemon) route(req protocol.SendRequest) (*mesh, error) {
 	all := d.meshes()
 	if req.Mesh == "" && len(all) > 1 && req.ReplyTo != "" {
-		if original, err := d.mail.find(req.ReplyTo); err == nil {
+		if original, err := d.mail.Find(req.ReplyTo); err == nil {
 			return d.mesh(original.Mesh)
 		} else if req.To == "" {
 			return nil, err

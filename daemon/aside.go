@@ -51,7 +51,7 @@ func (m *mesh) setAside(frame []byte, cause error, tell func(*store.Tx) error) e
 	if err != nil {
 		return table.Refusal("set a frame aside", err)
 	}
-	m.env.events.wake()
+	m.env.events.Wake()
 	return nil
 }
 
@@ -68,7 +68,7 @@ func (w *worker) retryAside() error {
 	err := w.m.env.db.View(func(tx *store.Tx) error {
 		for k, v := range tx.Scan(table.Aside, []byte(w.m.meshID), nil) {
 			var row asideRow
-			if w.m.env.mail.damage.Skip(table.Aside, k, json.Unmarshal(v, &row)) {
+			if w.m.env.mail.Damage.Skip(table.Aside, k, json.Unmarshal(v, &row)) {
 				continue
 			}
 			rows[string(k)] = row

@@ -8,6 +8,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/ask"
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/recall"
 	"github.com/claudemesh/claudemesh/store"
@@ -112,7 +113,7 @@ func (h askHost) Notice(mesh, text string) {
 	if m, err := h.d.mesh(mesh); err == nil {
 		slug = m.slug()
 	}
-	h.d.hub.emit(protocol.Event{Type: eventNotice, Mesh: slug, Notice: text}, eventOptions{})
+	h.d.hub.Emit(protocol.Event{Type: inbox.EventNotice, Mesh: slug, Notice: text}, inbox.EventOptions{})
 }
 
 // Search implements ask.Host.

@@ -140,7 +140,7 @@ func lastWords(w *world) (asked string, ids []string) {
 	ids = []string{
 		w.bob.send("alice", "one"), w.bob.sendAs(session, protocol.SendRequest{To: "cathy", Body: "two"}), w.bob.send("*", "three"),
 	}
-	if _, _, err := w.bob.m.env.mail.markRead(protocol.InboxChange{IDs: []string{asked}}, nil, nil); err != nil {
+	if _, _, err := w.bob.m.env.mail.MarkRead(protocol.InboxChange{IDs: []string{asked}}, nil, nil); err != nil {
 		w.Fatal(err)
 	}
 	return asked, ids

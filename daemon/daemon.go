@@ -17,6 +17,7 @@ import (
 	"github.com/claudemesh/claudemesh/ask"
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -58,8 +59,8 @@ type Daemon struct {
 	home    config.Home
 	log     *slog.Logger
 	env     *env
-	hub     *hub
-	mail    *mailbox
+	hub     *inbox.Hub
+	mail    *inbox.Mailbox
 	live    *registry.Registry
 	give    *giver
 	recall  recallAPI
@@ -129,8 +130,8 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
 		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*localSession), replaced: make(map[string]registry.Process),
 	}
-	d.mail = newMailbox(db, cfg.Now, log, passNumber)
-	d.hub = newHub(db, d.mail, cfg.Now, log)
+	d.mail = inbox.NewMailbox(db, cfg.Now, log, passNumber)
+	d.hub = inbox.NewHub(db, d.mail, cfg.Now, log)
 	d.give = newGiver(d, db)
 	d.recall = newRecallAPI(cfg, log)
 	d.paths = pathRedactor()
@@ -152,7 +153,7 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 	defer d.live.Close()
 	var wg sync.WaitGroup
 	wg.Go(func() { d.live.Run(d.life) })
-	wg.Go(func() { d.mail.run(d.life, d.log) })
+	wg.Go(func() { d.mail.Run(d.life, d.log) })
 	wg.Go(func() { d.watch(seen, ln) })
 	wg.Go(func() { d.recall.keep.Run(d.life) })
 	wg.Go(func() { d.asks.Run(d.life) })

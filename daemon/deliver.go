@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -126,7 +127,7 @@ func (a *arrival) storeMessage(tx *store.Tx, cloned bool) error {
 	if err != nil {
 		return err
 	}
-	row := &inRow{
+	row := &inbox.Row{
 		Mesh: a.m.meshID, Own: a.msg.Opened(), Member: a.msg.Opened() == a.m.self, From: a.msg.From(),
 		Name: a.m.callName(a.msg.Member()), ID: a.msg.ID(), MessageID: a.push.MessageID, Message: stored,
 		Received: a.m.env.now().UnixMilli(), Several: a.msg.Group(),
@@ -144,20 +145,20 @@ func (a *arrival) storeMessage(tx *store.Tx, cloned bool) error {
 }
 
 // storeRow puts a row into the inbox and tells of it. msg is nil for an alarm, which waits for nobody.
-func (m *mesh) storeRow(tx *store.Tx, row *inRow, msg *protocol.Message) error {
+func (m *mesh) storeRow(tx *store.Tx, row *inbox.Row, msg *protocol.Message) error {
 	if s, _ := m.ring.session(row.Own); s != nil && !row.Member {
 		row.ToSession = s.Label
 	}
-	n, err := m.env.mail.add(tx, row)
+	n, err := m.env.mail.Add(tx, row)
 	if err != nil {
 		return err
 	}
 	if msg != nil {
-		if err := waitFor(tx, n, row, msg); err != nil {
+		if err := inbox.Await(tx, n, row, msg); err != nil {
 			return err
 		}
 	}
-	return m.env.events.put(tx, protocol.Event{Type: eventMessage, Mesh: m.slug()}, eventOptions{Inbox: n})
+	return m.env.events.Put(tx, protocol.Event{Type: inbox.EventMessage, Mesh: m.slug()}, inbox.EventOptions{Inbox: n})
 }
 
 // done acknowledges: the message is on disk, or is nothing that a repetition would make better.
@@ -223,7 +224,7 @@ func (a *arrival) aside(w *worker, cause error) error {
 		return nil
 	}
 	err := a.m.setAside(a.raw, cause, func(tx *store.Tx) error {
-		return a.m.storeRow(tx, &inRow{
+		return a.m.storeRow(tx, &inbox.Row{
 			Mesh: a.m.meshID, Own: a.m.self, Member: true, Name: "unknown", MessageID: a.push.MessageID, Received: a.m.env.now().UnixMilli(),
 			Alarm: "a message is set aside, because this machine cannot store it: " + protocol.ForeignText(cause.Error()),
 		}, nil)
@@ -310,8 +311,8 @@ func (m *mesh) alarmOf(tx *store.Tx, msg *protocol.Message, reason string) error
 	return m.storeRow(tx, m.alarmRow(msg.From(), msg.Opened(), protocol.MessageID(m.meshID, msg.Member(), msg.ID()), reason), nil)
 }
 
-func (m *mesh) alarmRow(sender, own crypto.PublicKey, messageID, reason string) *inRow {
-	return &inRow{
+func (m *mesh) alarmRow(sender, own crypto.PublicKey, messageID, reason string) *inbox.Row {
+	return &inbox.Row{
 		Mesh: m.meshID, Own: own, Member: own == m.self, From: sender, Name: m.claimedName(sender), MessageID: messageID,
 		Received: m.env.now().UnixMilli(), Alarm: reason,
 	}

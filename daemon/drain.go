@@ -53,7 +53,7 @@ func (w *worker) sendRow(item *outItem) error {
 		ok, err = table.GetJSON(tx, table.Sealed, key, &box)
 		return err
 	})
-	damaged := w.m.env.mail.damage.Skip(table.Outbox, table.RowKey(w.m.meshID, item.row), err)
+	damaged := w.m.env.mail.Damage.Skip(table.Outbox, table.RowKey(w.m.meshID, item.row), err)
 	if damaged || !ok || row.Stage != stagePending {
 		w.m.out.drop(map[string]bool{item.id: true})
 		return nil
@@ -151,7 +151,7 @@ func (m *mesh) saveDropped(n uint64, row *outRow, box *sealedRow) error {
 	if err != nil {
 		return table.Refusal("end a message", err)
 	}
-	m.env.events.wake()
+	m.env.events.Wake()
 	m.out.notify()
 	return nil
 }

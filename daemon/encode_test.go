@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -59,10 +60,10 @@ func TestAnswersWithoutJSON(t *testing.T) {
 func TestEventsWithoutJSON(t *testing.T) {
 	ambush(t, func(w *world) {
 		hub := w.alice.m.env.events
-		unfit := protocol.Event{Type: eventState, Mesh: "acme", State: &protocol.SendResult{AcceptedAt: year10000}}
-		hub.emit(unfit, eventOptions{})
-		hub.emit(protocol.Event{Type: eventNotice, Notice: "behind it"}, eventOptions{})
-		notices := w.alice.events.of(eventNotice)
+		unfit := protocol.Event{Type: inbox.EventState, Mesh: "acme", State: &protocol.SendResult{AcceptedAt: year10000}}
+		hub.Emit(unfit, inbox.EventOptions{})
+		hub.Emit(protocol.Event{Type: inbox.EventNotice, Notice: "behind it"}, inbox.EventOptions{})
+		notices := w.alice.events.of(inbox.EventNotice)
 		if len(notices) != 2 || !strings.Contains(notices[0].Notice, "an event of type state cannot be shown") || notices[1].Notice != "behind it" {
 			t.Fatalf("kept: %+v", notices)
 		}
@@ -70,7 +71,7 @@ func TestEventsWithoutJSON(t *testing.T) {
 		s := &eventStream{w: rec, conn: http.NewResponseController(rec), log: discard()}
 		unfit.Seq = 7
 		s.event(unfit)
-		s.event(protocol.Event{Seq: 8, Type: eventNotice, Notice: "behind it"})
+		s.event(protocol.Event{Seq: 8, Type: inbox.EventNotice, Notice: "behind it"})
 		lines := strings.Split(rec.Body.String(), "\n")
 		if s.err != nil || lines[0] != "id: 7" || lines[1] != "event: notice" || !strings.Contains(lines[2], "cannot be shown") || lines[4] != "id: 8" {
 			t.Errorf("streamed %q, %v", lines, s.err)
@@ -91,14 +92,14 @@ func TestDamagedRows(t *testing.T) {
 		if all := w.alice.inbox(nil); len(all) != 2 || !strings.Contains(all[0], "row 1 of the inbox is damaged") || all[1] != "bob: second" {
 			t.Errorf("inbox: %q", all)
 		}
-		if _, n, err := mail.markRead(protocol.InboxChange{All: true}, nil, nil); err != nil || n != 2 {
+		if _, n, err := mail.MarkRead(protocol.InboxChange{All: true}, nil, nil); err != nil || n != 2 {
 			t.Errorf("read %d, %v", n, err)
 		}
-		events, _, err := w.alice.m.env.events.read(0, audience{})
+		events, _, err := w.alice.m.env.events.Read(0, inbox.Audience{})
 		if err != nil || !slices.ContainsFunc(events, func(e protocol.Event) bool { return e.Message != nil && e.Message.Body == "second" }) {
 			t.Errorf("events: %+v, %v", events, err)
 		}
-		if n, err := mail.delete(protocol.InboxChange{All: true}, nil); err != nil || n != 2 {
+		if n, err := mail.Delete(protocol.InboxChange{All: true}, nil); err != nil || n != 2 {
 			t.Errorf("deleted %d, %v", n, err)
 		}
 		w.alice.want()
@@ -114,7 +115,7 @@ func TestDamagedRows(t *testing.T) {
 		}
 		evs := w.alice.keysOf(table.Events)
 		w.alice.damage(table.Events, evs[0])
-		if _, next, err := w.alice.m.env.events.read(0, audience{}); err != nil || next == 0 {
+		if _, next, err := w.alice.m.env.events.Read(0, inbox.Audience{}); err != nil || next == 0 {
 			t.Errorf("events behind a damaged one: %d, %v", next, err)
 		}
 		w.alice.plug()
@@ -134,7 +135,7 @@ func TestDamagedMessage(t *testing.T) {
 		second := w.bob.send("alice", "second")
 		synctest.Wait()
 		err := w.alice.db.Commit(func(tx *store.Tx) error {
-			row := w.alice.m.env.mail.inRow(tx, w.alice.keyOf(tx, table.Inbox))
+			row := w.alice.m.env.mail.Row(tx, w.alice.keyOf(tx, table.Inbox))
 			row.Message = []byte("nonsense")
 			return table.PutJSON(tx, table.Inbox, w.alice.keyOf(tx, table.Inbox), row)
 		})
@@ -144,7 +145,7 @@ func TestDamagedMessage(t *testing.T) {
 		if all := w.alice.inbox(nil); len(all) != 2 || !strings.Contains(all[0], "the message is damaged") {
 			t.Errorf("inbox: %q", all)
 		}
-		meshes, n, err := w.alice.m.env.mail.markRead(protocol.InboxChange{All: true}, nil, nil)
+		meshes, n, err := w.alice.m.env.mail.MarkRead(protocol.InboxChange{All: true}, nil, nil)
 		if err != nil || n != 2 || len(meshes) != 1 {
 			t.Errorf("read %d, %v, %v", n, meshes, err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -42,18 +43,18 @@ func (s *stream) want(what string) protocol.Event {
 	return e
 }
 
-func (d *testDaemon) notice(text string, o eventOptions) {
-	d.hub.emit(protocol.Event{Type: eventNotice, Notice: text}, o)
+func (d *testDaemon) notice(text string, o inbox.EventOptions) {
+	d.hub.Emit(protocol.Event{Type: inbox.EventNotice, Notice: text}, o)
 }
 
 func TestEventsLiveAndReplayed(t *testing.T) {
 	d := startDaemon(t, newHome(t))
-	d.notice("before", eventOptions{})
+	d.notice("before", inbox.EventOptions{})
 	live := d.stream(client.EventQuery{})
 	live.want("ready")
-	d.notice("one", eventOptions{})
+	d.notice("one", inbox.EventOptions{})
 	one := live.want("one")
-	d.notice("two", eventOptions{})
+	d.notice("two", inbox.EventOptions{})
 	live.want("two")
 	if one.Seq == 0 || one.At.IsZero() {
 		t.Errorf("event %+v", one)
@@ -67,7 +68,7 @@ func TestEventsLiveAndReplayed(t *testing.T) {
 		t.Errorf("ready at %d, asked for %d", e.Seq, one.Seq)
 	}
 	late.want("two")
-	d.notice("three", eventOptions{})
+	d.notice("three", inbox.EventOptions{})
 	for _, s := range []*stream{live, replay, late} {
 		s.want("three")
 	}
@@ -83,19 +84,19 @@ func TestEventsOverARestart(t *testing.T) {
 	defer stop()
 	s := &stream{t: t, next: next}
 	s.want("ready")
-	first.notice("one", eventOptions{})
+	first.notice("one", inbox.EventOptions{})
 	s.want("one")
-	first.notice("two", eventOptions{})
+	first.notice("two", inbox.EventOptions{})
 	first.end()
 	second := startDaemon(t, home)
-	second.notice("three", eventOptions{})
+	second.notice("three", inbox.EventOptions{})
 	var got []string
 	for len(got) < 2 {
 		e, err, ok := next()
 		if err != nil || !ok {
 			t.Fatal(err)
 		}
-		if e.Type == eventNotice {
+		if e.Type == inbox.EventNotice {
 			got = append(got, e.Notice)
 		}
 	}
@@ -109,8 +110,8 @@ func TestEventsCapped(t *testing.T) {
 	d := startDaemon(t, newHome(t))
 	const more = 25
 	err := d.env.db.Commit(func(tx *store.Tx) error {
-		for n := range eventsKept + more {
-			if err := d.hub.put(tx, protocol.Event{Type: eventNotice, Notice: fmt.Sprint(n + 1)}, eventOptions{}); err != nil {
+		for n := range inbox.EventsKept + more {
+			if err := d.hub.Put(tx, protocol.Event{Type: inbox.EventNotice, Notice: fmt.Sprint(n + 1)}, inbox.EventOptions{}); err != nil {
 				return err
 			}
 		}
@@ -119,7 +120,7 @@ func TestEventsCapped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if first, last, err := d.hub.span(); err != nil || first != more+1 || last != eventsKept+more {
+	if first, last, err := d.hub.Span(); err != nil || first != more+1 || last != inbox.EventsKept+more {
 		t.Errorf("kept %d to %d, %v", first, last, err)
 	}
 	s := d.stream(client.EventQuery{Replay: true, After: 5})
@@ -128,34 +129,34 @@ func TestEventsCapped(t *testing.T) {
 	}
 	s.want(fmt.Sprint(more + 1))
 	ahead := d.stream(client.EventQuery{Replay: true, After: 1 << 40})
-	if e := ahead.want("ready"); e.Seq != eventsKept+more || e.Notice == "" {
+	if e := ahead.want("ready"); e.Seq != inbox.EventsKept+more || e.Notice == "" {
 		t.Errorf("ready %+v", e)
 	}
 }
 
 // alarm puts a message without content into the inbox, with its event, as the mesh does.
-func (d *testDaemon) alarm(id string, row inRow, session string) {
+func (d *testDaemon) alarm(id string, row inbox.Row, session string) {
 	d.t.Helper()
 	row.MessageID, row.Alarm, row.Received = id, "test", time.Now().UnixMilli()
 	err := d.env.db.Commit(func(tx *store.Tx) error {
-		n, err := d.mail.add(tx, &row)
+		n, err := d.mail.Add(tx, &row)
 		if err != nil {
 			return err
 		}
-		e := protocol.Event{Type: eventMessage, Message: &protocol.InboxMessage{Body: "body of " + id}}
-		return d.hub.put(tx, e, eventOptions{Session: session, Inbox: n})
+		e := protocol.Event{Type: inbox.EventMessage, Message: &protocol.InboxMessage{Body: "body of " + id}}
+		return d.hub.Put(tx, e, inbox.EventOptions{Session: session, Inbox: n})
 	})
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.hub.wake()
+	d.hub.Wake()
 }
 
 // wantMessages reads messages by id.
 func (s *stream) wantMessages(ids ...string) {
 	s.t.Helper()
 	for _, id := range ids {
-		if e := s.want(eventMessage); e.Message == nil || e.Message.MessageID != id {
+		if e := s.want(inbox.EventMessage); e.Message == nil || e.Message.MessageID != id {
 			s.t.Fatalf("got %+v, want message %s", e.Message, id)
 		}
 	}
@@ -171,11 +172,11 @@ func TestEventsAreScoped(t *testing.T) {
 	for _, s := range streams {
 		s.want("ready")
 	}
-	d.alarm("for-web", inRow{Own: web.public()}, web.ID)
-	d.alarm("for-member", inRow{Own: member, Member: true}, "")
-	d.alarm("from-web", inRow{Own: member, Member: true, From: web.public()}, "")
-	d.notice("web only", eventOptions{Session: web.ID})
-	d.alarm("last", inRow{Own: member, Member: true}, "")
+	d.alarm("for-web", inbox.Row{Own: web.public()}, web.ID)
+	d.alarm("for-member", inbox.Row{Own: member, Member: true}, "")
+	d.alarm("from-web", inbox.Row{Own: member, Member: true, From: web.public()}, "")
+	d.notice("web only", inbox.EventOptions{Session: web.ID})
+	d.alarm("last", inbox.Row{Own: member, Member: true}, "")
 	streams[""].wantMessages("for-web", "for-member", "from-web")
 	streams[""].want("web only")
 	streams[""].wantMessages("last")
@@ -194,8 +195,8 @@ func TestEventsAreScoped(t *testing.T) {
 func TestEventsForgetDeletedMessages(t *testing.T) {
 	d := startDaemon(t, newHome(t))
 	member := crypto.GenerateKey().Public()
-	d.alarm("message-1", inRow{Own: member, Member: true}, "")
-	d.alarm("message-2", inRow{Own: member, Member: true}, "")
+	d.alarm("message-1", inbox.Row{Own: member, Member: true}, "")
+	d.alarm("message-2", inbox.Row{Own: member, Member: true}, "")
 	if n, err := d.DeleteMessages(context.Background(), protocol.InboxChange{IDs: []string{"message-1"}}); err != nil || n != 1 {
 		t.Fatal(n, err)
 	}
@@ -220,7 +221,7 @@ func TestEventsSlowReader(t *testing.T) {
 	long := strings.Repeat("x", 10<<10)
 	err := d.env.db.Commit(func(tx *store.Tx) error {
 		for range 500 { // 5 MiB: more than any socket buffers
-			if err := d.hub.put(tx, protocol.Event{Type: eventNotice, Notice: long}, eventOptions{}); err != nil {
+			if err := d.hub.Put(tx, protocol.Event{Type: inbox.EventNotice, Notice: long}, inbox.EventOptions{}); err != nil {
 				return err
 			}
 		}
@@ -229,8 +230,8 @@ func TestEventsSlowReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.hub.wake()
-	d.notice("end", eventOptions{})
+	d.hub.Wake()
+	d.notice("end", inbox.EventOptions{})
 	quick := d.stream(client.EventQuery{Replay: true, After: 500})
 	quick.want("ready")
 	quick.want("end")

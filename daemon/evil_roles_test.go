@@ -15,6 +15,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -189,8 +190,8 @@ func TestEvilTwoHandovers(t *testing.T) {
 			if v := n.m.trust.View(); v.Owner() != owner(first) || !v.Fork() {
 				t.Errorf("%s went over to another owner, fork %v", n.name, v.Fork())
 			}
-			if !slices.ContainsFunc(n.events.of(eventNotice), func(ev protocol.Event) bool { return strings.Contains(ev.Notice, "alarm in acme") }) {
-				t.Errorf("%s was not told: %+v", n.name, n.events.of(eventNotice))
+			if !slices.ContainsFunc(n.events.of(inbox.EventNotice), func(ev protocol.Event) bool { return strings.Contains(ev.Notice, "alarm in acme") }) {
+				t.Errorf("%s was not told: %+v", n.name, n.events.of(inbox.EventNotice))
 			}
 		}
 		w.publish(back)

@@ -34,7 +34,7 @@ func (m *mesh) gaps() ([]protocol.GapInfo, error) {
 	err := m.env.db.View(func(tx *store.Tx) error {
 		for k, v := range tx.Scan(table.Numbers, table.Key(m.meshID, []byte{'i'}), nil) {
 			var a arrivals
-			if m.env.mail.damage.Skip(table.Numbers, k, json.Unmarshal(v, &a)) {
+			if m.env.mail.Damage.Skip(table.Numbers, k, json.Unmarshal(v, &a)) {
 				continue
 			}
 			for _, h := range a.Holes {

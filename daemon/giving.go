@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -73,8 +74,8 @@ func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeReque
 		reply, v.gave, v.taken = protocol.TakeReply{Messages: []protocol.InboxMessage{}}, nil, nil
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(table.Waiting, nil, nil) {
-			var row waitRow
-			if g.d.mail.damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
+			var row inbox.Waiting
+			if g.d.mail.Damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
 				continue
 			}
 			ok, again := v.ready(&row)
@@ -117,8 +118,8 @@ func (g *giver) questionOf(m *protocol.InboxMessage) string {
 }
 
 // hand gives one row out.
-func (g *giver) hand(tx *store.Tx, k []byte, row *waitRow, v *giveView, again bool, reply *protocol.TakeReply) error {
-	msg, err := g.d.mail.row(tx, table.ParseU64(k))
+func (g *giver) hand(tx *store.Tx, k []byte, row *inbox.Waiting, v *giveView, again bool, reply *protocol.TakeReply) error {
+	msg, err := g.d.mail.Message(tx, table.ParseU64(k))
 	if err != nil {
 		return err
 	}
@@ -132,7 +133,7 @@ func (g *giver) hand(tx *store.Tx, k []byte, row *waitRow, v *giveView, again bo
 	if v.inherited(row) {
 		msg.Flags = append(msg.Flags, protocol.FlagSessionEnded)
 	}
-	row.mark(lifeOf(v.s), v.key, stateTaken, v.rung, v.now)
+	row.Mark(lifeOf(v.s), v.key, stateTaken, v.rung, v.now)
 	if v.rung != protocol.RungPull && !again {
 		v.gave = append(v.gave, gift{from: row.From, member: row.Sender, name: msg.From.Name})
 	}
@@ -146,8 +147,8 @@ func (g *giver) anyReady(v *giveView, reply *protocol.TakeReply) (ready bool, er
 	err = g.d.env.db.View(func(tx *store.Tx) error {
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(table.Waiting, nil, nil) {
-			var row waitRow
-			if g.d.mail.damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
+			var row inbox.Waiting
+			if g.d.mail.Damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
 				continue
 			}
 			ok, _ := v.ready(&row)
@@ -160,8 +161,8 @@ func (g *giver) anyReady(v *giveView, reply *protocol.TakeReply) (ready bool, er
 }
 
 // tally counts a row that stays: what the session could pull, and what waits for the user.
-func (v *giveView) tally(row *waitRow, reply *protocol.TakeReply) {
-	if !v.mine(row) || row.shownTo(v.key) {
+func (v *giveView) tally(row *inbox.Waiting, reply *protocol.TakeReply) {
+	if !v.mine(row) || row.ShownTo(v.key) {
 		return
 	}
 	if v.held(row) {
@@ -194,6 +195,6 @@ func (g *giver) accept(mesh protocol.MeshID, member crypto.PublicKey) error {
 		return table.Refusal("accept a sender", err)
 	}
 	err = g.guard.accept(member)
-	g.d.hub.wake()
+	g.d.hub.Wake()
 	return err
 }

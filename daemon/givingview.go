@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 )
@@ -67,7 +68,7 @@ func (g *giver) choose(live map[string]registry.Session, now time.Time) string {
 }
 
 // mine says whether the row concerns this session at all, whatever its priority.
-func (v *giveView) mine(row *waitRow) bool {
+func (v *giveView) mine(row *inbox.Waiting) bool {
 	switch {
 	case row.Own == v.key:
 		return true
@@ -89,7 +90,7 @@ func (v *giveView) mine(row *waitRow) bool {
 }
 
 // inherited says whether the row was for a session that has ended.
-func (v *giveView) inherited(row *waitRow) bool {
+func (v *giveView) inherited(row *inbox.Waiting) bool {
 	if row.Member || row.Own == v.key {
 		return false
 	}
@@ -98,7 +99,7 @@ func (v *giveView) inherited(row *waitRow) bool {
 }
 
 // anybodys says whether one of several sessions is to get the row, whichever is best.
-func (v *giveView) anybodys(row *waitRow) bool {
+func (v *giveView) anybodys(row *inbox.Waiting) bool {
 	if row.Member {
 		return !row.Several
 	}
@@ -107,12 +108,12 @@ func (v *giveView) anybodys(row *waitRow) bool {
 }
 
 // held says whether the row waits for the user to accept its sender.
-func (v *giveView) held(row *waitRow) bool {
+func (v *giveView) held(row *inbox.Waiting) bool {
 	return (row.Held || v.s.Bypass) && !v.accepted(row.Mesh, row.Sender)
 }
 
 // ready says whether the rung may have the row now; again, that it may have been in front of the session before.
-func (v *giveView) ready(row *waitRow) (ok, again bool) {
+func (v *giveView) ready(row *inbox.Waiting) (ok, again bool) {
 	if !v.mine(row) || v.held(row) {
 		return false, false
 	}
@@ -132,7 +133,7 @@ func (v *giveView) ready(row *waitRow) (ok, again bool) {
 			return false, false
 		case mark.State == stateTaken && !(own && v.asksAnew(mark)) && v.now.Sub(protocol.TimeOf(mark.At)) < takenFor:
 			return false, false
-		case mark.gaveUp() && mark.Rung == v.rung && own && !v.comesAnew():
+		case mark.GaveUp() && mark.Rung == v.rung && own && !v.comesAnew():
 			return false, false // this rung failed with it
 		}
 		again = again || mark.State != protocol.SettleReturned
@@ -147,7 +148,7 @@ func (v *giveView) ready(row *waitRow) (ok, again bool) {
 }
 
 // lives says whether the session that a mark is of still lives in the process that it was given to.
-func (v *giveView) lives(key string, mark givenMark) bool {
+func (v *giveView) lives(key string, mark inbox.Attempt) bool {
 	s, alive := v.live[key]
 	return alive && mark.Life == lifeOf(s)
 }
@@ -159,7 +160,7 @@ func (v *giveView) comesAnew() bool {
 }
 
 // mayRepeat says whether the rung may give what was pushed by another and never proved to be shown.
-func (v *giveView) mayRepeat(mark givenMark) bool {
+func (v *giveView) mayRepeat(mark inbox.Attempt) bool {
 	if v.rung == protocol.RungPull {
 		return true
 	}
@@ -168,7 +169,7 @@ func (v *giveView) mayRepeat(mark givenMark) bool {
 
 // asksAnew says whether the rung that took the message asks for more: the tool server has one loop, which settles what it took before it takes
 // again, so the answer never reached it (this daemon, or the one before, died meanwhile). What came after must not overtake the message.
-func (v *giveView) asksAnew(mark givenMark) bool {
+func (v *giveView) asksAnew(mark inbox.Attempt) bool {
 	return mark.Rung == v.rung && (v.rung == protocol.RungSocket || v.rung == protocol.RungChannel)
 }
 

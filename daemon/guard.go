@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -159,7 +160,7 @@ func (r *guardRow) floods(now time.Time) bool {
 }
 
 // stops says whether a message has to wait for the user, or for its turn.
-func (g *guard) stops(session crypto.PublicKey, row *waitRow, now time.Time) bool {
+func (g *guard) stops(session crypto.PublicKey, row *inbox.Waiting, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r := g.pairs[guardPair{session, row.Sender}]

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -48,7 +49,7 @@ func (w *worker) retryHeld() error {
 	for _, key := range order {
 		a, ok := w.readPush(frames[key]).(*arrival)
 		if !ok {
-			w.m.env.mail.damage.Skip(table.Held, []byte(key), errors.New("not a push"))
+			w.m.env.mail.Damage.Skip(table.Held, []byte(key), errors.New("not a push"))
 			continue
 		}
 		a.keptIn, a.heldRow = table.Held, []byte(key)
@@ -72,8 +73,8 @@ func (w *worker) settleHeld(a *arrival, ack protocol.ClientAck) error {
 			if ack.State != "" {
 				state = protocol.State(ack.State)
 			}
-			r := &receiptRow{Message: stored, ID: a.push.MessageID, State: string(state), At: w.m.env.now().UnixMilli()}
-			if err := addReceipt(tx, w.m.meshID, r); err != nil {
+			r := &inbox.Receipt{Message: stored, ID: a.push.MessageID, State: string(state), At: w.m.env.now().UnixMilli()}
+			if err := inbox.AddReceipt(tx, w.m.meshID, r); err != nil {
 				return err
 			}
 		}

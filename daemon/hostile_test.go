@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -122,7 +123,7 @@ func (n *node) wantJSON() {
 	if err != nil {
 		n.Error(err)
 	}
-	events, _, err := n.m.env.events.read(0, audience{})
+	events, _, err := n.m.env.events.Read(0, inbox.Audience{})
 	if err != nil {
 		n.Error(err)
 	}

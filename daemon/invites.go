@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -167,7 +168,7 @@ func (m *mesh) closeInvite(_ context.Context, id string) error {
 	}
 	var found []inviteRow
 	for _, row := range rows {
-		if len(id) >= minIDPrefix && strings.HasPrefix(row.id.String(), id) {
+		if len(id) >= inbox.MinIDPrefix && strings.HasPrefix(row.id.String(), id) {
 			found = append(found, row)
 		}
 	}

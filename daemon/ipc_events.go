@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -23,9 +24,9 @@ func (d *Daemon) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	a := audience{who: d.viewer(acting), mesh: r.FormValue("mesh")}
-	if a.mesh != "" {
-		if _, err := d.mesh(a.mesh); err != nil {
+	a := inbox.Audience{Who: d.viewer(acting), Mesh: r.FormValue("mesh")}
+	if a.Mesh != "" {
+		if _, err := d.mesh(a.Mesh); err != nil {
 			return err
 		}
 	}
@@ -34,7 +35,7 @@ func (d *Daemon) handleEvents(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer leave()
-	wake, cancel := d.hub.subscribe()
+	wake, cancel := d.hub.Subscribe()
 	defer cancel()
 	cursor, lost, err := d.startOf(r.Header.Get("Last-Event-ID"))
 	if err != nil {
@@ -46,14 +47,14 @@ func (d *Daemon) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	defer context.AfterFunc(r.Context(), func() { conn.SetWriteDeadline(time.Now()) })() // a reader that does not read holds up no stop
 	s := &eventStream{w: w, conn: conn, log: d.log}
 	s.extend()
-	s.event(protocol.Event{Seq: cursor, Type: eventReady, At: d.cfg.Now().UTC(), Notice: lost})
+	s.event(protocol.Event{Seq: cursor, Type: inbox.EventReady, At: d.cfg.Now().UTC(), Notice: lost})
 	s.follow(r.Context(), d.hub, a, cursor, wake)
 	return nil
 }
 
 // startOf returns where a stream begins, and a sentence for the reader when something between is not kept any more.
 func (d *Daemon) startOf(lastID string) (cursor uint64, lost string, err error) {
-	first, last, err := d.hub.span()
+	first, last, err := d.hub.Span()
 	if err != nil || lastID == "" {
 		return last, "", err
 	}
@@ -90,7 +91,7 @@ func (s *eventStream) event(e protocol.Event) {
 	b, err := json.Marshal(e)
 	if err != nil {
 		s.log.Error("event cannot be encoded", "seq", e.Seq, "type", e.Type, "err", err)
-		e = unfit(e, err)
+		e = inbox.Unfit(e, err)
 		if b, err = json.Marshal(e); err != nil {
 			return // the cursor moves on, and the next event says so
 		}
@@ -107,12 +108,12 @@ func (s *eventStream) flushAll() {
 }
 
 // follow writes what there is, waits for more, and so on until ctx ends or the reader is gone.
-func (s *eventStream) follow(ctx context.Context, h *hub, a audience, cursor uint64, wake <-chan struct{}) {
+func (s *eventStream) follow(ctx context.Context, h *inbox.Hub, a inbox.Audience, cursor uint64, wake <-chan struct{}) {
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for s.err == nil && ctx.Err() == nil {
 		s.extend()
-		events, next, err := h.read(cursor, a)
+		events, next, err := h.Read(cursor, a)
 		if err != nil {
 			s.log.Error("events not read", "err", err)
 			return

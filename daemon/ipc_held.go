@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -22,7 +23,7 @@ func (d *Daemon) handleHeld(w http.ResponseWriter, r *http.Request) error {
 	wait := protocol.Millis(int64(req.WaitMS), takeLongest)
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
-	woken, cancel := d.hub.subscribe()
+	woken, cancel := d.hub.Subscribe()
 	defer cancel()
 	look := time.NewTicker(takeLook)
 	defer look.Stop()
@@ -69,14 +70,14 @@ func (g *giver) heldSenders(s registry.Session, local *localSession) ([]protocol
 	err := g.d.env.db.View(func(tx *store.Tx) error {
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(table.Waiting, nil, nil) {
-			var row waitRow
-			if g.d.mail.damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
+			var row inbox.Waiting
+			if g.d.mail.Damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
 				continue
 			}
-			if !v.mine(&row) || !v.held(&row) || row.shownTo(v.key) || !gate(row.Prio, v.status) || v.anybodys(&row) && !v.chosen {
+			if !v.mine(&row) || !v.held(&row) || row.ShownTo(v.key) || !gate(row.Prio, v.status) || v.anybodys(&row) && !v.chosen {
 				continue
 			}
-			msg, err := g.d.mail.row(tx, table.ParseU64(k))
+			msg, err := g.d.mail.Message(tx, table.ParseU64(k))
 			if err != nil {
 				return err
 			}
@@ -96,7 +97,7 @@ func (g *giver) heldSenders(s registry.Session, local *localSession) ([]protocol
 	return held, err
 }
 
-func heldSender(row *waitRow, msg *protocol.InboxMessage) protocol.HeldSender {
+func heldSender(row *inbox.Waiting, msg *protocol.InboxMessage) protocol.HeldSender {
 	h := protocol.HeldSender{
 		Mesh: msg.Mesh, Name: protocol.NeutralizeName(msg.From.Name), Pubkey: row.Sender.String(), Fingerprint: protocol.Fingerprint(row.Mesh, row.Sender),
 		Trust: msg.From.Trust, Why: msg.Held,

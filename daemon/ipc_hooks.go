@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -51,7 +52,7 @@ func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if released {
-			d.hub.wake()
+			d.hub.Wake()
 		}
 	}
 	mail, err := d.hookMail(r.Context(), s, local, &req)
@@ -140,7 +141,7 @@ func (g *giver) judge(s registry.Session, local *localSession) error {
 	key := local.public().String()
 	return g.d.env.db.View(func(tx *store.Tx) error {
 		for k := range tx.Scan(table.Waiting, nil, nil) {
-			var row waitRow
+			var row inbox.Waiting
 			if _, err := table.GetJSON(tx, table.Waiting, k, &row); err != nil {
 				return err
 			}
@@ -207,7 +208,7 @@ func (d *Daemon) handleStatusLine(w http.ResponseWriter, r *http.Request) error 
 		line.Guarded = len(d.give.guard.state(local.public(), d.cfg.Now())) > 0
 		return reply(w, line)
 	}
-	unread, err := d.mail.list(protocol.InboxQuery{Unread: true, Limit: 100}, nil)
+	unread, err := d.mail.List(protocol.InboxQuery{Unread: true, Limit: 100}, nil)
 	if err != nil {
 		return err
 	}

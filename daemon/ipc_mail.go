@@ -85,7 +85,7 @@ func (d *Daemon) listInbox(r *http.Request) ([]protocol.InboxMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.mail.list(q, d.viewer(acting))
+	return d.mail.List(q, d.viewer(acting))
 }
 
 // inboxOf checks what narrows a request about mail: an unknown mesh or session is an error, not an empty list.
@@ -102,14 +102,14 @@ func (d *Daemon) handleRead(w http.ResponseWriter, r *http.Request) error {
 
 // markRead marks messages as read by a session or, with nil, by the person.
 func (d *Daemon) markRead(c protocol.InboxChange, acting *localSession) (int, error) {
-	meshes, n, err := d.mail.markRead(c, d.viewer(acting), d.give.read(acting))
+	meshes, n, err := d.mail.MarkRead(c, d.viewer(acting), d.give.read(acting))
 	d.wakeMeshes(meshes)
 	return n, err
 }
 
 func (d *Daemon) handleDelete(w http.ResponseWriter, r *http.Request) error {
 	return d.change(w, r, func(c protocol.InboxChange, acting *localSession) (int, error) {
-		return d.mail.delete(c, d.viewer(acting))
+		return d.mail.Delete(c, d.viewer(acting))
 	})
 }
 
@@ -144,7 +144,7 @@ func (d *Daemon) handleFlush(w http.ResponseWriter, r *http.Request) error {
 	if _, err := d.some(f.Mesh); err != nil {
 		return err
 	}
-	n, kept, err := d.mail.flush(f)
+	n, kept, err := d.mail.Flush(f)
 	if err != nil {
 		return err
 	}

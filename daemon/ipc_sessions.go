@@ -60,7 +60,7 @@ func (d *Daemon) handleTake(w http.ResponseWriter, r *http.Request) error {
 	wait := protocol.Millis(int64(req.WaitMS), takeLongest)
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
-	woken, cancel := d.hub.subscribe()
+	woken, cancel := d.hub.Subscribe()
 	defer cancel()
 	var replaced <-chan struct{}
 	if req.Rung == protocol.RungRewake {

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -118,7 +119,7 @@ func (g *giver) giveBack(rows []takenRow) error {
 	err := g.d.env.db.Commit(func(tx *store.Tx) error {
 		from = make(map[source]bool)
 		for _, r := range rows {
-			var row waitRow
+			var row inbox.Waiting
 			ok, err := table.GetJSON(tx, table.Waiting, table.U64(r.seq), &row)
 			if err != nil {
 				return err

@@ -11,6 +11,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -179,7 +180,7 @@ func TestAdminLeavesAndTheOwnerKeyIsNotAtHand(t *testing.T) {
 			t.Fatal(err)
 		}
 		told := func(n *node) (texts []string) {
-			for _, ev := range n.events.of(eventNotice) {
+			for _, ev := range n.events.of(inbox.EventNotice) {
 				if strings.Contains(ev.Notice, "claudemesh peer ban "+w.bob.m.self.Short()) {
 					texts = append(texts, ev.Notice)
 				}

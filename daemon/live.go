@@ -38,7 +38,7 @@ func (d *Daemon) openRegistry() error {
 			}
 			d.give.rungs.forget(s.ID)
 			d.endSession(s.ID)
-			d.hub.wake() // mail that was offered to it goes to another
+			d.hub.Wake() // mail that was offered to it goes to another
 		},
 		Save: func(b []byte) error {
 			return d.env.db.Commit(func(tx *store.Tx) error { return tx.Put(table.State, []byte(stateSessions), b) })
@@ -63,7 +63,7 @@ func (d *Daemon) sessionStarted(s registry.Session) {
 		ID: s.ID, Label: s.Label, Key: key, PID: s.Process.PID, Cwd: s.Cwd, Host: host, Model: s.Model, Title: s.Title,
 		Channel: s.Channel, PeerType: "ai", Status: s.Status,
 	})
-	d.hub.wake()
+	d.hub.Wake()
 }
 
 // register enters a session of this machine. A repetition that changes nothing costs nothing.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -163,7 +164,7 @@ func (m *mesh) follow(c trust.Change) {
 			m.notice("this machine's key was removed from " + m.slug())
 		}
 	}
-	m.env.events.emit(protocol.Event{Type: eventMesh, Mesh: m.slug(), Notice: "members changed"}, eventOptions{})
+	m.env.events.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: m.slug(), Notice: "members changed"}, inbox.EventOptions{})
 	m.relabel()
 	m.control.readersChanged()
 	m.mu.Lock()
@@ -187,7 +188,7 @@ func (m *mesh) relabel() {
 }
 
 func (m *mesh) notice(text string) {
-	m.env.events.emit(protocol.Event{Type: eventNotice, Mesh: m.slug(), Notice: text}, eventOptions{})
+	m.env.events.Emit(protocol.Event{Type: inbox.EventNotice, Mesh: m.slug(), Notice: text}, inbox.EventOptions{})
 }
 
 // publishChunk is how many statements go into one publish frame: of the largest that are common, a megabyte.

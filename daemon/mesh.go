@@ -10,6 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -22,8 +23,8 @@ type env struct {
 	log    *slog.Logger
 	now    func() time.Time
 	broker *brokerhttp.Dialer // of all brokers
-	events *hub
-	mail   *mailbox
+	events *inbox.Hub
+	mail   *inbox.Mailbox
 	asked  func() // a message of the memory was committed; nil: nobody answers
 
 	// ownerKey finds the present owner key of a mesh on this machine; the error wraps fs.ErrNotExist where it is not here.
@@ -87,7 +88,7 @@ func newMesh(e *env, cfg config.Membership) (*mesh, error) {
 		return nil, fmt.Errorf("load mesh %s: %w", cfg.Slug, err)
 	}
 	m.control = newUplink(m, m.self)
-	e.mail.called(m.meshID, cfg.Slug, cfg.Receipts == "off")
+	e.mail.SetMesh(m.meshID, cfg.Slug, cfg.Receipts == "off")
 	return m, nil
 }
 
@@ -114,7 +115,7 @@ func (m *mesh) load() error {
 	if m.grants, err = trust.LoadGrants(m.env.db, m.meshID); err != nil {
 		return err
 	}
-	if m.out, err = loadOutbox(m.env.db, m.meshID, m.env.now, m.env.mail.damage); err != nil {
+	if m.out, err = loadOutbox(m.env.db, m.meshID, m.env.now, m.env.mail.Damage); err != nil {
 		return err
 	}
 	return m.env.db.View(func(tx *store.Tx) error {

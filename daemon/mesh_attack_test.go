@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -322,12 +323,12 @@ func TestNumbersAndGaps(t *testing.T) {
 		bob.push(pushes[4])
 		w.bob.start()
 		pass(10 * time.Minute)
-		if n := w.bob.events.of(eventNotice); len(n) != 0 {
+		if n := w.bob.events.of(inbox.EventNotice); len(n) != 0 {
 			t.Errorf("too early: %v", n)
 		}
 		bob.push(pushes[2]) // late, not lost
 		pass(10 * time.Minute)
-		notices := w.bob.events.of(eventNotice)
+		notices := w.bob.events.of(inbox.EventNotice)
 		if len(notices) != 1 || !strings.HasPrefix(notices[0].Notice, "1 message from alice did not arrive") {
 			t.Errorf("notices: %v", notices)
 		}
@@ -340,7 +341,7 @@ func TestNumbersAndGaps(t *testing.T) {
 		}
 		w.bob.want("alice: 2", "alice: 5", "alice: 3", "alice: 4", "alice: 1")
 		pass(time.Hour)
-		if n := w.bob.events.of(eventNotice); len(n) != 1 {
+		if n := w.bob.events.of(inbox.EventNotice); len(n) != 1 {
 			t.Errorf("told again: %v", n)
 		}
 	})
@@ -362,14 +363,14 @@ func TestGapsOfLowPriority(t *testing.T) {
 		w.bob.start()
 		read := func(i int) []protocol.Event {
 			t.Helper()
-			if _, _, err := w.bob.m.env.mail.markRead(protocol.InboxChange{IDs: ids[i : i+1]}, nil, nil); err != nil {
+			if _, _, err := w.bob.m.env.mail.MarkRead(protocol.InboxChange{IDs: ids[i : i+1]}, nil, nil); err != nil {
 				t.Fatal(err)
 			}
 			pass(2 * time.Minute)
-			return w.bob.events.of(eventNotice)
+			return w.bob.events.of(inbox.EventNotice)
 		}
 		pass(2 * time.Hour)
-		if n := w.bob.events.of(eventNotice); len(n) != 0 {
+		if n := w.bob.events.of(inbox.EventNotice); len(n) != 0 {
 			t.Errorf("told before anybody looked: %v", n)
 		}
 		if n := read(0); len(n) != 0 {
@@ -406,7 +407,7 @@ func TestClonedNumbers(t *testing.T) {
 		}
 		bob.push(twin.sealed(twin.send("bob", "twice"), w.bob))
 		bob.push(w.alice.sealed(w.alice.send("bob", "twice"), w.bob))
-		if told := w.bob.events.of(eventNotice); len(told) != 1 || !strings.Contains(told[0].Notice, "two homes send with the keys of alice") {
+		if told := w.bob.events.of(inbox.EventNotice); len(told) != 1 || !strings.Contains(told[0].Notice, "two homes send with the keys of alice") {
 			t.Errorf("told: %+v", told)
 		}
 	})

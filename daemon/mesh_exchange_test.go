@@ -18,7 +18,7 @@ func TestExchange(t *testing.T) {
 		w.cathy.want()
 		w.alice.wantState(id, protocol.StateDelivered, protocol.ProofPeer)
 
-		msg, err := w.bob.m.env.mail.find(id)
+		msg, err := w.bob.m.env.mail.Find(id)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -27,7 +27,7 @@ func TestExchange(t *testing.T) {
 		}
 		reply := w.bob.sendAs(nil, protocol.SendRequest{ReplyTo: id, Body: "hi yourself"})
 		w.alice.want("bob: hi yourself")
-		answer, err := w.alice.m.env.mail.find(reply)
+		answer, err := w.alice.m.env.mail.Find(reply)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,12 +43,12 @@ func TestReadAndShownAreProved(t *testing.T) {
 		synctest.Wait()
 		mail := w.bob.m.env.mail
 		var meshes []protocol.MeshID
-		err := mail.db.Update(func(tx *store.Tx) error {
-			seq, err := mail.lookup(tx, id)
+		err := w.bob.db.Update(func(tx *store.Tx) error {
+			seq, err := mail.Lookup(tx, id)
 			if err != nil {
 				return err
 			}
-			return mail.markShown(tx, seq, "web", crypto.PublicKey{1}, protocol.RungHook, &meshes)
+			return mail.MarkShown(tx, seq, "web", crypto.PublicKey{1}, protocol.RungHook, &meshes)
 		})
 		if err != nil || len(meshes) != 1 {
 			t.Fatalf("markShown: %v %v", meshes, err)
@@ -58,7 +58,7 @@ func TestReadAndShownAreProved(t *testing.T) {
 			t.Errorf("rung %q", r[0].Rung)
 		}
 		w.bob.unplug()
-		if _, _, err := mail.markRead(protocol.InboxChange{IDs: []string{id}}, nil, nil); err != nil {
+		if _, _, err := mail.MarkRead(protocol.InboxChange{IDs: []string{id}}, nil, nil); err != nil {
 			t.Fatal(err)
 		}
 		w.bob.kill() // the receipt is on disk until the broker has it

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -214,7 +215,7 @@ func cutAtRandom(t *testing.T, w *world, rnd *rand.Rand) {
 		senders[i].wantState(id, protocol.StateDelivered, protocol.ProofPeer)
 	}
 	for _, n := range names {
-		for _, ev := range n.events.of(eventNotice) {
+		for _, ev := range n.events.of(inbox.EventNotice) {
 			t.Errorf("%s: %s", n.name, ev.Notice)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -118,11 +119,11 @@ func TestPeersAndPresence(t *testing.T) {
 		if got := w.alice.peerNames(); !slices.Equal(got, []string{"alice", "bob", "cathy"}) {
 			t.Errorf("peers after the session: %v", got)
 		}
-		joined, left := w.alice.events.of(eventPeerJoined), w.alice.events.of(eventPeerLeft)
+		joined, left := w.alice.events.of(inbox.EventPeerJoined), w.alice.events.of(inbox.EventPeerLeft)
 		if len(joined) != 1 || len(left) != 1 || joined[0].Peer.Session != "web" {
 			t.Errorf("joined %+v, left %+v", joined, left)
 		}
-		if own := w.bob.events.of(eventPeerJoined); len(own) != 0 {
+		if own := w.bob.events.of(inbox.EventPeerJoined); len(own) != 0 {
 			t.Errorf("bob is told of himself: %+v", own)
 		}
 	})
@@ -147,7 +148,7 @@ func TestRestartIsSilent(t *testing.T) {
 		w.bob.restart()
 		w.bob.session("web")
 		pass(3 * time.Minute)
-		if got := len(w.alice.events.of(eventPeerJoined)) + len(w.alice.events.of(eventPeerLeft)); got != 1 {
+		if got := len(w.alice.events.of(inbox.EventPeerJoined)) + len(w.alice.events.of(inbox.EventPeerLeft)); got != 1 {
 			t.Errorf("%d events, want the first arrival alone", got)
 		}
 	})
@@ -158,12 +159,12 @@ func TestBlipIsSilent(t *testing.T) {
 	story(t, func(w *world) {
 		w.bob.session("web")
 		pass(time.Minute)
-		before := len(w.alice.events.of(eventPeerJoined)) + len(w.alice.events.of(eventPeerLeft))
+		before := len(w.alice.events.of(inbox.EventPeerJoined)) + len(w.alice.events.of(inbox.EventPeerLeft))
 		w.bob.unplug()
 		pass(20 * time.Second)
 		w.bob.plug()
 		pass(time.Minute)
-		if after := len(w.alice.events.of(eventPeerJoined)) + len(w.alice.events.of(eventPeerLeft)); after != before {
+		if after := len(w.alice.events.of(inbox.EventPeerJoined)) + len(w.alice.events.of(inbox.EventPeerLeft)); after != before {
 			t.Errorf("%d events of a blip", after-before)
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -52,13 +53,13 @@ func TestNameMoves(t *testing.T) {
 			t.Errorf("bob is %s, %v", got.key.Short(), err)
 		}
 		told := 0
-		for _, ev := range w.cathy.events.of(eventNotice) {
+		for _, ev := range w.cathy.events.of(inbox.EventNotice) {
 			if strings.Contains(ev.Notice, "belongs to another key") {
 				told++
 			}
 		}
 		if told != 1 {
-			t.Errorf("told %d times: %+v", told, w.cathy.events.of(eventNotice))
+			t.Errorf("told %d times: %+v", told, w.cathy.events.of(inbox.EventNotice))
 		}
 	})
 }
@@ -74,10 +75,10 @@ func TestBrokerRestartIsSilent(t *testing.T) {
 		pass(35 * time.Second) // alice is back before bob, and finds nobody there
 		w.bob.plug()
 		pass(3 * time.Minute)
-		if left := w.alice.events.of(eventPeerLeft); len(left) != 0 {
+		if left := w.alice.events.of(inbox.EventPeerLeft); len(left) != 0 {
 			t.Errorf("left: %+v", left)
 		}
-		if joined := w.alice.events.of(eventPeerJoined); len(joined) != 1 { // the first time
+		if joined := w.alice.events.of(inbox.EventPeerJoined); len(joined) != 1 { // the first time
 			t.Errorf("joined: %+v", joined)
 		}
 		if got := w.alice.peerNames(); !slices.Equal(got, []string{"alice", "bob/web", "cathy"}) {
@@ -86,7 +87,7 @@ func TestBrokerRestartIsSilent(t *testing.T) {
 		w.bob.unplug()
 		w.bob.stop()
 		pass(protocol.PresenceLease + protocol.SilenceLimit + time.Minute)
-		if left := w.alice.events.of(eventPeerLeft); len(left) != 1 {
+		if left := w.alice.events.of(inbox.EventPeerLeft); len(left) != 1 {
 			t.Errorf("left: %+v", left)
 		}
 	})
@@ -166,7 +167,7 @@ func TestInboundPolicy(t *testing.T) {
 			if len(acks) != 1 || acks[0].State != test.state || acks[0].Proof == nil {
 				t.Errorf("%s: %+v", test.inbound, acks)
 			}
-			if msg, err := w.bob.m.env.mail.find(id); test.held != "" && (err != nil || msg.Held != test.held) {
+			if msg, err := w.bob.m.env.mail.Find(id); test.held != "" && (err != nil || msg.Held != test.held) {
 				t.Errorf("%s: %+v %v", test.inbound, msg, err)
 			}
 		}

@@ -24,6 +24,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -74,7 +75,7 @@ type recorder struct{ n *node }
 func (r *recorder) of(kind string) (events []protocol.Event) {
 	r.n.Helper()
 	for cursor := uint64(0); ; {
-		page, next, err := r.n.m.env.events.read(cursor, audience{})
+		page, next, err := r.n.m.env.events.Read(cursor, inbox.Audience{})
 		if err != nil {
 			r.n.Fatal(err)
 		}
@@ -254,8 +255,8 @@ func (n *node) open() {
 	}
 	n.db, n.events = db, &recorder{n}
 	log := n.log.With("at", n.name)
-	mail := newMailbox(db, n.now, log, passNumber)
-	e := &env{db: db, log: log, now: n.now, broker: brokerhttp.For(n.dial, n.now), events: newHub(db, mail, n.now, log), mail: mail, ownerKey: n.ownerKey}
+	mail := inbox.NewMailbox(db, n.now, log, passNumber)
+	e := &env{db: db, log: log, now: n.now, broker: brokerhttp.For(n.dial, n.now), events: inbox.NewHub(db, mail, n.now, log), mail: mail, ownerKey: n.ownerKey}
 	if n.m, err = newMesh(e, n.cfg); err != nil {
 		n.Fatal(err)
 	}
@@ -411,18 +412,18 @@ func (n *node) inbox(acting *localSession) (bodies []string) {
 
 func (n *node) messages(acting *localSession) []protocol.InboxMessage {
 	n.Helper()
-	var v *viewer
+	var v *inbox.Viewer
 	if acting != nil {
 		heirs := &succession{owner: map[crypto.PublicKey]string{}}
 		for _, s := range n.m.ring.sessions(true) {
 			heirs.owner[s.public()] = s.ID
 		}
-		v = &viewer{id: acting.ID, key: acting.public(), name: acting.Label, heir: func(own crypto.PublicKey, label string) bool {
+		v = &inbox.Viewer{ID: acting.ID, Key: acting.public(), Label: acting.Label, Heir: func(own crypto.PublicKey, label string) bool {
 			id, _ := heirs.heir(own, label)
 			return id == "" || id == acting.ID
 		}}
 	}
-	all, err := n.m.env.mail.list(protocol.InboxQuery{All: true, Limit: 100_000}, v)
+	all, err := n.m.env.mail.List(protocol.InboxQuery{All: true, Limit: 100_000}, v)
 	if err != nil {
 		n.Fatal(err)
 	}

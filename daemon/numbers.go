@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -174,7 +175,7 @@ func (m *mesh) sweepNumbers() error {
 	if err != nil {
 		return fmt.Errorf("look for missing messages: %w", err)
 	}
-	m.env.events.wake()
+	m.env.events.Wake()
 	return nil
 }
 
@@ -187,7 +188,7 @@ func (m *mesh) overdue(tx *store.Tx, limit int64) (missing map[crypto.PublicKey]
 	missing, changed = make(map[crypto.PublicKey]uint64), make(map[string]*arrivals)
 	for k, v := range tx.Scan(table.Numbers, table.Key(m.meshID, []byte{'i'}), nil) {
 		a := new(arrivals)
-		if m.env.mail.damage.Skip(table.Numbers, k, json.Unmarshal(v, a)) {
+		if m.env.mail.Damage.Skip(table.Numbers, k, json.Unmarshal(v, a)) {
 			continue
 		}
 		low := len(k) > lowAt && k[lowAt] == priorityByte(protocol.PriorityLow)
@@ -211,7 +212,7 @@ func (m *mesh) overdue(tx *store.Tx, limit int64) (missing map[crypto.PublicKey]
 func (m *mesh) recordClone(tx *store.Tx, member crypto.PublicKey) error {
 	text := fmt.Sprintf("two homes send with the keys of %s: a copy, or a thief; nothing was dropped. Ask %s, who can say claudemesh daemon accept-host where the keys belong",
 		m.callName(member), m.callName(member))
-	return m.env.events.put(tx, protocol.Event{Type: eventNotice, Mesh: m.slug(), Notice: text}, eventOptions{})
+	return m.env.events.Put(tx, protocol.Event{Type: inbox.EventNotice, Mesh: m.slug(), Notice: text}, inbox.EventOptions{})
 }
 
 // recordGaps makes the notices, one a sender.
@@ -222,7 +223,7 @@ func (m *mesh) recordGaps(tx *store.Tx, missing map[crypto.PublicKey]uint64) err
 			noun = "message"
 		}
 		text := fmt.Sprintf("%d %s from %s did not arrive: withheld, expired or given up", n, noun, m.callName(member))
-		if err := m.env.events.put(tx, protocol.Event{Type: eventNotice, Mesh: m.slug(), Notice: text}, eventOptions{}); err != nil {
+		if err := m.env.events.Put(tx, protocol.Event{Type: inbox.EventNotice, Mesh: m.slug(), Notice: text}, inbox.EventOptions{}); err != nil {
 			return err
 		}
 	}

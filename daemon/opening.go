@@ -32,15 +32,15 @@ func (d *Daemon) handleOpen(w http.ResponseWriter, r *http.Request) error {
 func (g *giver) open(s registry.Session, local *localSession, id string) (msg protocol.InboxMessage, err error) {
 	v := g.d.viewer(local)
 	err = g.d.env.db.View(func(tx *store.Tx) error {
-		seq, err := g.d.mail.lookup(tx, id)
+		seq, err := g.d.mail.Lookup(tx, id)
 		if err != nil {
 			return err
 		}
-		row := g.d.mail.inRow(tx, table.U64(seq))
-		if row == nil || row.Alarm != "" || !row.visible(v) {
+		row := g.d.mail.Row(tx, table.U64(seq))
+		if row == nil || row.Alarm != "" || !row.Visible(v) {
 			return protocol.Refuse(protocol.CodeNotFound, "no message %q for this session", id)
 		}
-		if msg = g.d.mail.show(row); msg.Alarm != "" {
+		if msg = g.d.mail.Show(row); msg.Alarm != "" {
 			return protocol.Refuse(protocol.CodeNotFound, "%s", msg.Alarm)
 		}
 		sender, err := crypto.ParsePublicKey(msg.From.MemberPubkey)

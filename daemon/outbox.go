@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -183,7 +184,7 @@ func (o *outbox) row(tx *store.Tx, n uint64) (*outRow, error) {
 // find returns the row of a client id, a message id, or a unique prefix of either; nil when there is none. It costs the same
 // however many rows there are.
 func (o *outbox) find(tx *store.Tx, id string) (*outRow, error) {
-	if _, row, err := o.rowOf(tx, id); row != nil || err != nil || len(id) < minIDPrefix {
+	if _, row, err := o.rowOf(tx, id); row != nil || err != nil || len(id) < inbox.MinIDPrefix {
 		return row, err
 	}
 	var numbers []uint64

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -62,7 +63,7 @@ func TestMessageIsFoundByEachOfItsIDs(t *testing.T) {
 	story(t, func(w *world) {
 		id := w.alice.send("bob", "hello")
 		want := w.alice.wantState(id, protocol.StateDelivered, protocol.ProofPeer)
-		for _, text := range []string{id, want.MessageID, id[:minIDPrefix], want.MessageID[:minIDPrefix], want.MessageID[:20]} {
+		for _, text := range []string{id, want.MessageID, id[:inbox.MinIDPrefix], want.MessageID[:inbox.MinIDPrefix], want.MessageID[:20]} {
 			if res, err := w.alice.m.message(text); err != nil || res.ID != id {
 				t.Errorf("message %q: %s, %v", text, res.ID, err)
 			}
@@ -71,7 +72,7 @@ func TestMessageIsFoundByEachOfItsIDs(t *testing.T) {
 		if err != nil || again.MessageID != want.MessageID {
 			t.Errorf("sent again: %+v, %v", again, err)
 		}
-		_, err = w.alice.m.message(id[:minIDPrefix-1])
+		_, err = w.alice.m.message(id[:inbox.MinIDPrefix-1])
 		wantRefusal(t, err, protocol.CodeNotFound)
 		_, err = w.alice.m.message("m" + want.MessageID)
 		wantRefusal(t, err, protocol.CodeNotFound)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -206,10 +207,10 @@ func (m *mesh) tellPeers(came, left []peer) {
 	for _, news := range []struct {
 		kind  string
 		peers []peer
-	}{{eventPeerJoined, came}, {eventPeerLeft, left}} {
+	}{{inbox.EventPeerJoined, came}, {inbox.EventPeerLeft, left}} {
 		for _, p := range news.peers {
 			if info, ok := m.peerInfo(p); ok && p.item.PeerRole == protocol.RoleSession && !info.Self {
-				m.env.events.emit(protocol.Event{Type: news.kind, Mesh: m.slug(), Peer: &info}, eventOptions{})
+				m.env.events.Emit(protocol.Event{Type: news.kind, Mesh: m.slug(), Peer: &info}, inbox.EventOptions{})
 			}
 		}
 	}

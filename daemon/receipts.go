@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -213,7 +214,7 @@ func (w *worker) sendReceipts() error {
 // dueReceipt is a receipt on disk.
 type dueReceipt struct {
 	key []byte
-	row receiptRow
+	row inbox.Receipt
 }
 
 func (m *mesh) dueReceipts(after []byte) (rows []dueReceipt, err error) {
@@ -223,7 +224,7 @@ func (m *mesh) dueReceipts(after []byte) (rows []dueReceipt, err error) {
 				break
 			}
 			due := dueReceipt{key: bytes.Clone(k)}
-			if m.env.mail.damage.Skip(table.Receipts, k, json.Unmarshal(v, &due.row)) {
+			if m.env.mail.Damage.Skip(table.Receipts, k, json.Unmarshal(v, &due.row)) {
 				continue
 			}
 			rows = append(rows, due)
@@ -275,7 +276,7 @@ func (w *worker) sendSome(rows []dueReceipt) error {
 }
 
 // receiptFrame seals a receipt.
-func (m *mesh) receiptFrame(row *receiptRow) (*protocol.Receipt, error) {
+func (m *mesh) receiptFrame(row *inbox.Receipt) (*protocol.Receipt, error) {
 	var msg protocol.Message
 	if err := msg.UnmarshalBinary(row.Message); err != nil {
 		return nil, err

@@ -82,7 +82,7 @@ func (d *Daemon) restMessages(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *Daemon) restMessage(w http.ResponseWriter, r *http.Request) error {
-	msg, err := d.mail.find(r.PathValue("id"))
+	msg, err := d.mail.Find(r.PathValue("id"))
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -88,21 +89,21 @@ func (s *sse) want(kind, notice string) string {
 func TestRESTEventsOnceAcrossAReconnect(t *testing.T) {
 	d := startDaemon(t, newHome(t))
 	addr := d.port()
-	d.notice("before", eventOptions{})
+	d.notice("before", inbox.EventOptions{})
 	s := d.events(addr, "")
 	s.want("ready", "") // from now on: what was before is not told
-	d.notice("one", eventOptions{})
+	d.notice("one", inbox.EventOptions{})
 	s.want("notice", "one")
-	d.notice("two", eventOptions{})
+	d.notice("two", inbox.EventOptions{})
 	last := s.want("notice", "two")
 	s.close()
-	d.notice("three", eventOptions{})
-	d.notice("four", eventOptions{})
+	d.notice("three", inbox.EventOptions{})
+	d.notice("four", inbox.EventOptions{})
 	s = d.events(addr, last)
 	s.want("ready", "")
 	s.want("notice", "three")
 	s.want("notice", "four")
-	d.notice("five", eventOptions{})
+	d.notice("five", inbox.EventOptions{})
 	s.want("notice", "five")
 	s.close()
 	// The same id again tells the same again: what is told is the reader's cursor, not the daemon's memory.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -132,7 +133,7 @@ func TestGuard(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	session, bob, cathy := crypto.PublicKey{1}, crypto.PublicKey{2}, crypto.PublicKey{3}
 	from := func(k crypto.PublicKey, name string) []gift { return []gift{{from: k, member: k, name: name}} }
-	stopped := func(g *guard, k crypto.PublicKey) bool { return g.stops(session, &waitRow{Sender: k}, now) }
+	stopped := func(g *guard, k crypto.PublicKey) bool { return g.stops(session, &inbox.Waiting{Sender: k}, now) }
 
 	t.Run("a loop", func(t *testing.T) {
 		g := newGuard(tables(t))

@@ -87,7 +87,7 @@ func (m *mesh) draft(req protocol.SendRequest, acting *localSession) (*draft, er
 	}
 	to := req.To
 	if req.ReplyTo != "" {
-		original, err := m.env.mail.find(req.ReplyTo)
+		original, err := m.env.mail.Find(req.ReplyTo)
 		if err != nil && to == "" {
 			return nil, err
 		}

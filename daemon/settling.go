@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -29,7 +30,7 @@ func (g *giver) settle(s registry.Session, local *localSession, req protocol.Set
 	err := g.d.env.db.Commit(func(tx *store.Tx) error {
 		in.proved, in.meshes = nil, nil
 		for _, id := range req.IDs {
-			seq, err := g.d.mail.lookup(tx, id)
+			seq, err := g.d.mail.Lookup(tx, id)
 			if err != nil {
 				continue
 			}
@@ -56,9 +57,9 @@ func (g *giver) settle(s registry.Session, local *localSession, req protocol.Set
 // one settles one message. Shown is one change with what the inbox and the sender learn of it: none is there without the
 // others, whenever the process dies.
 func (in *settling) one(tx *store.Tx, seq uint64) error {
-	var row waitRow
+	var row inbox.Waiting
 	ok, err := table.GetJSON(tx, table.Waiting, table.U64(seq), &row)
-	if in.g.d.mail.damage.Skip(table.Waiting, table.U64(seq), err) || !ok || row.shownTo(in.key) {
+	if in.g.d.mail.Damage.Skip(table.Waiting, table.U64(seq), err) || !ok || row.ShownTo(in.key) {
 		return nil
 	}
 	rung := cmp.Or(in.rung, row.Given[in.key.String()].Rung)
@@ -66,24 +67,24 @@ func (in *settling) one(tx *store.Tx, seq uint64) error {
 		return nil // nobody gave it to this session: no proof of anything
 	}
 	if in.state != protocol.SettleShown {
-		row.mark(lifeOf(in.s), in.key, in.state, rung, in.g.d.cfg.Now())
+		row.Mark(lifeOf(in.s), in.key, in.state, rung, in.g.d.cfg.Now())
 		return table.PutJSON(tx, table.Waiting, table.U64(seq), row)
 	}
 	if !slices.Contains(in.proved, rung) {
 		in.proved = append(in.proved, rung)
 	}
-	if err := in.g.d.mail.markShown(tx, seq, in.s.Label, in.key, rung, &in.meshes); err != nil {
+	if err := in.g.d.mail.MarkShown(tx, seq, in.s.Label, in.key, rung, &in.meshes); err != nil {
 		return err
 	}
 	return in.g.seen(tx, seq, &row, in.s, in.key, rung)
 }
 
 // seen notes that a session needs the message no more. The row goes when nobody else does.
-func (g *giver) seen(tx *store.Tx, seq uint64, row *waitRow, s registry.Session, key crypto.PublicKey, rung string) error {
+func (g *giver) seen(tx *store.Tx, seq uint64, row *inbox.Waiting, s registry.Session, key crypto.PublicKey, rung string) error {
 	if !row.Several || !g.othersWait(row, key) {
 		return tx.Delete(table.Waiting, table.U64(seq))
 	}
-	row.mark(lifeOf(s), key, protocol.SettleShown, rung, g.d.cfg.Now())
+	row.Mark(lifeOf(s), key, protocol.SettleShown, rung, g.d.cfg.Now())
 	return table.PutJSON(tx, table.Waiting, table.U64(seq), row)
 }
 
@@ -95,7 +96,7 @@ func (g *giver) read(acting *localSession) func(tx *store.Tx, seq uint64) error 
 	}
 	s, _ := g.d.live.Get(acting.ID)
 	return func(tx *store.Tx, seq uint64) error {
-		var row waitRow
+		var row inbox.Waiting
 		if ok, err := table.GetJSON(tx, table.Waiting, table.U64(seq), &row); !ok || err != nil {
 			return err
 		}
@@ -108,7 +109,7 @@ func (g *giver) gaveBack(session, rung string) {
 	if rung == protocol.RungHook && g.rungs.stopped(session) {
 		g.d.turnEnded(session)
 	}
-	g.d.hub.wake()
+	g.d.hub.Wake()
 }
 
 // hungUp notes that a rung stopped asking: the next one need not wait for its silence.
@@ -117,11 +118,11 @@ func (g *giver) hungUp(session, rung string) {
 		return
 	}
 	g.rungs.failed(session, rung)
-	g.d.hub.wake()
+	g.d.hub.Wake()
 }
 
 // othersWait says whether a message to several still has a live session to reach.
-func (g *giver) othersWait(row *waitRow, shown crypto.PublicKey) bool {
+func (g *giver) othersWait(row *inbox.Waiting, shown crypto.PublicKey) bool {
 	m, err := g.d.mesh(string(row.Mesh))
 	if err != nil {
 		return false // the mesh was left
@@ -131,7 +132,7 @@ func (g *giver) othersWait(row *waitRow, shown crypto.PublicKey) bool {
 		if err != nil || row.Group != "" && !slices.Contains(m.groupsOf(l.public()), row.Group) {
 			continue
 		}
-		if l.public() != shown && l.public() != row.From && !row.shownTo(l.public()) && row.Received >= s.Registered.UnixMilli() {
+		if l.public() != shown && l.public() != row.From && !row.ShownTo(l.public()) && row.Received >= s.Registered.UnixMilli() {
 			return true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -77,7 +78,7 @@ func TestShownIsOneChange(t *testing.T) {
 	a.hook(protocol.HookSessionStart, "s1")
 	id := a.send("bob/api", "hello", protocol.PriorityNext)
 	a.take(a.bob.Client, "s1", protocol.RungPull)
-	var row inRow
+	var row inbox.Row
 	var seq uint64
 	change := func(edit func(tx *store.Tx) error) {
 		t.Helper()
@@ -86,7 +87,7 @@ func TestShownIsOneChange(t *testing.T) {
 		}
 	}
 	change(func(tx *store.Tx) (err error) {
-		if seq, err = a.bob.mail.lookup(tx, id); err != nil {
+		if seq, err = a.bob.mail.Lookup(tx, id); err != nil {
 			return err
 		}
 		if _, err = table.GetJSON(tx, table.Inbox, table.U64(seq), &row); err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -130,7 +131,7 @@ func (m *mesh) saveRow(tx *store.Tx, n uint64, row *outRow) error {
 		}
 	}
 	res := m.result(row)
-	return m.env.events.put(tx, protocol.Event{Type: eventState, Mesh: m.slug(), State: &res}, eventOptions{})
+	return m.env.events.Put(tx, protocol.Event{Type: inbox.EventState, Mesh: m.slug(), State: &res}, inbox.EventOptions{})
 }
 
 // reached reports whether every recipient has the message on disk.
@@ -220,7 +221,7 @@ func (m *mesh) outbox() ([]protocol.OutboxRow, error) {
 	err := m.env.db.View(func(tx *store.Tx) error {
 		for k, v := range tx.Scan(table.Outbox, []byte(m.meshID), nil) {
 			var row outRow
-			if m.env.mail.damage.Skip(table.Outbox, k, json.Unmarshal(v, &row)) {
+			if m.env.mail.Damage.Skip(table.Outbox, k, json.Unmarshal(v, &row)) {
 				continue
 			}
 			if row.Stage == stageQueued || row.Kind == protocol.KindLog {
@@ -255,7 +256,7 @@ func (m *mesh) sent(limit int) ([]protocol.SendResult, error) {
 				break
 			}
 			var row outRow
-			if m.env.mail.damage.Skip(table.Outbox, k, json.Unmarshal(v, &row)) {
+			if m.env.mail.Damage.Skip(table.Outbox, k, json.Unmarshal(v, &row)) {
 				continue
 			}
 			if row.Kind != protocol.KindLog {
@@ -322,7 +323,7 @@ func (m *mesh) requeue(id string) error {
 	if err != nil {
 		return table.Refusal("send the message again", err)
 	}
-	m.env.events.wake()
+	m.env.events.Wake()
 	m.out.enqueue(n, row)
 	m.out.notify()
 	m.wakeOut(row.From)
@@ -371,7 +372,7 @@ func (m *mesh) giveUp() error {
 		return fmt.Errorf("give up old messages: %w", err)
 	}
 	m.out.drop(old)
-	m.env.events.wake()
+	m.env.events.Wake()
 	m.out.notify()
 	return nil
 }
@@ -383,7 +384,7 @@ func (m *mesh) sweepOutbox() error {
 		old := make(map[uint64]*outRow)
 		for k, v := range tx.Scan(table.Outbox, []byte(m.meshID), nil) {
 			var row outRow
-			if m.env.mail.damage.Skip(table.Outbox, k, json.Unmarshal(v, &row)) {
+			if m.env.mail.Damage.Skip(table.Outbox, k, json.Unmarshal(v, &row)) {
 				continue
 			}
 			if row.Stage != stagePending && row.Since < limit {

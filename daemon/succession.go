@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
@@ -63,12 +64,12 @@ func (d *Daemon) formerKeys(owner map[crypto.PublicKey]string) {
 }
 
 // viewer is who a request acts for, nil for the person.
-func (d *Daemon) viewer(acting *localSession) *viewer {
+func (d *Daemon) viewer(acting *localSession) *inbox.Viewer {
 	if acting == nil {
 		return nil
 	}
 	heirs := d.succession()
-	return &viewer{id: acting.ID, key: acting.public(), name: acting.Label, heir: func(own crypto.PublicKey, label string) bool {
+	return &inbox.Viewer{ID: acting.ID, Key: acting.public(), Label: acting.Label, Heir: func(own crypto.PublicKey, label string) bool {
 		id, _ := heirs.heir(own, label)
 		return id == "" || id == acting.ID
 	}}

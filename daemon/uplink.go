@@ -10,6 +10,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -141,7 +142,7 @@ func (u *uplink) setState(state string, why *protocol.Error) {
 	}
 	u.mu.Unlock()
 	if changed && u.control {
-		u.m.env.events.emit(protocol.Event{Type: eventMesh, Mesh: u.m.slug(), Notice: state}, eventOptions{})
+		u.m.env.events.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: u.m.slug(), Notice: state}, inbox.EventOptions{})
 	}
 }
 

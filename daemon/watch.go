@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -123,7 +124,7 @@ func (d *Daemon) stopGone(c *config.Config) {
 		j.close()
 		d.log.Info("mesh stopped", "mesh", j.member.Slug)
 		if c.ByID(j.member.MeshID) == nil {
-			d.hub.emit(protocol.Event{Type: eventMesh, Mesh: j.member.Slug, Notice: "stopped"}, eventOptions{})
+			d.hub.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: j.member.Slug, Notice: "stopped"}, inbox.EventOptions{})
 		}
 	}
 }
@@ -157,7 +158,7 @@ func (d *Daemon) startMesh(m config.Membership) {
 	d.mu.Lock()
 	d.joined[m.MeshID] = j
 	d.mu.Unlock()
-	d.hub.emit(protocol.Event{Type: eventMesh, Mesh: m.Slug, Notice: "started"}, eventOptions{})
+	d.hub.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: m.Slug, Notice: "started"}, inbox.EventOptions{})
 }
 
 // closeMeshes ends all meshes, side by side.

@@ -169,7 +169,7 @@ func (w *worker) apply(batch ...incoming) error {
 		}
 		return nil
 	})
-	w.m.env.events.wake()
+	w.m.env.events.Wake()
 	return err
 }
 

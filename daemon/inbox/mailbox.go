@@ -1,4 +1,7 @@
-package daemon
+// Package inbox keeps what this machine received, over all meshes: the messages and who saw them, the events
+// that tell of them, the messages that still wait for a session, and the receipts that are still to be sent.
+// It knows nothing of meshes and sessions beyond their ids and keys: who asks is a Viewer.
+package inbox
 
 import (
 	"encoding/json"
@@ -13,11 +16,11 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// mailbox is what this machine has received, over all meshes.
-type mailbox struct {
+// Mailbox is what this machine has received, over all meshes.
+type Mailbox struct {
 	db     *store.DB
 	now    func() time.Time
-	damage *table.Damage // rows of any bucket that cannot be decoded
+	Damage *table.Damage // rows of any bucket that cannot be decoded
 	passed passed
 
 	mu    sync.Mutex
@@ -28,25 +31,25 @@ type mailbox struct {
 // passed notes, in the transaction in which a message is shown or read, that its reader has come so far.
 type passed func(tx *store.Tx, mesh protocol.MeshID, message []byte) error
 
-func newMailbox(db *store.DB, now func() time.Time, log *slog.Logger, p passed) *mailbox {
-	return &mailbox{db: db, now: now, passed: p, damage: table.NewDamage(log), slugs: make(map[protocol.MeshID]string), quiet: make(map[protocol.MeshID]bool)}
+func NewMailbox(db *store.DB, now func() time.Time, log *slog.Logger, p passed) *Mailbox {
+	return &Mailbox{db: db, now: now, passed: p, Damage: table.NewDamage(log), slugs: make(map[protocol.MeshID]string), quiet: make(map[protocol.MeshID]bool)}
 }
 
-// called says under which slug a mesh is shown, and whether its senders are told of what was shown and read.
-func (b *mailbox) called(mesh protocol.MeshID, slug string, quiet bool) {
+// SetMesh says under which slug a mesh is shown, and whether its senders are told of what was shown and read.
+func (b *Mailbox) SetMesh(mesh protocol.MeshID, slug string, quiet bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.slugs[mesh], b.quiet[mesh] = slug, quiet
 }
 
-func (b *mailbox) silent(mesh protocol.MeshID) bool {
+func (b *Mailbox) silent(mesh protocol.MeshID) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.quiet[mesh]
 }
 
 // slug is the label of a mesh; of one that was left, its id.
-func (b *mailbox) slug(mesh protocol.MeshID) string {
+func (b *Mailbox) slug(mesh protocol.MeshID) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if s, ok := b.slugs[mesh]; ok {
@@ -55,8 +58,8 @@ func (b *mailbox) slug(mesh protocol.MeshID) string {
 	return string(mesh)
 }
 
-// add stores a row in the caller's transaction and returns its number.
-func (b *mailbox) add(tx *store.Tx, row *inRow) (uint64, error) {
+// Add stores a row in the caller's transaction and returns its number.
+func (b *Mailbox) Add(tx *store.Tx, row *Row) (uint64, error) {
 	seq, err := tx.NextSequence(table.Inbox)
 	if err != nil {
 		return 0, err
@@ -72,18 +75,18 @@ func (b *mailbox) add(tx *store.Tx, row *inRow) (uint64, error) {
 	return seq, nil
 }
 
-// row reads a row by its number; nil when it was deleted.
-func (b *mailbox) row(tx *store.Tx, n uint64) (*protocol.InboxMessage, error) {
-	row := b.inRow(tx, table.U64(n))
+// Message reads a row by its number; nil when it was deleted.
+func (b *Mailbox) Message(tx *store.Tx, n uint64) (*protocol.InboxMessage, error) {
+	row := b.Row(tx, table.U64(n))
 	if row == nil {
 		return nil, nil
 	}
-	msg := b.show(row)
+	msg := b.Show(row)
 	return &msg, nil
 }
 
-// inRow reads a row; nil when there is none. One that cannot be decoded is an alarm that everybody may see.
-func (b *mailbox) inRow(tx *store.Tx, key []byte) *inRow {
+// Row reads a row; nil when there is none. One that cannot be decoded is an alarm that everybody may see.
+func (b *Mailbox) Row(tx *store.Tx, key []byte) *Row {
 	stored := tx.Peek(table.Inbox, key)
 	if stored == nil {
 		return nil
@@ -91,18 +94,18 @@ func (b *mailbox) inRow(tx *store.Tx, key []byte) *inRow {
 	return b.decode(key, stored)
 }
 
-func (b *mailbox) decode(key, stored []byte) *inRow {
-	row := new(inRow)
-	if err := json.Unmarshal(stored, row); b.damage.Skip(table.Inbox, key, err) {
-		row = &inRow{Member: true, damaged: true, Alarm: fmt.Sprintf("row %d of the inbox is damaged: %v", table.ParseU64(key), err)}
+func (b *Mailbox) decode(key, stored []byte) *Row {
+	row := new(Row)
+	if err := json.Unmarshal(stored, row); b.Damage.Skip(table.Inbox, key, err) {
+		row = &Row{Member: true, damaged: true, Alarm: fmt.Sprintf("row %d of the inbox is damaged: %v", table.ParseU64(key), err)}
 	}
 	return row
 }
 
 func indexKey(id string, seq uint64) []byte { return append([]byte(id+"\x00"), table.U64(seq)...) }
 
-// show makes of a row what people and scripts see.
-func (b *mailbox) show(r *inRow) protocol.InboxMessage {
+// Show makes of a row what people and scripts see.
+func (b *Mailbox) Show(r *Row) protocol.InboxMessage {
 	out := protocol.InboxMessage{
 		ID: r.ID, MessageID: r.MessageID, Mesh: b.slug(r.Mesh), To: r.Own.String(), ToSession: r.ToSession,
 		From:       protocol.From{Name: r.Name, Pubkey: r.From.String(), Trust: protocol.TrustAlarm},
@@ -129,14 +132,14 @@ func (b *mailbox) show(r *inRow) protocol.InboxMessage {
 }
 
 const (
-	minIDPrefix = 6 // shorter prefixes of ids are refused: they would become ambiguous tomorrow
+	MinIDPrefix = 6 // shorter prefixes of ids are refused: they would become ambiguous tomorrow
 	mostFound   = 5 // ids listed for a prefix that is not unique
 )
 
 const inboxLimit = 100 // messages listed when the caller names no limit
 
-// list returns what v may see, newest first. It marks nothing.
-func (b *mailbox) list(q protocol.InboxQuery, v *viewer) ([]protocol.InboxMessage, error) {
+// List returns what v may see, newest first. It marks nothing.
+func (b *Mailbox) List(q protocol.InboxQuery, v *Viewer) ([]protocol.InboxMessage, error) {
 	if q.Limit <= 0 {
 		q.Limit = inboxLimit
 	}
@@ -147,10 +150,10 @@ func (b *mailbox) list(q protocol.InboxQuery, v *viewer) ([]protocol.InboxMessag
 				return nil
 			}
 			row := b.decode(k, stored)
-			if q.Mesh != "" && b.slug(row.Mesh) != q.Mesh || !row.visible(v) || !row.wanted(q, v) {
+			if q.Mesh != "" && b.slug(row.Mesh) != q.Mesh || !row.Visible(v) || !row.wanted(q, v) {
 				continue
 			}
-			all = append(all, b.show(row))
+			all = append(all, b.Show(row))
 		}
 		return nil
 	})
@@ -160,28 +163,28 @@ func (b *mailbox) list(q protocol.InboxQuery, v *viewer) ([]protocol.InboxMessag
 	return all, nil
 }
 
-// find returns the message of a client id, a message id or a unique prefix of either. Errors are *protocol.Error:
+// Find returns the message of a client id, a message id or a unique prefix of either. Errors are *protocol.Error:
 // not_found, ambiguous.
-func (b *mailbox) find(id string) (msg protocol.InboxMessage, err error) {
+func (b *Mailbox) Find(id string) (msg protocol.InboxMessage, err error) {
 	err = b.db.View(func(tx *store.Tx) error {
-		seq, err := b.lookup(tx, id)
+		seq, err := b.Lookup(tx, id)
 		if err != nil {
 			return err
 		}
-		row := b.inRow(tx, table.U64(seq))
+		row := b.Row(tx, table.U64(seq))
 		if row == nil {
 			return protocol.Refuse(protocol.CodeNotFound, "message %q is not in the inbox any more", id)
 		}
-		msg = b.show(row)
+		msg = b.Show(row)
 		return nil
 	})
 	return msg, err
 }
 
-// lookup returns the row of an id.
-func (b *mailbox) lookup(tx *store.Tx, id string) (uint64, error) {
-	if len(id) < minIDPrefix {
-		return 0, protocol.Refuse(protocol.CodeInvalid, "message id %q is shorter than %d characters", id, minIDPrefix)
+// Lookup returns the row of an id.
+func (b *Mailbox) Lookup(tx *store.Tx, id string) (uint64, error) {
+	if len(id) < MinIDPrefix {
+		return 0, protocol.Refuse(protocol.CodeInvalid, "message id %q is shorter than %d characters", id, MinIDPrefix)
 	}
 	found := make(map[uint64]string)
 	for k := range tx.Scan(table.InboxIDs, []byte(id), nil) {

@@ -1,4 +1,4 @@
-package daemon
+package inbox
 
 import (
 	"maps"
@@ -10,8 +10,8 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// receiptRow is a receipt to be sealed and sent, durable until the broker has it.
-type receiptRow struct {
+// Receipt is a receipt to be sealed and sent, durable until the broker has it.
+type Receipt struct {
 	Message []byte `json:"message"` // protocol.Message that it is for
 	ID      string `json:"message_id"`
 	State   string `json:"state"`
@@ -20,9 +20,9 @@ type receiptRow struct {
 	Reason  string `json:"reason,omitempty"`
 }
 
-// markRead marks messages as read by v and keeps a receipt for each sender who is to be told. The meshes returned have
+// MarkRead marks messages as read by v and keeps a receipt for each sender who is to be told. The meshes returned have
 // receipts to send: wake them. What follows for the message's delivery is after's, in the same transaction; nil: nothing.
-func (b *mailbox) markRead(c protocol.InboxChange, v *viewer, after func(tx *store.Tx, seq uint64) error) (meshes []protocol.MeshID, count int, err error) {
+func (b *Mailbox) MarkRead(c protocol.InboxChange, v *Viewer, after func(tx *store.Tx, seq uint64) error) (meshes []protocol.MeshID, count int, err error) {
 	err = b.db.Commit(func(tx *store.Tx) error {
 		meshes, count = nil, 0
 		rows, err := b.pick(tx, c, v)
@@ -54,9 +54,9 @@ func (b *mailbox) markRead(c protocol.InboxChange, v *viewer, after func(tx *sto
 	return meshes, count, nil
 }
 
-// markShown records, in the caller's transaction, that a message was put in front of a session by a rung.
-func (b *mailbox) markShown(tx *store.Tx, seq uint64, label string, key crypto.PublicKey, rung string, meshes *[]protocol.MeshID) error {
-	row := b.inRow(tx, table.U64(seq))
+// MarkShown records, in the caller's transaction, that a message was put in front of a session by a rung.
+func (b *Mailbox) MarkShown(tx *store.Tx, seq uint64, label string, key crypto.PublicKey, rung string, meshes *[]protocol.MeshID) error {
+	row := b.Row(tx, table.U64(seq))
 	if row == nil {
 		return nil
 	}
@@ -69,7 +69,7 @@ func (b *mailbox) markShown(tx *store.Tx, seq uint64, label string, key crypto.P
 
 // saveSeen stores a row that somebody saw, and the receipt for its sender where the state is news to him. Meshes collects
 // those with receipts to send.
-func (b *mailbox) saveSeen(tx *store.Tx, seq uint64, row *inRow, state protocol.State, rung string, meshes *[]protocol.MeshID) error {
+func (b *Mailbox) saveSeen(tx *store.Tx, seq uint64, row *Row, state protocol.State, rung string, meshes *[]protocol.MeshID) error {
 	if row.damaged {
 		return nil
 	}
@@ -82,8 +82,8 @@ func (b *mailbox) saveSeen(tx *store.Tx, seq uint64, row *inRow, state protocol.
 	if state == "" || b.silent(row.Mesh) {
 		return nil
 	}
-	receipt := &receiptRow{Message: row.Message, ID: row.MessageID, State: string(state), At: b.now().UnixMilli(), Rung: rung}
-	if err := addReceipt(tx, row.Mesh, receipt); err != nil {
+	receipt := &Receipt{Message: row.Message, ID: row.MessageID, State: string(state), At: b.now().UnixMilli(), Rung: rung}
+	if err := AddReceipt(tx, row.Mesh, receipt); err != nil {
 		return err
 	}
 	if !slices.Contains(*meshes, row.Mesh) {
@@ -92,8 +92,8 @@ func (b *mailbox) saveSeen(tx *store.Tx, seq uint64, row *inRow, state protocol.
 	return nil
 }
 
-// addReceipt keeps a receipt until the broker has it.
-func addReceipt(tx *store.Tx, mesh protocol.MeshID, r *receiptRow) error {
+// AddReceipt keeps a receipt until the broker has it.
+func AddReceipt(tx *store.Tx, mesh protocol.MeshID, r *Receipt) error {
 	seq, err := tx.NextSequence(table.Receipts)
 	if err != nil {
 		return err
@@ -102,18 +102,18 @@ func addReceipt(tx *store.Tx, mesh protocol.MeshID, r *receiptRow) error {
 }
 
 // pick reads the rows that c names, or all of c.Mesh (empty: of all meshes) that v may see.
-func (b *mailbox) pick(tx *store.Tx, c protocol.InboxChange, v *viewer) (map[uint64]*inRow, error) {
-	rows := make(map[uint64]*inRow)
+func (b *Mailbox) pick(tx *store.Tx, c protocol.InboxChange, v *Viewer) (map[uint64]*Row, error) {
+	rows := make(map[uint64]*Row)
 	for _, id := range c.IDs {
-		seq, err := b.lookup(tx, id)
+		seq, err := b.Lookup(tx, id)
 		if err != nil {
 			return nil, err
 		}
-		row := b.inRow(tx, table.U64(seq))
+		row := b.Row(tx, table.U64(seq))
 		if row == nil {
 			return nil, protocol.Refuse(protocol.CodeNotFound, "message %q is not in the inbox any more", id)
 		}
-		if !row.visible(v) {
+		if !row.Visible(v) {
 			return nil, protocol.Refuse(protocol.CodeForbidden, "message %q is another session's", id)
 		}
 		rows[seq] = row
@@ -123,22 +123,22 @@ func (b *mailbox) pick(tx *store.Tx, c protocol.InboxChange, v *viewer) (map[uin
 	}
 	for k, stored := range tx.Scan(table.Inbox, nil, nil) {
 		row := b.decode(k, stored)
-		if row.visible(v) && (c.Mesh == "" || b.slug(row.Mesh) == c.Mesh) {
+		if row.Visible(v) && (c.Mesh == "" || b.slug(row.Mesh) == c.Mesh) {
 			rows[table.ParseU64(k)] = row
 		}
 	}
 	return rows, nil
 }
 
-// delete removes messages. What was removed stays known as received.
-func (b *mailbox) delete(c protocol.InboxChange, v *viewer) (int, error) {
-	return b.remove(func(tx *store.Tx) (map[uint64]*inRow, error) { return b.pick(tx, c, v) })
+// Delete removes messages. What was removed stays known as received.
+func (b *Mailbox) Delete(c protocol.InboxChange, v *Viewer) (int, error) {
+	return b.remove(func(tx *store.Tx) (map[uint64]*Row, error) { return b.pick(tx, c, v) })
 }
 
-// flush removes what was received before a time, and returns how many messages of that age it kept: those that no person
+// Flush removes what was received before a time, and returns how many messages of that age it kept: those that no person
 // saw, unless they are to go, too.
-func (b *mailbox) flush(f protocol.InboxFlush) (count, kept int, err error) {
-	count, err = b.remove(func(tx *store.Tx) (map[uint64]*inRow, error) {
+func (b *Mailbox) Flush(f protocol.InboxFlush) (count, kept int, err error) {
+	count, err = b.remove(func(tx *store.Tx) (map[uint64]*Row, error) {
 		kept = 0
 		rows, err := b.pick(tx, protocol.InboxChange{All: true, Mesh: f.Mesh}, nil)
 		for seq, row := range rows {
@@ -156,7 +156,7 @@ func (b *mailbox) flush(f protocol.InboxFlush) (count, kept int, err error) {
 	return count, kept, err
 }
 
-func (b *mailbox) remove(pick func(*store.Tx) (map[uint64]*inRow, error)) (count int, err error) {
+func (b *Mailbox) remove(pick func(*store.Tx) (map[uint64]*Row, error)) (count int, err error) {
 	err = b.db.Commit(func(tx *store.Tx) error {
 		rows, err := pick(tx)
 		if err != nil {

@@ -1,4 +1,4 @@
-package daemon
+package inbox
 
 import (
 	"context"
@@ -19,8 +19,8 @@ const (
 	inboxSweeps = time.Hour
 )
 
-// run forgets, until ctx ends, what the inbox need not keep.
-func (b *mailbox) run(ctx context.Context, log *slog.Logger) {
+// Run forgets, until ctx ends, what the inbox need not keep.
+func (b *Mailbox) Run(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(inboxSweeps)
 	defer tick.Stop()
 	for {
@@ -38,7 +38,7 @@ func (b *mailbox) run(ctx context.Context, log *slog.Logger) {
 }
 
 // sweep deletes what is too old, and of what was seen the oldest beyond mostSeen bytes. It returns how many.
-func (b *mailbox) sweep(mostSeen int) (count int, err error) {
+func (b *Mailbox) sweep(mostSeen int) (count int, err error) {
 	old, err := b.tooOld(mostSeen)
 	if err != nil {
 		return 0, fmt.Errorf("look for old messages: %w", err)
@@ -46,10 +46,10 @@ func (b *mailbox) sweep(mostSeen int) (count int, err error) {
 	for len(old) > 0 {
 		some := old[:min(len(old), sweptAtOnce)]
 		old = old[len(some):]
-		n, err := b.remove(func(tx *store.Tx) (map[uint64]*inRow, error) {
-			rows := make(map[uint64]*inRow)
+		n, err := b.remove(func(tx *store.Tx) (map[uint64]*Row, error) {
+			rows := make(map[uint64]*Row)
 			for _, seq := range some {
-				if row := b.inRow(tx, table.U64(seq)); row != nil {
+				if row := b.Row(tx, table.U64(seq)); row != nil {
 					rows[seq] = row
 				}
 			}
@@ -63,7 +63,7 @@ func (b *mailbox) sweep(mostSeen int) (count int, err error) {
 }
 
 // tooOld lists the numbers of the rows to delete, newest first.
-func (b *mailbox) tooOld(mostSeen int) (old []uint64, err error) {
+func (b *Mailbox) tooOld(mostSeen int) (old []uint64, err error) {
 	now, bytes := b.now(), 0
 	seenLimit, anyLimit := now.Add(-seenKept).UnixMilli(), now.Add(-anyKept).UnixMilli()
 	err = b.db.View(func(tx *store.Tx) error {

@@ -1,4 +1,4 @@
-package daemon
+package inbox
 
 import (
 	"slices"
@@ -8,8 +8,8 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// inRow is one received message, or an alarm, on disk. Rows are kept in the order of their arrival, over all meshes.
-type inRow struct {
+// Row is one received message, or an alarm, on disk. Rows are kept in the order of their arrival, over all meshes.
+type Row struct {
 	Mesh      protocol.MeshID  `json:"mesh"`
 	Own       crypto.PublicKey `json:"own"`               // our key that it is for
 	Member    bool             `json:"member"`            // Own is the member key: every session may see it but the one that sent it
@@ -22,7 +22,7 @@ type inRow struct {
 	Message   []byte           `json:"message,omitempty"` // protocol.Message; none in an alarm
 	Received  int64            `json:"received"`          // Unix ms
 	Read      int64            `json:"read,omitempty"`    // when a person marked or answered it, Unix ms
-	Seen      []sight          `json:"seen,omitempty"`    // by sessions, in the order of seeing
+	Seen      []Sight          `json:"seen,omitempty"`    // by sessions, in the order of seeing
 	Held      string           `json:"held,omitempty"`
 	Alarm     string           `json:"alarm,omitempty"`
 	Flags     []string         `json:"flags,omitempty"`
@@ -30,8 +30,8 @@ type inRow struct {
 	damaged bool // it stands for a row that cannot be decoded, and is never stored
 }
 
-// sight is what one session has seen of a message. Times are Unix ms.
-type sight struct {
+// Sight is what one session has seen of a message. Times are Unix ms.
+type Sight struct {
 	Label string           `json:"label"`
 	Key   crypto.PublicKey `json:"key"`
 	Rung  string           `json:"rung,omitempty"`  // how it was shown
@@ -39,35 +39,35 @@ type sight struct {
 	Read  int64            `json:"read,omitempty"`  // when the session answered it or marked it as read
 }
 
-// viewer is the session that asks for mail. Nil stands for the person, who may see everything.
-type viewer struct {
-	id   string
-	key  crypto.PublicKey
-	name string                                        // the label
-	heir func(own crypto.PublicKey, label string) bool // reports whether the mail of an ended session is this one's now
+// Viewer is the session that asks for mail. Nil stands for the person, who may see everything.
+type Viewer struct {
+	ID    string
+	Key   crypto.PublicKey
+	Label string                                        // the label
+	Heir  func(own crypto.PublicKey, label string) bool // reports whether the mail of an ended session is this one's now
 }
 
 // ids are what the row can be asked for by.
-func (r *inRow) ids() []string {
+func (r *Row) ids() []string {
 	if r.ID == "" {
 		return []string{r.MessageID}
 	}
 	return []string{r.ID, r.MessageID}
 }
 
-// visible reports whether v may see the row.
-func (r *inRow) visible(v *viewer) bool {
+// Visible reports whether v may see the row.
+func (r *Row) Visible(v *Viewer) bool {
 	switch {
-	case v == nil, r.Own == v.key:
+	case v == nil, r.Own == v.Key:
 		return true
 	case r.Member:
-		return r.From != v.key
+		return r.From != v.Key
 	}
-	return v.heir(r.Own, r.ToSession)
+	return v.Heir(r.Own, r.ToSession)
 }
 
 // wanted reports whether a query selects the row.
-func (r *inRow) wanted(q protocol.InboxQuery, v *viewer) bool {
+func (r *Row) wanted(q protocol.InboxQuery, v *Viewer) bool {
 	switch {
 	case q.All:
 		return true
@@ -81,26 +81,26 @@ func (r *inRow) wanted(q protocol.InboxQuery, v *viewer) bool {
 
 // seenFor reports whether a session need not see the row any more: it has, or, where one of the member's sessions is
 // enough, another one has. For the person every session counts.
-func (r *inRow) seenFor(v *viewer) bool {
+func (r *Row) seenFor(v *Viewer) bool {
 	if v == nil || !r.Several {
 		return len(r.Seen) > 0
 	}
-	return slices.ContainsFunc(r.Seen, func(s sight) bool { return s.Key == v.key })
+	return slices.ContainsFunc(r.Seen, func(s Sight) bool { return s.Key == v.Key })
 }
 
 // sightOf returns the entry of a session, which it adds where there is none.
-func (r *inRow) sightOf(label string, key crypto.PublicKey) *sight {
+func (r *Row) sightOf(label string, key crypto.PublicKey) *Sight {
 	for i := range r.Seen {
 		if r.Seen[i].Key == key {
 			return &r.Seen[i]
 		}
 	}
-	r.Seen = append(r.Seen, sight{Label: label, Key: key})
+	r.Seen = append(r.Seen, Sight{Label: label, Key: key})
 	return &r.Seen[len(r.Seen)-1]
 }
 
 // show notes that the row was shown to a session. The state is what that makes known to the sender, empty for no news.
-func (r *inRow) show(label string, key crypto.PublicKey, rung string, now int64) (changed bool, state protocol.State) {
+func (r *Row) show(label string, key crypto.PublicKey, rung string, now int64) (changed bool, state protocol.State) {
 	first := r.Read == 0 && len(r.Seen) == 0
 	s := r.sightOf(label, key)
 	if s.Shown != 0 {
@@ -114,11 +114,11 @@ func (r *inRow) show(label string, key crypto.PublicKey, rung string, now int64)
 }
 
 // read notes that v read the row.
-func (r *inRow) read(v *viewer, now int64) (changed bool, state protocol.State) {
-	first := r.Read == 0 && !slices.ContainsFunc(r.Seen, func(s sight) bool { return s.Read != 0 })
+func (r *Row) read(v *Viewer, now int64) (changed bool, state protocol.State) {
+	first := r.Read == 0 && !slices.ContainsFunc(r.Seen, func(s Sight) bool { return s.Read != 0 })
 	at := &r.Read
 	if v != nil {
-		at = &r.sightOf(v.name, v.key).Read
+		at = &r.sightOf(v.Label, v.Key).Read
 	}
 	if *at != 0 {
 		return false, ""
@@ -131,7 +131,7 @@ func (r *inRow) read(v *viewer, now int64) (changed bool, state protocol.State) 
 }
 
 // tellSights fills in who saw the message.
-func (r *inRow) tellSights(out *protocol.InboxMessage) {
+func (r *Row) tellSights(out *protocol.InboxMessage) {
 	out.Unseen, out.SeenBy = r.Read == 0, []protocol.SeenBy{}
 	var shown, read int64
 	for _, s := range r.Seen {

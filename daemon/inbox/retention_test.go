@@ -1,4 +1,4 @@
-package daemon
+package inbox
 
 import (
 	"log/slog"
@@ -25,15 +25,15 @@ func TestInboxRetention(t *testing.T) {
 	}
 	defer db.Close()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	b := newMailbox(db, func() time.Time { return now }, slog.New(slog.DiscardHandler), nil)
+	b := NewMailbox(db, func() time.Time { return now }, slog.New(slog.DiscardHandler), nil)
 	const day, most = 24 * time.Hour, 1 << 20
 	add := func(id string, age time.Duration, seen bool, size int) {
 		t.Helper()
-		row := &inRow{MessageID: id, Received: now.Add(-age).UnixMilli(), Alarm: "a row without a message", Name: strings.Repeat("x", size)}
+		row := &Row{MessageID: id, Received: now.Add(-age).UnixMilli(), Alarm: "a row without a message", Name: strings.Repeat("x", size)}
 		if seen {
-			row.Seen = []sight{{Label: "api", Shown: row.Received}}
+			row.Seen = []Sight{{Label: "api", Shown: row.Received}}
 		}
-		if err := db.Update(func(tx *store.Tx) error { _, err := b.add(tx, row); return err }); err != nil {
+		if err := db.Update(func(tx *store.Tx) error { _, err := b.Add(tx, row); return err }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -44,7 +44,7 @@ func TestInboxRetention(t *testing.T) {
 	add("seen-large-2", 2*day, true, most/2)
 	add("seen-new", day, true, 0)
 	left := func() (ids []string) {
-		all, err := b.list(protocol.InboxQuery{All: true}, nil)
+		all, err := b.List(protocol.InboxQuery{All: true}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
