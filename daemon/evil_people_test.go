@@ -265,3 +265,33 @@ func TestBlockedWithoutTheBroker(t *testing.T) {
 		}
 	})
 }
+
+// What each could do to take what is meant for bob, who is written to by the head of his key: a member or a joiner calls himself
+// so, an admin certifies somebody so, and the broker passes it on. None of these is a statement. A session label may look so:
+// then nobody is written to.
+func TestEvilNameLikeAKey(t *testing.T) {
+	story(t, func(w *world) {
+		head := w.bob.m.self.String()[:6]
+		for _, n := range []int{6, 7, 16, 32} {
+			name := w.bob.m.self.String()[:n]
+			for _, body := range []protocol.Body{
+				&protocol.Cert{Mesh: w.charter.Mesh(), Issuer: w.owner.Public(), Member: w.cathy.m.self, Name: name, Role: protocol.RoleMember},
+				&protocol.Enrol{Mesh: w.charter.Mesh(), Link: w.owner.Public(), Member: w.cathy.m.self, Name: name},
+			} {
+				if _, err := protocol.Sign(body, w.owner, w.cathy.m.key); protocol.CodeOf(err) != protocol.CodeBadStatement {
+					t.Errorf("%T of %s: %v", body, name, err)
+				}
+			}
+		}
+		if got, err := w.alice.m.resolve(head); err != nil || got.key != w.bob.m.self {
+			t.Errorf("%s is %s, %v", head, got.name, err)
+		}
+		w.alice.session(head)
+		pass(time.Minute)
+		_, err := w.alice.m.resolve(head)
+		wantRefusal(t, err, protocol.CodeAmbiguous)
+		if got, err := w.alice.m.resolve(w.bob.m.self.String()[:12]); err != nil || got.key != w.bob.m.self {
+			t.Errorf("a longer head is %s, %v", got.name, err)
+		}
+	})
+}

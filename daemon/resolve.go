@@ -21,13 +21,13 @@ type target struct {
 func (t target) many() bool { return t.key.IsZero() }
 
 const (
-	minKeyPrefix = 6 // hex digits of a key prefix
+	minKeyPrefix = protocol.MinKeyHead
 	nearestNames = 5 // names offered for a name that nobody has
 )
 
 // resolve finds whom a person means. The first class with a match decides: "*", "@group", a whole key, a name,
-// name/session, a session of this machine, the head of a key. Errors are *protocol.Error: ambiguous with the keys that
-// match, not_found with the nearest names.
+// name/session, a session of this machine. What may be the head of a key must not mean anything else as well. Errors are
+// *protocol.Error: ambiguous with the keys that match, not_found with the nearest names.
 func (m *mesh) resolve(to string) (target, error) {
 	switch {
 	case to == "":
@@ -44,14 +44,15 @@ func (m *mesh) resolve(to string) (target, error) {
 	if key, err := crypto.ParsePublicKey(to); err == nil {
 		return m.only(to, known, func(t target) bool { return t.key == key })
 	}
+	name, bare, own := func(t target) bool { return t.name == to }, m.bareName(to), m.ownSession(to)
+	if protocol.LikeKey(to) {
+		return m.exactly(to, known, func(t target) bool { return strings.HasPrefix(t.spec, to) || name(t) || bare(t) || own(t) })
+	}
 	for _, class := range []func(target) bool{
-		func(t target) bool { return t.session == "" && t.name == to },
-		m.bareName(to),
-		func(t target) bool { return t.session != "" && t.name == to },
-		m.ownSession(to),
-		func(t target) bool {
-			return len(to) >= minKeyPrefix && isHex(to) && strings.HasPrefix(t.spec, to)
-		},
+		func(t target) bool { return t.session == "" && name(t) },
+		bare,
+		func(t target) bool { return t.session != "" && name(t) },
+		own,
 	} {
 		t, err := m.only(to, known, class)
 		if protocol.CodeOf(err) != protocol.CodeNotFound {
@@ -77,31 +78,31 @@ func (m *mesh) ownSession(to string) func(target) bool {
 	}
 }
 
-func isHex(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
+// only returns the one target that matches, of sessions of one name the one that is there.
+func (m *mesh) only(to string, known []target, match func(target) bool) (target, error) {
+	if live := m.liveOnly(matching(known, match)); len(live) == 1 {
+		return live[0], nil
 	}
-	return true
+	return m.exactly(to, known, match)
 }
 
-// only returns the one target that matches.
-func (m *mesh) only(to string, known []target, match func(target) bool) (target, error) {
-	var found []target
+func matching(known []target, match func(target) bool) (found []target) {
 	for _, t := range known {
 		if match(t) {
 			found = append(found, t)
 		}
 	}
+	return found
+}
+
+// exactly returns the one target that matches.
+func (m *mesh) exactly(to string, known []target, match func(target) bool) (target, error) {
+	found := matching(known, match)
 	switch len(found) {
 	case 0:
 		return target{}, m.notFound(to, known)
 	case 1:
 		return found[0], nil
-	}
-	if live := m.liveOnly(found); len(live) == 1 {
-		return live[0], nil
 	}
 	e := protocol.Refuse(protocol.CodeAmbiguous, "%q in %s matches %d keys", to, m.slug(), len(found)).
 		WithHint("name one of them by its key")
@@ -121,7 +122,7 @@ func (m *mesh) liveOnly(found []target) (live []target) {
 			live = append(live, t)
 		}
 	}
-	if live == nil {
+	if live == nil && len(found) > 0 {
 		newest := slices.MaxFunc(found, func(a, b target) int { return cmp.Compare(m.issued(a.key), m.issued(b.key)) })
 		return []target{newest}
 	}

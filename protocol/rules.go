@@ -13,7 +13,8 @@ type rule struct {
 
 var (
 	ruleMesh    = rule{func(s string) bool { return MeshID(s).Valid() }, "32 of 0-9 A-Z a-z"}
-	ruleName    = rule{ValidName, "1 to 32 of a-z 0-9 . _ -, beginning with a letter or digit"}
+	ruleName    = rule{ValidName, "1 to 32 of a-z 0-9 . _ -, beginning with a letter or digit, and not 6 or more hex digits alone"}
+	ruleLabel   = rule{ValidLabel, "1 to 32 of a-z 0-9 . _ -, beginning with a letter or digit"}
 	ruleSlug    = rule{ValidSlug, "1 to 32 of a-z 0-9 -, beginning with a letter or digit"}
 	ruleGroup   = rule{ValidGroup, "1 to 64 of a-z 0-9 . _ / -, beginning with a letter or digit"}
 	ruleFeature = rule{ValidFeature, "1 to 32 of a-z 0-9 _"}
@@ -37,11 +38,19 @@ const (
 	RevokeLink  = "link"  // the link
 )
 
-// ValidName reports whether s may be a member's name: [a-z0-9][a-z0-9._-]{0,31}.
-func ValidName(s string) bool { return validWord(s, 32, "._-") }
+// MinKeyHead is how many hex digits of a key name it. A shorter beginning is no name of a key.
+const MinKeyHead = 6
 
-// ValidLabel reports whether s may be the label of a session or API key. The rule is that of names.
-func ValidLabel(s string) bool { return ValidName(s) }
+// ValidName reports whether s may be a member's name: [a-z0-9][a-z0-9._-]{0,31}, and not LikeKey.
+func ValidName(s string) bool { return ValidLabel(s) && !LikeKey(s) }
+
+// ValidLabel reports whether s may be the label of a session or API key: [a-z0-9][a-z0-9._-]{0,31}.
+func ValidLabel(s string) bool { return validWord(s, 32, "._-") }
+
+// LikeKey reports whether s may be the beginning of a key. A member of such a name would get what is meant for another.
+func LikeKey(s string) bool {
+	return len(s) >= MinKeyHead && only(s, func(c byte) bool { return digit(c) || c >= 'a' && c <= 'f' })
+}
 
 // ValidSlug reports whether s may be a mesh's slug: [a-z0-9][a-z0-9-]{0,31}.
 func ValidSlug(s string) bool { return validWord(s, 32, "-") }

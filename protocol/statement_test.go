@@ -128,8 +128,10 @@ var (
 	numbers = values{[][]byte{number(0), number(1<<53 - 1)}, [][]byte{nil, make([]byte, 7), make([]byte, 9), number(1 << 53), number(1<<64 - 1)}}
 	seconds = values{[][]byte{number(0), number(MaxSeconds)}, [][]byte{nil, make([]byte, 7), number(MaxSeconds + 1), number(1<<53 - 1)}}
 	millis  = values{[][]byte{number(0), number(MaxMillis)}, [][]byte{nil, make([]byte, 9), number(MaxMillis + 1), number(1<<53 - 1)}}
-	names   = values{text("a", "0", "a.b_c-d", strings.Repeat("a", 32)),
+	labels  = values{text("a", "0", "a.b_c-d", "20241001", strings.Repeat("a", 32)),
 		text("", "A", ".a", "-a", "_a", "a b", "a/b", "ä", "a\x00", strings.Repeat("a", 33))}
+	names = values{text("a", "0", "a.b_c-d", "cafe5", "facade-1", "facades", strings.Repeat("z", 32)),
+		text("123456", "facade", strings.Repeat("a", 32), "", "A", ".a", "-a", "_a", "a b", "a/b", "ä", "a\x00", strings.Repeat("a", 33))}
 	slugs  = values{text("a", "0-a", strings.Repeat("a", 32)), text("", "A", "-a", "a.b", "a_b", strings.Repeat("a", 33))}
 	roles  = values{text("admin", "member"), text("", "owner", "Admin", "member ")}
 	groups = values{[][]byte{nil, list("a"), list("a", "a/b.c_d-e", strings.Repeat("b", 64)), list(counted(MaxListed)...)},
@@ -157,8 +159,8 @@ func TestFieldRules(t *testing.T) {
 				text("", "wss://", "ws://", "https://h", "WSS://h", "wss://a b", "wss://a|b", "wss://ä", "wss://a\n", "wss://"+strings.Repeat("h", 251))},
 			anyKeys},
 		KindEnrol:   {meshes, keys, members, names, seconds},
-		KindSession: {meshes, members, members, names, groups, features, millis, millis},
-		KindAPIKey:  {meshes, members, members, names, features, groups, millis, millis},
+		KindSession: {meshes, members, members, labels, groups, features, millis, millis},
+		KindAPIKey:  {meshes, members, members, labels, features, groups, millis, millis},
 		KindHello: {meshes, members, ours,
 			{text("h", "a.b-c_d:1", "127.0.0.1:65535", "[::1]", "[::1]:80", strings.Repeat("h", 253)),
 				text("", ":80", "H", "h:", "h:0", "h:01", "h:65536", "h:+1", "h:x", "h/", "a:b:1", "[]", "[::1", "::1]", "[x]", "h ", strings.Repeat("h", 254))},

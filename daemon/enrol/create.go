@@ -261,13 +261,20 @@ func asName(s string) string {
 		return -1
 	}, strings.ToLower(strings.TrimSpace(s)))
 	s = strings.TrimLeft(s, "._-")
-	return s[:min(len(s), 32)]
+	s = s[:min(len(s), 32)]
+	if protocol.LikeKey(s) {
+		s = s[:min(len(s), 30)] + "-1" // as the second of that name would be called
+	}
+	return s
 }
 
 // pickName returns the name given, or the default.
 func pickName(name string, c *config.Config) (string, error) {
 	if name == "" {
 		return DefaultName(c), nil
+	}
+	if protocol.LikeKey(name) {
+		return "", protocol.Refuse(protocol.CodeInvalid, "%q cannot be a name: it looks like the beginning of a key", name).WithHint("add a letter behind f, or one of . _ -")
 	}
 	if !protocol.ValidName(name) {
 		return "", protocol.Refuse(protocol.CodeInvalid, "%q cannot be a name", name).WithHint("1 to 32 of a-z, 0-9, and . _ - behind the first")
