@@ -23,6 +23,9 @@ func (c *call) follow(ctx context.Context, cl *client.Client, q protocol.InboxQu
 				return err
 			}
 		}
+		if e.Type == client.Unreadable {
+			c.note("claudemesh: inbox: %s", clean(e.Notice))
+		}
 		if m := e.Message; m != nil && !listed[messageKey(m)] {
 			c.printFollowed(m)
 		}
@@ -49,7 +52,7 @@ func (c *call) printList(ctx context.Context, cl *client.Client, q protocol.Inbo
 }
 
 func messageKey(m *protocol.InboxMessage) string {
-	return m.Mesh + " " + m.From.MemberPubkey + " " + m.ID
+	return m.Mesh + " " + m.From.MemberPubkey + " " + m.ID + " " + m.MessageID // an alarm has the last alone
 }
 
 func (c *call) printFollowed(m *protocol.InboxMessage) {

@@ -79,9 +79,9 @@ func (c *call) hook(ctx context.Context, event string) error {
 	if err != nil {
 		return err
 	}
-	var in hookEvent
-	if err := json.Unmarshal(b, &in); err != nil {
-		return fmt.Errorf("read the event: %w", err)
+	in, err := readHookEvent(b)
+	if err != nil {
+		return err
 	}
 	if in.SessionID == "" {
 		return errors.New("the event names no session")
@@ -108,6 +108,16 @@ func (c *call) hook(ctx context.Context, event string) error {
 		return err
 	}
 	return c.answerHook(ctx, cl, &in, &req, &out)
+}
+
+// readHookEvent decodes an event. A field of another type than today's counts as absent: what of a later client we can use
+// we use.
+func readHookEvent(b []byte) (in hookEvent, err error) {
+	err = json.Unmarshal(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf")), &in)
+	if _, misfit := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !misfit {
+		return in, fmt.Errorf("read the event: %w", err)
+	}
+	return in, nil
 }
 
 // hookRequest says what the daemon is told of an event; false if it is none of ours.

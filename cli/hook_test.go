@@ -164,3 +164,21 @@ func TestHookTellsThePerson(t *testing.T) {
 		}
 	}
 }
+
+// What another version of the client writes differently costs the field, not the event.
+func TestHookEventOfAnotherClient(t *testing.T) {
+	for _, text := range []string{
+		`{"session_id":"s1","cwd":"/src"}`, "\xef\xbb\xbf" + `{"session_id":"s1","cwd":"/src"}`, `{"source":{"kind":"startup"},"session_id":"s1","cwd":"/src"}`,
+		`{"prompt":[{"type":"text"}],"session_id":"s1","stop_hook_active":"yes","cwd":"/src"}`, `{"x":1e999,"session_id":"s1","cwd":"/src","model":7}`,
+	} {
+		in, err := readHookEvent([]byte(text))
+		if err != nil || in.SessionID != "s1" || in.Cwd != "/src" {
+			t.Errorf("%s: %+v, %v", text, in, err)
+		}
+	}
+	for _, text := range []string{"", "{", `{"session_id":"s1"} {`, "[]x"} {
+		if in, err := readHookEvent([]byte(text)); err == nil {
+			t.Errorf("%s: %+v", text, in)
+		}
+	}
+}

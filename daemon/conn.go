@@ -1,14 +1,17 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strconv"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 
@@ -62,7 +65,6 @@ func dialBroker(ctx context.Context, u *uplink) (*conn, error) {
 		ws: ws, u: u, log: u.m.log, out: make(chan outgoing, 64), ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		gone: make(chan struct{}), waiting: make(map[string]chan []byte),
 	}
-	ws.SetReadLimit(protocol.MaxFrame)
 	ws.SetPongHandler(c.handlePong)
 	c.heard()
 	c.finish.Go(c.readLoop)
@@ -135,19 +137,43 @@ func (c *conn) handlePong(sent string) error {
 
 func (c *conn) readLoop() {
 	for {
-		kind, frame, err := c.ws.ReadMessage()
+		frame, err := c.readFrame()
 		if err != nil {
 			c.end(closeReason(err))
 			return
 		}
 		c.heard()
-		if kind != websocket.TextMessage && kind != websocket.BinaryMessage {
-			continue
-		}
-		if !c.take(frame) {
+		if frame != nil && !c.take(frame) {
 			return
 		}
 	}
+}
+
+// maxSkipped is how much of a frame that is too long is read over. A frame without end would keep the others away for ever.
+const maxSkipped = 64 << 20
+
+// readFrame returns the next frame, and nil for one that is longer than any may be: it is skipped.
+func (c *conn) readFrame() ([]byte, error) {
+	_, r, err := c.ws.NextReader()
+	if err != nil {
+		return nil, err
+	}
+	frame, err := io.ReadAll(io.LimitReader(r, protocol.MaxFrame+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(frame) <= protocol.MaxFrame {
+		if !utf8.Valid(frame) { // parts of it go on as they are
+			frame = bytes.ToValidUTF8(frame, []byte("\uFFFD"))
+		}
+		return frame, nil
+	}
+	rest, err := io.Copy(io.Discard, io.LimitReader(r, maxSkipped))
+	if err == nil && rest == maxSkipped {
+		err = protocol.Refuse(protocol.CodePayloadTooLarge, "the broker sends a frame of more than %d MiB", maxSkipped>>20)
+	}
+	c.log.Warn("frame skipped", "bytes", int64(len(frame))+rest, "reason", protocol.CodePayloadTooLarge)
+	return nil, err
 }
 
 // take gives an answer to who waits for it and keeps everything else for the worker.

@@ -55,6 +55,13 @@ func (c *evilConn) write(f frame) {
 	_ = c.ws.WriteMessage(websocket.TextMessage, b) // the other side may be gone
 }
 
+// raw writes any text.
+func (c *evilConn) raw(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.ws.WriteMessage(websocket.TextMessage, []byte(text))
+}
+
 // frame is a frame as a liar sees it.
 type frame map[string]any
 

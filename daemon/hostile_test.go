@@ -316,3 +316,36 @@ func TestTooManyGroups(t *testing.T) {
 		w.alice.want("bob: hi")
 	})
 }
+
+// What the broker writes need not be a frame: bob skips it, logs it, and reads on, on the same connection.
+func TestWhatIsNoFrameIsSkipped(t *testing.T) {
+	story(t, func(w *world) {
+		e := w.bob.corrupt()
+		w.bob.unplug()
+		w.bob.plug()
+		pass(time.Minute)
+		long := strings.Repeat("x", protocol.MaxFrame+1)
+		for i, text := range []string{
+			"", "{", "null", "7", "[]", `[{"type":"push"}]`, "\xef\xbb\xbf{\"type\":\"ok\"}", "Content-Length: 2\r\n\r\n{}", "\xff\xfe", `{"type":"push"`,
+			`{"type":"push"}{"type":"push"}`, `{"type":{}}`, `{"type":"push","ciphertext":"` + long + `"}`, long, strings.Repeat("[", 20000),
+			`{"type":"receipt","proof":{"nonce":7}}`, `{"type":"presence","peers":[null,{}]}`, `{"type":"membership","members":[{"certs":[null,"x"]}]}`,
+			`{"type":"` + long[:1<<20] + `"}`, `{"type":"error","code":"<b>","message":"` + long[:1<<20] + `"}`, `{"type":"ok","_reqId":"1"}`,
+		} {
+			e.mu.Lock()
+			c := e.client
+			e.mu.Unlock()
+			c.raw(text)
+			honest := fmt.Sprint("honest ", i)
+			w.alice.send("bob", honest)
+			synctest.Wait()
+			if got := w.bob.inbox(nil); !slices.Contains(got, "alice: "+honest) {
+				t.Fatalf("after %.40q bob has %q", text, got)
+			}
+		}
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		if e.opened != 1 {
+			t.Errorf("bob connected %d times", e.opened)
+		}
+	})
+}

@@ -118,12 +118,8 @@ func (m *mesh) checkRequest(req protocol.SendRequest, d *draft) error {
 	if err := m.checkSending(); err != nil {
 		return err
 	}
-	if len(req.Meta) > 0 {
-		meta, err := json.Marshal(req.Meta)
-		if err != nil {
-			return protocol.Refuse(protocol.CodeInvalid, "meta: %v", err)
-		}
-		d.meta = meta
+	if meta := string(req.Meta); meta != "" && meta != "null" && meta != "{}" { // what it must be the header's rules say
+		d.meta = req.Meta
 	}
 	return nil
 }

@@ -1,6 +1,9 @@
 package protocol
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // What crosses the daemon's local socket: JSON over HTTP/1.1. Times are RFC 3339 in UTC.
 // Field names are what scripts see under --json; they may be added, never renamed. Nothing here ever holds a secret.
@@ -136,17 +139,17 @@ type GroupMember struct {
 // SendRequest is the body of POST /v1/send. The answer comes when the message is sealed and on disk, or, with WaitMS,
 // when every recipient reached WaitFor (default delivered) or the time is over.
 type SendRequest struct {
-	Mesh     string         `json:"mesh,omitempty"`
-	To       string         `json:"to"`
-	Body     string         `json:"body"`
-	Priority string         `json:"priority,omitempty"` // default next
-	ReplyTo  string         `json:"reply_to,omitempty"` // id of an inbox message; To may then be empty
-	Kind     string         `json:"kind,omitempty"`
-	Session  string         `json:"session,omitempty"`   // acts for this session: id, label or key; default see Acting
-	ClientID string         `json:"client_id,omitempty"` // caller's id for idempotency: a repeat answers the first result
-	WaitMS   int            `json:"wait_ms,omitempty"`
-	WaitFor  State          `json:"wait_for,omitempty"`
-	Meta     map[string]any `json:"meta,omitempty"`
+	Mesh     string          `json:"mesh,omitempty"`
+	To       string          `json:"to"`
+	Body     string          `json:"body"`
+	Priority string          `json:"priority,omitempty"` // default next
+	ReplyTo  string          `json:"reply_to,omitempty"` // id of an inbox message; To may then be empty
+	Kind     string          `json:"kind,omitempty"`
+	Session  string          `json:"session,omitempty"`   // acts for this session: id, label or key; default see Acting
+	ClientID string          `json:"client_id,omitempty"` // caller's id for idempotency: a repeat answers the first result
+	WaitMS   int             `json:"wait_ms,omitempty"`
+	WaitFor  State           `json:"wait_for,omitempty"`
+	Meta     json.RawMessage `json:"meta,omitempty"` // a JSON object, passed on as it is
 }
 
 // SendResult is the body of the answer, and of GET /v1/messages/{id}.
@@ -201,29 +204,29 @@ type From struct {
 
 // InboxMessage is one message, in GET /v1/inbox (newest first) and in events.
 type InboxMessage struct {
-	ID         string     `json:"id"`         // client id
-	MessageID  string     `json:"message_id"` // the broker's id
-	Mesh       string     `json:"mesh"`
-	From       From       `json:"from"`
-	To         string     `json:"to"` // key, "*", "@group"
-	ToSession  string     `json:"to_session,omitempty"`
-	Topic      string     `json:"topic,omitempty"`
-	ReplyTo    string     `json:"reply_to,omitempty"`
-	Question   string     `json:"question,omitempty"` // id of the question of ours that this answers
-	Kind       string     `json:"kind,omitempty"`
-	Priority   string     `json:"priority"`
-	Meta       any        `json:"meta,omitempty"` // as the sender attached it, an object
-	Body       string     `json:"body"`
-	SentAt     time.Time  `json:"sent_at"`
-	ReceivedAt time.Time  `json:"received_at"`
-	ReadAt     *time.Time `json:"read_at,omitempty"`  // when it was first answered or marked as read, by whomever
-	ShownAt    *time.Time `json:"shown_at,omitempty"` // when it was first proved to be in front of a session
-	ShownBy    string     `json:"shown_by,omitempty"` // the label of that session
-	Unseen     bool       `json:"unseen"`             // no person has answered it or marked it as read
-	SeenBy     []SeenBy   `json:"seen_by"`            // in the order of seeing
-	Held       string     `json:"held,omitempty"`     // why it is kept out of the model's context
-	Alarm      string     `json:"alarm,omitempty"`    // why it was not opened; such a row has no body
-	Flags      []string   `json:"flags,omitempty"`    // cloned, again, session_ended
+	ID         string          `json:"id"`         // client id
+	MessageID  string          `json:"message_id"` // the broker's id
+	Mesh       string          `json:"mesh"`
+	From       From            `json:"from"`
+	To         string          `json:"to"` // key, "*", "@group"
+	ToSession  string          `json:"to_session,omitempty"`
+	Topic      string          `json:"topic,omitempty"`
+	ReplyTo    string          `json:"reply_to,omitempty"`
+	Question   string          `json:"question,omitempty"` // id of the question of ours that this answers
+	Kind       string          `json:"kind,omitempty"`
+	Priority   string          `json:"priority"`
+	Meta       json.RawMessage `json:"meta,omitempty"` // as the sender attached it, an object
+	Body       string          `json:"body"`
+	SentAt     time.Time       `json:"sent_at"`
+	ReceivedAt time.Time       `json:"received_at"`
+	ReadAt     *time.Time      `json:"read_at,omitempty"`  // when it was first answered or marked as read, by whomever
+	ShownAt    *time.Time      `json:"shown_at,omitempty"` // when it was first proved to be in front of a session
+	ShownBy    string          `json:"shown_by,omitempty"` // the label of that session
+	Unseen     bool            `json:"unseen"`             // no person has answered it or marked it as read
+	SeenBy     []SeenBy        `json:"seen_by"`            // in the order of seeing
+	Held       string          `json:"held,omitempty"`     // why it is kept out of the model's context
+	Alarm      string          `json:"alarm,omitempty"`    // why it was not opened; such a row has no body
+	Flags      []string        `json:"flags,omitempty"`    // cloned, again, session_ended
 }
 
 // Who saw a message.

@@ -76,10 +76,20 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	defer res.Body.Close()
 	body := io.LimitReader(res.Body, maxReply)
 	if err := json.NewDecoder(body).Decode(out); err != nil {
-		return unreachable(ctx, err)
+		return unreadable(ctx, path, err)
 	}
 	_, _ = io.Copy(io.Discard, body) // a body that is not read to its end costs the connection
 	return nil
+}
+
+// unreadable is the error of an answer that cannot be decoded: of what it holds, or of its connection.
+func unreadable(ctx context.Context, path string, err error) error {
+	_, malformed := errors.AsType[*json.SyntaxError](err)
+	if _, misfit := errors.AsType[*json.UnmarshalTypeError](err); malformed || misfit {
+		return protocol.Refuse(protocol.CodeInternal, "the daemon's answer to %s cannot be read: %v", path, err).
+			WithHint("claudemesh daemon down, if the daemon is of another version")
+	}
+	return unreachable(ctx, err)
 }
 
 // request returns an answer whose status is 2xx; its body is the caller's to close.

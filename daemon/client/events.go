@@ -1,10 +1,9 @@
 package client
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"iter"
 	"net/http"
@@ -21,9 +20,6 @@ type EventQuery struct {
 	Replay  bool   // begin behind After, not with what happens from now on
 	After   uint64 // Seq of the last event that the caller has
 }
-
-// maxEvent bounds one line of the stream: a body of 64 KiB, escaped, and what is around it.
-const maxEvent = 1 << 20
 
 // Events yields events until the stream ends, which yields an error, or the caller breaks. The first has the type
 // "ready" and the Seq from which the stream goes on: what happens after it is not missed.
@@ -51,28 +47,41 @@ func (c *Client) Events(ctx context.Context, q EventQuery) iter.Seq2[protocol.Ev
 	}
 }
 
-// readEvents reads the data lines of a stream; the daemon writes one for each event. It returns nil when the consumer
-// breaks.
+// Unreadable is the type of the event in the place of one that cannot be read; Notice says why. It has the Seq of that
+// event, so the stream goes on behind it.
+const Unreadable = "unreadable"
+
+// readEvents yields the events of a stream. It returns nil when the consumer breaks.
 func readEvents(r io.Reader, yield func(protocol.Event, error) bool) error {
-	lines := bufio.NewScanner(r)
-	lines.Buffer(make([]byte, 0, 4096), maxEvent)
-	for lines.Scan() {
-		data, ok := bytes.CutPrefix(lines.Bytes(), []byte("data: "))
-		if !ok {
-			continue
+	s := newStream(r)
+	last := uint64(0)
+	for {
+		raw, err := s.next()
+		if err == io.EOF {
+			return io.ErrUnexpectedEOF
 		}
-		var e protocol.Event
-		if err := json.Unmarshal(data, &e); err != nil {
+		if err != nil {
 			return err
 		}
+		last = max(last, raw.id)
+		e := raw.event(last)
+		last = max(last, e.Seq)
 		if !yield(e, nil) {
 			return nil
 		}
 	}
-	if err := lines.Err(); err != nil {
-		return err
+}
+
+// event decodes the event. One without an id has that of the event before: last.
+func (raw rawEvent) event(last uint64) (e protocol.Event) {
+	err := errEventTooLong
+	if raw.size <= maxEvent {
+		err = json.Unmarshal(raw.data, &e)
 	}
-	return io.ErrUnexpectedEOF
+	if err != nil {
+		return protocol.Event{Seq: last, Type: Unreadable, Notice: fmt.Sprintf("event %d (%d bytes) cannot be read: %v", raw.id, raw.size, err)}
+	}
+	return e
 }
 
 // Follow is Events over restarts of the daemon: it goes on behind the last event that it yielded, and yields an error only

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -79,7 +80,7 @@ func (h Home) readConfig() ([]byte, error) {
 }
 
 func parseConfig(b []byte) (*Config, error) {
-	doc, err := parseObject(b)
+	doc, err := parseObject(bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))) // some editors write a byte order mark
 	if err != nil {
 		return nil, protocol.Refuse(protocol.CodeInvalid, "not valid JSON: %v", err)
 	}

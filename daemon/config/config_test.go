@@ -181,6 +181,19 @@ func TestRefusesBrokenFiles(t *testing.T) {
 	}
 }
 
+// A file that an editor saved with a byte order mark is the same file.
+func TestReadsAByteOrderMark(t *testing.T) {
+	home := newHome(t)
+	good := membership("acme", 1)
+	content := "\xef\xbb\xbf" + `{"meshes": [` + string(good.encode("")) + `]}`
+	if err := os.WriteFile(home.ConfigFile(), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if c, err := home.Load(); err != nil || c.Mesh("acme") == nil {
+		t.Errorf("read %+v, %v", c, err)
+	}
+}
+
 // Twenty writers at once, each with its own open file, lose nothing of each other.
 func TestConcurrentUpdates(t *testing.T) {
 	home := newHome(t)

@@ -11,6 +11,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -156,14 +157,16 @@ func (c *client) read(ctx context.Context, each func(*protocol.Message)) error {
 		after = page.Cursor
 		for _, row := range page.Messages {
 			var push protocol.Push
-			if err := json.Unmarshal(row.Frame, &push); err != nil {
-				return err
+			err := json.Unmarshal(row.Frame, &push)
+			var m *protocol.Message
+			if err == nil && push.Type == protocol.TypePush {
+				m, err = opener.Open(push.Incoming())
 			}
-			if push.Type == protocol.TypePush {
-				m, err := opener.Open(push.Incoming())
-				if err != nil {
-					return err
-				}
+			if err != nil { // a stranger, or a liar: it must not keep the others from us
+				fmt.Fprintf(os.Stderr, "row %s: %v\n", row.Row, err)
+				continue
+			}
+			if m != nil {
 				each(m)
 			}
 			ack := protocol.ClientAck{Tag: protocol.Tag{Type: protocol.TypeClientAck}, BrokerMessageID: row.Row}
