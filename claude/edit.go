@@ -5,27 +5,29 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // errNotJSON wraps a parse error: the file is left alone.
 var errNotJSON = errors.New("not valid JSON")
 
-// A document is JSON text that is edited in place: every byte that an edit does not concern stays.
+// A document is JSON text that is edited in place: every byte that an edit does not concern stays. What is put in is noted.
 type document struct {
-	text []byte
+	text   []byte
+	pieces []piece
 }
 
 // parseDocument checks that b is one JSON object. Empty text is an empty object.
 func parseDocument(b []byte) (*document, error) {
 	if len(bytes.TrimSpace(b)) == 0 {
-		return &document{[]byte("{}\n")}, nil
+		return &document{text: []byte("{}\n")}, nil
 	}
 	var probe map[string]json.RawMessage
 	if err := json.Unmarshal(b, &probe); err != nil {
 		return nil, fmt.Errorf("%w: %v", errNotJSON, err)
 	}
-	return &document{bytes.Clone(b)}, nil
+	return &document{text: bytes.Clone(b)}, nil
 }
 
 // value is where a value stands in the text.
@@ -78,7 +80,9 @@ func (d *document) set(path []string, v any) error {
 		if sameJSON(d.text[have.start:have.end], v) {
 			return nil
 		}
-		d.replace(have, d.render(v, len(path)))
+		text := d.render(v, len(path))
+		d.pieces = append(d.pieces, piece{Path: path, Value: true, Text: string(text), Was: string(d.text[have.start:have.end])})
+		d.replace(have, text)
 		return nil
 	}
 	return d.insertMember(parent, path[len(path)-1], v)
@@ -97,26 +101,32 @@ func (d *document) insertMember(path []string, key string, v any) error {
 		sep = ":"
 	}
 	text := append(append(k, sep...), d.render(v, len(path)+1)...)
-	d.insertLast(obj, len(members(d.text, obj)) == 0, text, strings.Repeat(unit, len(path)), unit, newline)
+	p := d.insertLast(obj, len(members(d.text, obj)) == 0, text, strings.Repeat(unit, len(path)), unit, newline)
+	p.Path = append(slices.Clone(path), key)
+	d.pieces = append(d.pieces, p)
 	return nil
 }
 
 // appendItem adds an item at the end of the array at path, which it makes if it is not there.
 func (d *document) appendItem(path []string, v any) error {
-	arr, ok := d.find(path)
-	if !ok {
-		return d.set(path, []any{v})
+	if _, ok := d.find(path); !ok {
+		if err := d.set(path, []any{}); err != nil {
+			return err
+		}
 	}
+	arr, _ := d.find(path)
 	if d.text[arr.start] != '[' {
 		return fmt.Errorf("%s is not a list", strings.Join(path, "."))
 	}
 	unit, newline := d.indent()
-	d.insertLast(arr, len(items(d.text, arr)) == 0, d.render(v, len(path)+1), strings.Repeat(unit, len(path)), unit, newline)
+	p := d.insertLast(arr, len(items(d.text, arr)) == 0, d.render(v, len(path)+1), strings.Repeat(unit, len(path)), unit, newline)
+	p.Path, p.Item = path, true
+	d.pieces = append(d.pieces, p)
 	return nil
 }
 
 // insertLast puts text before the closing bracket of the container c.
-func (d *document) insertLast(c value, empty bool, text []byte, outer, unit, newline string) {
+func (d *document) insertLast(c value, empty bool, text []byte, outer, unit, newline string) piece {
 	at := c.end - 1 // the closing bracket
 	for !empty && isSpace(d.text[at-1]) {
 		at--
@@ -130,6 +140,7 @@ func (d *document) insertLast(c value, empty bool, text []byte, outer, unit, new
 	} else if !empty && bytes.Contains(d.text, []byte(`, "`)) {
 		b = append(b, ' ')
 	}
+	p := piece{Lead: len(b)}
 	b = append(b, text...)
 	end := at
 	if empty {
@@ -137,29 +148,38 @@ func (d *document) insertLast(c value, empty bool, text []byte, outer, unit, new
 		at = c.start + 1
 		if newline != "" {
 			b = append(b, newline+outer...)
+			p.Tail = len(newline + outer)
 		}
 	}
-	d.text = append(append(append([]byte{}, d.text[:at]...), b...), d.text[end:]...)
+	p.Text, p.Was = string(b), string(d.text[at:end])
+	d.replace(value{at, end}, b)
+	return p
 }
 
 // remove takes the member at path out, with the comma and the space before it. False: it was not there.
 func (d *document) remove(path []string) bool {
-	obj, ok := d.find(path[:len(path)-1])
-	if !ok || d.text[obj.start] != '{' {
+	obj, spans, i := d.memberAt(path)
+	if i < 0 {
 		return false
 	}
-	all := members(d.text, obj)
-	for i, m := range all {
+	d.cut(obj, spans, i)
+	return true
+}
+
+// memberAt finds a member among those of its object: the last of that name, as find does. i is -1 where there is none.
+func (d *document) memberAt(path []string) (obj value, spans []value, i int) {
+	i = -1
+	obj, ok := d.find(path[:len(path)-1])
+	if !ok || d.text[obj.start] != '{' {
+		return obj, nil, i
+	}
+	for j, m := range members(d.text, obj) {
+		spans = append(spans, value{m.keyStart, m.end})
 		if m.key == path[len(path)-1] {
-			spans := make([]value, len(all))
-			for j, n := range all {
-				spans[j] = value{n.keyStart, n.end}
-			}
-			d.cut(obj, spans, i)
-			return true
+			i = j
 		}
 	}
-	return false
+	return obj, spans, i
 }
 
 // removeItems takes the items of the array at path out for which ours is true, and returns how many.
@@ -187,16 +207,25 @@ func (d *document) removeItems(path []string, ours func(item json.RawMessage) bo
 
 // cut removes element i of a container together with one comma.
 func (d *document) cut(c value, all []value, i int) {
-	from, to := all[i].start, all[i].end
+	d.replace(spanOf(c, all, i), nil)
+}
+
+// spanOf is element i of a container with one comma, or of an only element with the space around it.
+func spanOf(c value, all []value, i int) value {
 	switch {
 	case len(all) == 1:
-		from, to = c.start+1, c.end-1
+		return value{c.start + 1, c.end - 1}
 	case i > 0:
-		from = all[i-1].end
-	default:
-		to = all[1].start
+		return value{all[i-1].end, all[i].end}
 	}
-	d.text = append(append([]byte{}, d.text[:from]...), d.text[to:]...)
+	return value{all[0].start, all[1].start}
+}
+
+func orEmpty(text []byte) []byte {
+	if len(bytes.TrimSpace(text)) == 0 {
+		return []byte("{}")
+	}
+	return text
 }
 
 // removeEmpty takes the object or array at path out if nothing is left in it.
@@ -252,88 +281,16 @@ func (d *document) render(v any, depth int) []byte {
 
 func sameJSON(text []byte, v any) bool {
 	want, err := json.Marshal(v)
-	if err != nil {
-		return false
-	}
+	return err == nil && sameMeaning(text, want)
+}
+
+// sameMeaning compares JSON texts; none is an empty object.
+func sameMeaning(text, other []byte) bool {
 	var a, b any
-	if json.Unmarshal(text, &a) != nil || json.Unmarshal(want, &b) != nil {
+	if json.Unmarshal(orEmpty(text), &a) != nil || json.Unmarshal(orEmpty(other), &b) != nil {
 		return false
 	}
 	x, _ := json.Marshal(a)
 	y, _ := json.Marshal(b)
 	return bytes.Equal(x, y)
-}
-
-// The scanner below walks text that encoding/json has accepted, so it need not report errors.
-
-func members(text []byte, obj value) []member {
-	var all []member
-	for i := skipSpace(text, obj.start+1); text[i] != '}'; {
-		keyStart := i
-		i = skipValue(text, i)
-		var key string
-		json.Unmarshal(text[keyStart:i], &key)
-		i = skipSpace(text, i)   // the colon
-		i = skipSpace(text, i+1) // the value
-		end := skipValue(text, i)
-		all = append(all, member{key, value{i, end}, keyStart})
-		i = skipSpace(text, end)
-		if text[i] == ',' {
-			i = skipSpace(text, i+1)
-		}
-	}
-	return all
-}
-
-func items(text []byte, arr value) []value {
-	var all []value
-	for i := skipSpace(text, arr.start+1); text[i] != ']'; {
-		end := skipValue(text, i)
-		all = append(all, value{i, end})
-		i = skipSpace(text, end)
-		if text[i] == ',' {
-			i = skipSpace(text, i+1)
-		}
-	}
-	return all
-}
-
-func skipSpace(text []byte, i int) int {
-	for i < len(text) && isSpace(text[i]) {
-		i++
-	}
-	return i
-}
-
-func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
-
-// skipValue returns the index behind the value that starts at i.
-func skipValue(text []byte, i int) int {
-	switch text[i] {
-	case '"':
-		for i++; text[i] != '"'; i++ {
-			if text[i] == '\\' {
-				i++
-			}
-		}
-		return i + 1
-	case '{', '[':
-		depth := 0
-		for ; ; i++ {
-			switch text[i] {
-			case '"':
-				i = skipValue(text, i) - 1
-			case '{', '[':
-				depth++
-			case '}', ']':
-				if depth--; depth == 0 {
-					return i + 1
-				}
-			}
-		}
-	}
-	for i < len(text) && !isSpace(text[i]) && !strings.ContainsRune(",]}", rune(text[i])) {
-		i++
-	}
-	return i
 }

@@ -1,10 +1,6 @@
 package claude
 
-import (
-	"encoding/json"
-	"path/filepath"
-	"strings"
-)
+import "strings"
 
 // events are the hook events that we listen to.
 var events = []string{"SessionStart", "UserPromptSubmit", "PostToolUse", "Stop", "SessionEnd", "PreCompact"}
@@ -51,37 +47,6 @@ func quote(command string) string {
 		return "'" + strings.ReplaceAll(command, "'", `'\''`) + "'"
 	}
 	return command
-}
-
-// isOurs recognises an entry of ours under any path of the binary.
-func isOurs(item json.RawMessage) bool {
-	var e struct {
-		Hooks []struct{ Command string }
-	}
-	if json.Unmarshal(item, &e) != nil || len(e.Hooks) == 0 {
-		return false
-	}
-	for _, h := range e.Hooks {
-		if !ownCommand(h.Command) {
-			return false
-		}
-	}
-	return true
-}
-
-// ownCommand says whether a shell command starts our binary as a hook or status line.
-func ownCommand(command string) bool {
-	program, rest, ok := strings.Cut(command, " hook ")
-	if !ok {
-		program, ok = strings.CutSuffix(command, " statusline")
-		rest = "x"
-	}
-	base := strings.TrimSuffix(filepath.Base(strings.Trim(filepath.ToSlash(program), "'")), ".exe")
-	return ok && base == "claudemesh" && rest != ""
-}
-
-func sameVerb(item json.RawMessage, verb string) bool {
-	return strings.Contains(string(item), " hook "+verb+`"`)
 }
 
 func has(d *document, path []string, entry map[string]any) bool {

@@ -14,7 +14,7 @@ import (
 func home(t *testing.T, state, settings string) Options {
 	t.Helper()
 	dir := t.TempDir()
-	o := Options{Paths: FindPaths(dir, ""), Record: filepath.Join(dir, ".claudemesh", "claude.json"), Command: "/usr/local/bin/claudemesh", Hooks: true, Skill: "---\nname: claudemesh\n---\n"}
+	o := Options{Paths: FindPaths(dir, ""), Command: "/usr/local/bin/claudemesh", Hooks: true, Skill: "---\nname: claudemesh\n---\n"}
 	write(t, o.Paths.State, state)
 	write(t, o.Paths.Settings, settings)
 	return o
@@ -90,14 +90,11 @@ func TestUninstallIsTheExactInverse(t *testing.T) {
 		}
 		install(t, o)
 		for path, was := range map[string]string{o.Paths.State: tt.state, o.Paths.Settings: tt.settings} {
-			if s := text(t, filepath.Join(o.backups(), filepath.Base(path))); s != was {
+			if s := text(t, o.copyFile(path)); s != was {
 				t.Errorf("the backup of %s: %q, want %q", path, s, was)
 			}
 		}
 		uninstall(t, o)
-		if _, err := os.Stat(o.backups()); !os.IsNotExist(err) {
-			t.Error("the backups stay")
-		}
 		if s := text(t, o.Paths.State); s != tt.state {
 			t.Errorf("state: %q, was %q", s, tt.state)
 		}
@@ -107,8 +104,8 @@ func TestUninstallIsTheExactInverse(t *testing.T) {
 		if _, err := os.Stat(filepath.Dir(o.Paths.Skill)); !os.IsNotExist(err) {
 			t.Error("the skill's folder stays")
 		}
-		if _, err := os.Stat(o.Record); !os.IsNotExist(err) {
-			t.Error("the record stays")
+		if _, err := os.Stat(o.Paths.Records); !os.IsNotExist(err) {
+			t.Error("the records stay")
 		}
 		if p, err := PlanUninstall(o); err != nil || !p.Empty() {
 			t.Errorf("a second uninstall would change %+v, %v", p.Changes, err)

@@ -2,7 +2,6 @@ package claude
 
 import (
 	"cmp"
-	"os"
 	"path/filepath"
 )
 
@@ -11,6 +10,7 @@ type Paths struct {
 	State    string // ~/.claude.json: MCP servers of the user scope, among much else
 	Settings string // ~/.claude/settings.json: hooks, status line
 	Skill    string // ~/.claude/skills/claudemesh/SKILL.md
+	Records  string // ~/.claude/.claudemesh: ours, what install changed
 }
 
 // FindPaths returns the files for a home directory. CLAUDE_CONFIG_DIR moves all of them, as it does for Claude Code.
@@ -21,17 +21,6 @@ func FindPaths(home, configDir string) Paths {
 		State:    state,
 		Settings: filepath.Join(dir, "settings.json"),
 		Skill:    filepath.Join(dir, "skills", "claudemesh", "SKILL.md"),
+		Records:  filepath.Join(dir, ".claudemesh"),
 	}
-}
-
-// readFile returns nil for a file that does not exist.
-func readFile(path string) ([]byte, error) {
-	b, err := os.ReadFile(path)
-	if os.IsNotExist(err) {
-		return nil, nil
-	}
-	if b == nil && err == nil {
-		b = []byte{}
-	}
-	return b, err
 }

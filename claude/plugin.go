@@ -3,10 +3,6 @@ package claude
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
 )
 
 // Plugin is what the binary carries for those who prefer a plugin to install: the same server, hooks and skill, and the channel.
@@ -65,26 +61,4 @@ func pretty(v any) []byte {
 		panic("claude: our own value does not marshal: " + err.Error())
 	}
 	return b.Bytes()
-}
-
-// Export writes the plugin into dir, which must be empty, absent, or hold an earlier export.
-func (p Plugin) Export(dir string) error {
-	files := p.files()
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("export the plugin: %w", err)
-	}
-	if _, err := os.Stat(filepath.Join(dir, ".claude-plugin", "plugin.json")); len(entries) > 0 && err != nil {
-		return fmt.Errorf("export the plugin: %s is not empty and holds no plugin", dir)
-	}
-	for path, text := range files {
-		path = filepath.Join(dir, filepath.FromSlash(path))
-		if have, err := readFile(path); err == nil && bytes.Equal(have, text) {
-			continue
-		}
-		if err := writeAtomic(path, text, 0o644); err != nil {
-			return fmt.Errorf("export the plugin: %w", err)
-		}
-	}
-	return nil
 }

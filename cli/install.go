@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -36,7 +35,8 @@ func installVerb() *verb {
 			jsonFlag(),
 		},
 		about: "It shows every change before it makes it, keeps the files as they were, and changes nothing that is not its own. Again is fine: what is there\n" +
-			"already stays. claudemesh uninstall is the exact inverse; until then copies of the files as they were lie in ~/.claudemesh/before-install.",
+			"already stays. When a step fails, all is as before. claudemesh uninstall is the exact inverse, whatever was changed in between; until then\n" +
+			"copies of the files as they were lie in ~/.claude/.claudemesh.",
 		examples: []string{"claudemesh install", "claudemesh install --yes --no-service", "claudemesh install --print"},
 		run:      runInstall,
 	}
@@ -82,7 +82,7 @@ func (c *call) installOptions() (claude.Options, config.Home, error) {
 	}
 	command, err := ownCommand()
 	return claude.Options{
-		Paths: claude.FindPaths(dir, os.Getenv("CLAUDE_CONFIG_DIR")), Record: filepath.Join(home.Dir(), "claude-install.json"), Command: command,
+		Paths: claude.FindPaths(dir, os.Getenv("CLAUDE_CONFIG_DIR")), Command: command,
 	}, home, err
 }
 
@@ -128,7 +128,7 @@ func runInstall(ctx context.Context, c *call) error {
 	}
 	out.Service, err = c.installService(ctx, home)
 	if err != nil {
-		return err
+		return c.installReverted(plan, err)
 	}
 	if !c.yes("no-service") || c.yes("require-broker") {
 		if out.Meshes, err = c.proveBrokers(ctx, home); err != nil {
@@ -143,6 +143,20 @@ func runInstall(ctx context.Context, c *call) error {
 		c.say("installed. Sessions that start from now on are on the mesh; /mcp in Claude Code shows claudemesh")
 	}
 	return c.requireBrokers(out.Meshes)
+}
+
+// installReverted takes back what was installed before the service, which could not be.
+func (c *call) installReverted(plan *claude.Plan, err error) error {
+	if back := plan.Revert(); back != nil {
+		return fmt.Errorf("%w; taking back the changes of Claude Code's files: %w", err, back)
+	}
+	e := classify(err)
+	e.Message += "; nothing was changed"
+	if e.Hint != "" {
+		e.Hint += "; "
+	}
+	e.Hint += "claudemesh install --no-service does without"
+	return e
 }
 
 // proveBrokers says of every mesh whether its broker is reached, and what is in the way if not.
@@ -272,7 +286,11 @@ func (c *call) removeService(ctx context.Context, home config.Home) (string, err
 	if st, err := svc.Status(ctx); err != nil || st.State == service.NotInstalled {
 		return "none", nil
 	}
-	if err := svc.Uninstall(ctx); err != nil {
+	kept, err := svc.Uninstall(ctx)
+	if kept != "" {
+		c.note("the file was changed by hand; a copy is at %s", kept)
+	}
+	if err != nil {
 		return "", refusedService(err)
 	}
 	c.note("service stopped and removed (%s)", svc.Path())

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"regexp"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/claude"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/protocol"
 )
 
 func pluginVerb() *verb {
@@ -22,10 +24,30 @@ func pluginVerb() *verb {
 				if err != nil {
 					return err
 				}
-				if err := p.Export(c.arg(0)); err != nil {
+				kept, err := p.Export(c.arg(0))
+				if errors.Is(err, claude.ErrNotEmpty) {
+					return protocol.Refuse(protocol.CodeExists, "%s", err).WithHint("name a directory that does not exist yet")
+				}
+				if err != nil {
 					return err
 				}
+				c.noteKept(kept)
 				return c.done("exported; claude --plugin-dir %s tries it", c.arg(0))
+			},
+		}, {
+			name: "remove", usage: "take an exported plugin back", args: "<dir>", min: 1, max: 1,
+			about: "Files that were changed by hand since, and what else is in the directory, stay.",
+			flags: []urfave.Flag{jsonFlag()}, examples: []string{"claudemesh plugin remove ./claudemesh-plugin"},
+			run: func(_ context.Context, c *call) error {
+				kept, err := claude.RemoveExport(c.arg(0))
+				if errors.Is(err, claude.ErrNoExport) {
+					return protocol.Refuse(protocol.CodeNotFound, "%s", err)
+				}
+				if err != nil {
+					return err
+				}
+				c.noteKept(kept)
+				return c.done("removed the plugin from %s", c.arg(0))
 			},
 		}},
 	}
@@ -46,12 +68,20 @@ func pluginPathVerb() *verb {
 				return err
 			}
 			dir := filepath.Join(home.Dir(), "plugin", p.Version)
-			if err := p.Export(dir); err != nil {
+			kept, err := p.Export(dir)
+			if err != nil {
 				return err
 			}
+			c.noteKept(kept)
 			c.say("%s", dir)
 			return nil
 		},
+	}
+}
+
+func (c *call) noteKept(files []string) {
+	for _, file := range files {
+		c.note("%s was changed by hand: left as it is", file)
 	}
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	urfave "github.com/urfave/cli/v2"
@@ -135,18 +136,45 @@ func (c *call) placeDaemonService(ctx context.Context, home config.Home, svc *se
 	if err != nil {
 		return service.Installed{}, err
 	}
+	stopped := false
 	if st, err := probe(ctx, home); err == nil && st.PID != managed.PID {
 		if err := stopDaemon(ctx, home, st.PID); err != nil {
 			return service.Installed{}, err
 		}
+		stopped = true
 		c.note("the daemon that ran (pid %d) made room for the service", st.PID)
 	}
 	done, err := svc.Install(ctx, service.InstallOptions{Force: c.yes("force"), Linger: c.yes("linger"), Environment: env})
-	if start, ok := errors.AsType[*service.StartError](err); ok {
-		return done, protocol.Refuse(protocol.CodeServiceNotReady, "service-not-ready: the service is installed and does not start: %s", start.Err).
-			WithHint("%s says more; claudemesh daemon uninstall-service takes it back", svc.StatusCommand())
+	if err != nil && stopped {
+		c.daemonBack(ctx, home, lock)
 	}
-	return done, refusedService(err)
+	return done, notStarted(svc, err)
+}
+
+// daemonBack starts the daemon again that made room for a service which is not there now.
+func (c *call) daemonBack(ctx context.Context, home config.Home, lock *config.Lock) {
+	lock.Unlock() // ensure takes it
+	cl, err := ensure(context.WithoutCancel(ctx), home, client.EnsureOptions{Now: true})
+	if err != nil {
+		c.note("the daemon that made room does not run again: %s", err)
+		return
+	}
+	cl.Close()
+	c.note("the daemon runs again, without a service")
+}
+
+// notStarted explains a service that did not start and was taken back.
+func notStarted(svc *service.Service, err error) error {
+	start, ok := errors.AsType[*service.StartError](err)
+	if !ok {
+		return refusedService(err)
+	}
+	e := protocol.Refuse(protocol.CodeServiceNotReady, "service-not-ready: the service did not start, and everything is as before: %s", start.Err).
+		WithHint("%s says more", svc.LogCommand())
+	if start.Back != nil {
+		e.Message = fmt.Sprintf("service-not-ready: the service did not start: %s; taking it back: %s", start.Err, start.Back)
+	}
+	return e
 }
 
 // lockSpawn takes the lock under which verbs start daemons.
@@ -200,7 +228,10 @@ func (c *call) offerLinger(svc *service.Service, lingers bool) {
 
 func (c *call) uninstallService(ctx context.Context, svc *service.Service) error {
 	path := svc.Path()
-	err := svc.Uninstall(ctx)
+	kept, err := svc.Uninstall(ctx)
+	if kept != "" {
+		c.note("the file was changed by hand; a copy is at %s", kept)
+	}
 	if errors.Is(err, service.ErrNotInstalled) {
 		return c.done("no service was installed")
 	}

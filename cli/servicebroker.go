@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"path/filepath"
 	"slices"
 
@@ -133,12 +132,8 @@ func runInstallBroker(ctx context.Context, c *call) error {
 		return err
 	}
 	done, err := svc.Install(ctx, service.InstallOptions{Force: c.yes("force")})
-	if start, ok := errors.AsType[*service.StartError](err); ok {
-		return protocol.Refuse(protocol.CodeServiceNotReady, "service-not-ready: the service is installed and does not start: %s", start.Err).
-			WithHint("%s says more; claudemesh broker uninstall-service takes it back", svc.StatusCommand())
-	}
 	if err != nil {
-		return refusedService(err)
+		return notStarted(svc, err)
 	}
 	out, err := describeInstalled(ctx, svc, done)
 	if err != nil {

@@ -73,7 +73,6 @@ func (m *systemd) removeEnvironment() error {
 			return err
 		}
 	}
-	removeEmpty(filepath.Dir(m.dropIn()), m.dir())
 	return nil
 }
 
@@ -97,12 +96,14 @@ func (m *systemd) recorded(string) (Environment, error) {
 }
 
 // writePrivate replaces a file that nobody else may read.
-func writePrivate(path string, content []byte) error {
+func writePrivate(path string, content []byte) error { return writeNew(path, content, 0o600) }
+
+func writeNew(path string, content []byte, mode fs.FileMode) error {
 	tmp := path + ".new"
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.WriteFile(tmp, content, 0o600); err != nil {
+	if err := os.WriteFile(tmp, content, mode); err != nil {
 		return errors.Join(err, os.Remove(tmp))
 	}
 	return os.Rename(tmp, path)

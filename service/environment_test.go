@@ -59,7 +59,7 @@ func TestRecordedEnvironment(t *testing.T) {
 			install(Environment{})
 			wantEnvironment(Environment{})
 			install(corporate)
-			if err := s.Uninstall(t.Context()); err != nil {
+			if _, err := s.Uninstall(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			if after := m.files(); system == "linux" && after != before || strings.Contains(after, "Agents") {
@@ -111,7 +111,7 @@ func TestEnvironmentOfHalfAnInstall(t *testing.T) {
 	if _, err := s.Install(t.Context(), InstallOptions{Environment: corporate}); err != nil {
 		t.Fatal(err)
 	}
-	m.set("fail", "enable")
+	m.set("fail", "daemon-reload")
 	if _, err := s.Install(t.Context(), InstallOptions{Environment: Environment{"HTTP_PROXY": "http://other"}}); err == nil {
 		t.Error("no error")
 	}
@@ -136,7 +136,7 @@ func TestDropInsOfTheUser(t *testing.T) {
 	if _, err := s.Install(t.Context(), InstallOptions{Environment: corporate}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Uninstall(t.Context()); err != nil {
+	if _, err := s.Uninstall(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if after := m.files(); after != before {

@@ -27,6 +27,20 @@ type launchd struct {
 
 func (m *launchd) name() string { return "launchd" }
 
+func (m *launchd) paths(Environment) []string { return []string{m.path()} }
+
+func (m *launchd) comment(words string) string {
+	return "<!-- " + strings.ReplaceAll(words, "--", "- -") + " -->\n"
+}
+
+func (m *launchd) uncomment(line string) string {
+	words, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "<!-- ")
+	if words, closed := strings.CutSuffix(words, " -->"); ok && closed {
+		return words
+	}
+	return ""
+}
+
 func (m *launchd) path() string {
 	return filepath.Join(m.host.Home, "Library", "LaunchAgents", launchdLabel+".plist")
 }
@@ -36,6 +50,8 @@ func (m *launchd) serves() string                { return homeEntry(m.spec.home)
 
 func (m *launchd) domain() string { return "gui/" + strconv.Itoa(m.host.UID) }
 func (m *launchd) target() string { return m.domain() + "/" + launchdLabel }
+
+func (m *launchd) logCommand() string { return "tail " + logFile(m.spec.home) }
 
 func (m *launchd) statusCommand() string { return "launchctl print " + m.target() }
 
@@ -59,6 +75,10 @@ func (m *launchd) place(ctx context.Context, text string, _ Environment) error {
 	return err
 }
 
+func (m *launchd) swap(ctx context.Context, text string, env Environment) error {
+	return m.place(ctx, text, env)
+}
+
 // remove takes the plist away. That launchd forgets the label is the part of stop, which Uninstall calls before, and of
 // restart, which an upgrade calls after.
 func (m *launchd) remove(context.Context) error {
@@ -67,7 +87,6 @@ func (m *launchd) remove(context.Context) error {
 			return err
 		}
 	}
-	removeEmpty(filepath.Dir(m.path()), filepath.Join(m.host.Home, "Library"))
 	return nil
 }
 

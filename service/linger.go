@@ -10,9 +10,6 @@ import (
 // LingerReason is why somebody may want it.
 const LingerReason = "without lingering, systemd stops your daemon when your last login ends, and messages wait at the broker until you come back"
 
-// lingerMark stands at the end of a unit whose installation turned lingering on, so that taking it out turns it off.
-const lingerMark = "# Lingering was turned on with this unit and goes with it.\n"
-
 // Lingers tells whether this user's services run without a login. LaunchAgents never do.
 func (h Host) Lingers() bool {
 	if h.OS != "linux" || h.User == "" {

@@ -68,17 +68,22 @@ type Service struct {
 type manager interface {
 	name() string
 	path() string
+	paths(Environment) []string                       // of every file that it makes
+	comment(string) string                            // a line that the manager skips
+	uncomment(line string) string                     // its words, or ""
 	render(Environment) string                        // the file as it should be
 	recorded(text string) (Environment, error)        // what the installed file, or one beside it, tells the service
 	serves() string                                   // the line in a file that names the home, or ""
 	obstacle(context.Context) *Refusal                // what only asking the manager shows
 	place(context.Context, string, Environment) error // puts new files in place, so that the next login starts it
-	remove(ctx context.Context) error                 // the inverse, of whatever is there
+	swap(context.Context, string, Environment) error  // puts others in the place of those that are there; the files are, whatever the error
+	remove(ctx context.Context) error                 // the inverse of place, of whatever is there
 	start(context.Context) error
 	stop(context.Context) error
 	restart(context.Context) error // with what the file says now
 	status(context.Context) (Status, error)
 	statusCommand() string
+	logCommand() string
 }
 
 // spec is what is to run.
@@ -153,6 +158,9 @@ func (s *Service) Manager() string { return s.manager.name() }
 // StatusCommand is what a person types to see what the manager says.
 func (s *Service) StatusCommand() string { return s.manager.statusCommand() }
 
+// LogCommand is what a person types to see what the service said.
+func (s *Service) LogCommand() string { return s.manager.logCommand() }
+
 // Returns says when a service that was stopped by hand runs again.
 func (s *Service) Returns() string {
 	switch {
@@ -175,7 +183,8 @@ func (s *Service) Current() (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return strings.ReplaceAll(text, lingerMark, "") == s.manager.render(env), nil
+	body, _, _ := s.read(text)
+	return body == s.manager.render(env), nil
 }
 
 // Other tells whether a service of ours is installed that runs the daemon of another home: there is one for each user.

@@ -34,6 +34,29 @@ func (m *systemd) dir() string {
 
 func (m *systemd) path() string { return filepath.Join(m.dir(), m.unit+".service") }
 
+// paths count the link that enables the unit: systemctl leaves its directory.
+func (m *systemd) paths(env Environment) []string {
+	wants := "multi-user.target.wants"
+	if m.user {
+		wants = "default.target.wants"
+	}
+	paths := []string{m.path(), filepath.Join(m.dir(), wants, m.unit+".service")}
+	if len(env) > 0 {
+		paths = append(paths, m.dropIn())
+	}
+	return paths
+}
+
+func (m *systemd) comment(words string) string { return "# " + words + "\n" }
+
+func (m *systemd) uncomment(line string) string {
+	words, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "# ")
+	if !ok {
+		return ""
+	}
+	return words
+}
+
 // render needs no environment: that is in the drop-in.
 func (m *systemd) render(Environment) string {
 	if m.user {
@@ -57,6 +80,19 @@ func (m *systemd) place(_ context.Context, text string, env Environment) error {
 	return m.kardianosInstall(text)
 }
 
+// swap leaves the link by which the unit is enabled: whether the manager answers or not, the unit stays in force.
+func (m *systemd) swap(ctx context.Context, text string, env Environment) error {
+	err := errors.Join(m.placeEnvironment(env), writeNew(m.path(), []byte(text), 0o644))
+	if err != nil {
+		return err
+	}
+	if enabled, _ := filepath.Glob(filepath.Join(m.dir(), "*.wants", m.unit+".service")); len(enabled) == 0 {
+		_, err = m.systemctl(ctx, "enable", m.unit)
+	}
+	_, reload := m.systemctl(ctx, "daemon-reload")
+	return errors.Join(err, reload)
+}
+
 // remove undoes place, and half of it as well.
 func (m *systemd) remove(ctx context.Context) error {
 	if err := m.removeEnvironment(); err != nil {
@@ -67,14 +103,12 @@ func (m *systemd) remove(ctx context.Context) error {
 		return errors.Join(disabled, err)
 	}
 	if disabled == nil {
-		m.sweep()
 		return nil
 	}
 	// The manager did not answer, so the links are ours to remove; it reads the directory anew when it starts.
 	if err := m.unlink(); err != nil {
 		return errors.Join(disabled, err)
 	}
-	m.sweep()
 	return nil
 }
 
@@ -91,13 +125,6 @@ func (m *systemd) unlink() error {
 		removeEmpty(filepath.Dir(l), m.dir())
 	}
 	return nil
-}
-
-// sweep removes directories that the user's first unit brought and that are empty again.
-func (m *systemd) sweep() {
-	if m.user {
-		removeEmpty(m.dir(), m.host.Home)
-	}
 }
 
 // start forgets earlier failures: whoever starts it by hand has mended them.
@@ -143,6 +170,13 @@ func (m *systemd) statusCommand() string {
 		return "systemctl --user status " + m.unit
 	}
 	return "systemctl status " + m.unit
+}
+
+func (m *systemd) logCommand() string {
+	if m.user {
+		return "journalctl --user --unit " + m.unit
+	}
+	return "journalctl --unit " + m.unit
 }
 
 func (m *systemd) status(ctx context.Context) (Status, error) {

@@ -32,7 +32,7 @@ systemctl --no-ask-password --user start claudemesh-daemon
 		t.Errorf("calls\n%swant\n%s", got, want)
 	}
 	b, err := os.ReadFile(filepath.Join(m.host.Home, ".config/systemd/user/claudemesh-daemon.service"))
-	if err != nil || string(b) != renderDaemonUnit(s.spec) {
+	if err != nil || !strings.HasPrefix(string(b), renderDaemonUnit(s.spec)) {
 		t.Errorf("unit %v\n%s", err, b)
 	}
 	if Managed(m.host, m.home()) != "systemd" || Managed(m.host, m.home()+"2") != "" {
@@ -57,13 +57,13 @@ systemctl --no-ask-password --user start claudemesh-daemon
 	if ok, _ := newer.Current(); !ok {
 		t.Error("replaced, and not current")
 	}
-	if err := newer.Uninstall(t.Context()); err != nil {
+	if _, err := newer.Uninstall(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if after := m.files(); after != before {
 		t.Errorf("left behind:\n%s", after)
 	}
-	if err := s.Uninstall(t.Context()); !errors.Is(err, ErrNotInstalled) {
+	if _, err := s.Uninstall(t.Context()); !errors.Is(err, ErrNotInstalled) {
 		t.Errorf("twice: %v", err)
 	}
 }
@@ -91,7 +91,7 @@ func TestHalfAnInstall(t *testing.T) {
 		if _, err := s.Install(t.Context(), InstallOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		m.set("fail", "enable")
+		m.set("fail", "daemon-reload")
 		if _, err := Daemon(m.host, "/usr/bin/claudemesh", m.home()).Install(t.Context(), InstallOptions{}); err == nil {
 			t.Error("no error")
 		}
@@ -99,7 +99,7 @@ func TestHalfAnInstall(t *testing.T) {
 			t.Errorf("the old unit is not back: %v", err)
 		}
 		m.set("fail", "disable")
-		if err := s.Uninstall(t.Context()); err != nil || strings.Contains(m.files(), "claudemesh") {
+		if _, err := s.Uninstall(t.Context()); err != nil || strings.Contains(m.files(), "claudemesh") {
 			t.Errorf("with a manager that does not disable: %v\n%s", err, m.files())
 		}
 	})
@@ -108,17 +108,36 @@ func TestHalfAnInstall(t *testing.T) {
 func TestUnitThatDoesNotStart(t *testing.T) {
 	m := newMachine(t, "linux")
 	s := m.daemon()
+	before := m.files()
 	m.set("fail", "start")
 	m.set("state", "ActiveState=failed\nSubState=failed\nResult=start-limit-hit\nExecMainCode=1\nExecMainStatus=10\nNRestarts=30\n")
 	m.set("journal", "claudemesh: the disk is full of herring\n")
-	_, err := s.Install(t.Context(), InstallOptions{})
+	_, err := s.Install(t.Context(), InstallOptions{Linger: true})
 	var start *StartError
 	if !errors.As(err, &start) || !strings.HasSuffix(err.Error(), "start-limit-hit, last exit code 10, restarted 30 times; it said: the disk is full of herring") {
 		t.Fatalf("error %v", err)
 	}
-	m.wantState(s, Failed, "start-limit-hit")
-	if err := s.Uninstall(t.Context()); err != nil || Managed(m.host, m.home()) != "" {
-		t.Errorf("uninstall: %v", err)
+	if start.Back != nil || m.files() != before || m.host.Lingers() {
+		t.Errorf("not as before: %v\n%s", start.Back, m.files())
+	}
+
+	// One that worked comes back when its successor does not start.
+	m.set("fail", "")
+	if _, err := s.Install(t.Context(), InstallOptions{Environment: corporate}); err != nil {
+		t.Fatal(err)
+	}
+	m.calls()
+	m.set("fail", "restart")
+	newer := Daemon(m.host, "/usr/bin/claudemesh", m.home())
+	if _, err := newer.Install(t.Context(), InstallOptions{Linger: true}); !errors.As(err, &start) {
+		t.Errorf("error %v", err)
+	}
+	if ok, err := s.Current(); !ok || err != nil || m.host.Lingers() || strings.Count(m.calls(), " restart ") != 2 {
+		t.Errorf("the old service is not back, or was not started again: %v", err)
+	}
+	m.set("fail", "")
+	if _, err := s.Uninstall(t.Context()); err != nil || m.files() != before {
+		t.Errorf("uninstall: %v\n%s", err, m.files())
 	}
 }
 
@@ -135,7 +154,7 @@ func TestForeignUnit(t *testing.T) {
 	if _, err := s.Install(t.Context(), InstallOptions{Force: true}); !errors.Is(err, ErrForeign) {
 		t.Errorf("install: %v", err)
 	}
-	if err := s.Uninstall(t.Context()); !errors.Is(err, ErrForeign) {
+	if _, err := s.Uninstall(t.Context()); !errors.Is(err, ErrForeign) {
 		t.Errorf("uninstall: %v", err)
 	}
 	if b, _ := os.ReadFile(s.Path()); string(b) != theirs {
@@ -159,7 +178,7 @@ func TestLinger(t *testing.T) {
 	if _, err := s.Install(t.Context(), InstallOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Uninstall(t.Context()); err != nil || m.host.Lingers() {
+	if _, err := s.Uninstall(t.Context()); err != nil || m.host.Lingers() {
 		t.Errorf("what the install turned on stays on: %v", err)
 	}
 	if err := os.WriteFile(m.host.Root+"/var/lib/systemd/linger/alice", nil, 0o600); err != nil {
@@ -168,7 +187,7 @@ func TestLinger(t *testing.T) {
 	if _, err := s.Install(t.Context(), InstallOptions{Linger: true}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Uninstall(t.Context()); err != nil || !m.host.Lingers() {
+	if _, err := s.Uninstall(t.Context()); err != nil || !m.host.Lingers() {
 		t.Errorf("what was on before is off: %v", err)
 	}
 	m.set("fail", "enable-linger")
