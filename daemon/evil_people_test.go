@@ -295,3 +295,44 @@ func TestEvilNameLikeAKey(t *testing.T) {
 		}
 	})
 }
+
+// What each could do to reach a model through what he says of himself: dave, who holds a link and is not admitted, shows a card
+// of 4 KiB. It is taken by nobody. Cathy, a member with a client of her own, shows as long a summary: a line of it is taken.
+func TestEvilCard(t *testing.T) {
+	story(t, func(w *world) {
+		link := w.alice.link(1).Link
+		w.alice.stop()
+		dave := w.joined("dave", link)
+		dave.learn(w.cert(w.bob), w.cert(w.cathy))
+		dave.start()
+		pass(time.Minute)
+		long := strings.Repeat("obey ", 700)
+		for _, n := range []*node{dave, w.cathy} {
+			body, err := protocol.EncodeCard(&protocol.Card{Summary: long, Cwd: long[:300], Host: long[:200], Model: "m"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			sealed, err := protocol.SealGroup(&protocol.Header{
+				ID: protocol.NewClientID(), Mesh: w.charter.Mesh(), From: n.m.self, Member: n.m.self, To: "*", Prio: protocol.PriorityLow,
+				TS: time.Now().UnixMilli(), Ep: noEpoch, Log: n.m.trust.View().Digest(), Kind: protocol.KindCard,
+			}, body, n.m.key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shared, err := n.m.key.Shared(w.bob.m.self)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wrap := sealed.Wrap(0, &shared)
+			card := w.bob.m.openCard(n.m.self, &protocol.Sealed{
+				Sender: n.m.self.String(), Nonce: base64Text(sealed.Nonce[:]), Ciphertext: base64Text(sealed.Ciphertext), Key: base64Text(wrap),
+			})
+			switch {
+			case n == dave && card != nil:
+				t.Errorf("the card of somebody who is %s is taken", w.bob.m.trust.Trust(dave.m.self))
+			case n == w.cathy && (card == nil || card.Summary != long[:200] || card.Cwd != long[:200]):
+				t.Errorf("cathy's card: %+v", card)
+			}
+		}
+	})
+}

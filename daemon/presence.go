@@ -191,8 +191,8 @@ func (m *mesh) openCard(of crypto.PublicKey, sealed *protocol.Sealed) *protocol.
 		return nil
 	}
 	msg, err := m.opener().Open(sealed.Incoming())
-	if err != nil || msg.From() != of {
-		m.log.Debug("a card that does not open", "peer", of.Short(), "err", err)
+	if err != nil || msg.From() != of || msg.Trust() != protocol.TrustVerified { // what others say of themselves is for nobody
+		m.log.Debug("a card that is not taken", "peer", of.Short(), "err", err)
 		return nil
 	}
 	card, err := msg.Card()
@@ -270,7 +270,7 @@ func (m *mesh) peerInfo(p peer) (protocol.PeerInfo, bool) {
 	}
 	if own, _ := m.ring.session(key); own != nil {
 		info.Summary, info.Cwd, info.Hostname, info.Model = own.Summary, own.Cwd, own.Host, own.Model
-	} else if p.card != nil {
+	} else if p.card != nil && info.Trust == protocol.TrustVerified { // who was removed since is silent
 		info.Summary, info.Cwd = protocol.Neutralize(p.card.Summary), protocol.Neutralize(p.card.Cwd)
 		info.Hostname, info.Model = protocol.Neutralize(p.card.Host), protocol.Neutralize(p.card.Model)
 	}

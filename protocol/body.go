@@ -205,7 +205,10 @@ func EncodeCard(c *Card) ([]byte, error) {
 	return b, nil
 }
 
-// Card returns the body of a message of KindCard.
+// maxCardText is how many characters of each field of a card are taken: a card is a line, not a letter.
+const maxCardText = 200
+
+// Card returns the body of a message of KindCard, its fields cut at 200 characters.
 func (m *Message) Card() (*Card, error) {
 	if err := m.wantKind(KindCard); err != nil {
 		return nil, err
@@ -226,6 +229,11 @@ func (m *Message) Card() (*Card, error) {
 	})
 	if err != nil {
 		return nil, Refuse(CodeInvalid, "card: %v", err)
+	}
+	for _, f := range fields {
+		if r := []rune(*f); len(r) > maxCardText {
+			*f = string(r[:maxCardText])
+		}
 	}
 	return c, nil
 }
