@@ -35,7 +35,7 @@ type takenRow struct {
 	seq     uint64 // number of the inbox row
 	session string
 	key     crypto.PublicKey
-	at      int64 // of its givenMark, Unix ms
+	at      int64 // of its inbox.Attempt, Unix ms
 }
 
 func newLeases() *leases {

@@ -34,7 +34,7 @@ type env struct {
 // mesh is one joined mesh: who is believed in it, what is on its way in and out, and the connections to its broker.
 //
 //	send ─▶ outbox ─▶ uplink ═▶ broker ═▶ uplink ─▶ checks ─▶ inbox ─▶ ack
-//	                    │  └── trustState: log, members, sessions
+//	                    │  └── trust: log, members, sessions
 //	                    └───── presence
 //
 // Nothing here touches the network but the goroutines of the uplinks, which run starts.

@@ -29,7 +29,7 @@ const (
 	Sealed      = "sealed"   // mesh ‖ row → sealedRow, until nobody needs it again
 	OutboxIDs   = "outids"   // mesh ‖ 'c' ‖ client id → row · mesh ‖ 'm' ‖ message id → row
 	Numbers     = "numbers"  // mesh ‖ 'o' ‖ from ‖ recipient ‖ prio ‖ epoch → last number given · mesh ‖ 'i' ‖ from ‖ own ‖ prio ‖ epoch → arrivals
-	Inbox       = "inbox"    // received sequence → inRow
+	Inbox       = "inbox"    // received sequence → inbox.Row
 	InboxIDs    = "inids"    // client id 00 mesh sequence → nothing; message id likewise
 	Replay      = "replay"   // mesh ‖ own key ‖ sender member ‖ id → forget after, Unix ms
 	Held        = "held"     // mesh ‖ sequence → push frame that waits for a certificate
@@ -37,7 +37,7 @@ const (
 	Receipts    = "receipts" // mesh ‖ sequence → receipt to be sent
 	Invites     = "invites"  // mesh ‖ invite id → inviteRow
 	Events      = "events"   // event sequence → protocol.Event
-	Waiting     = "waiting"  // received sequence → waitRow, until the message was shown
+	Waiting     = "waiting"  // received sequence → inbox.Waiting, until the message was shown
 	Guard       = "guard"    // session key ‖ member key → guardRow, within the hour
 	Accepted    = "accepted" // mesh ‖ member key → when the user accepted its messages, Unix ms
 )
