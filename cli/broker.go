@@ -177,7 +177,7 @@ func (c *call) announceBroker(addr net.Addr, secure bool, dir, public string) {
 	if secure {
 		scheme, ws = "https://", "wss://"
 	}
-	dial := scheme + addr.String()
+	dial := scheme + reachable(addr)
 	if public != "" {
 		dial = public
 	}
@@ -185,14 +185,22 @@ func (c *call) announceBroker(addr net.Addr, secure bool, dir, public string) {
 	c.say("    data         %s", dir)
 	token := filepath.Join(dir, "admin-token")
 	c.say("    admin token  %s", token)
-	next := "claudemesh create <slug> --broker " + dial
-	if c.str("data") != "" {
-		next += " --token-file " + token
-	}
-	c.say("    next         %s", next)
+	c.say("    next         claudemesh create <slug> --broker %s --token-file %s", dial, token)
 	if host, _, err := net.SplitHostPort(addr.String()); err == nil && !secure && !net.ParseIP(host).IsLoopback() {
 		c.note("note: no TLS here; clients elsewhere need it: --tls-cert and --tls-key, or a proxy and --public-url")
 	}
+}
+
+// reachable is how this machine dials an address on which it listens: every address is no address to dial.
+func reachable(addr net.Addr) string {
+	host, port, err := net.SplitHostPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
 }
 
 // serveMetrics serves metrics on a listener of their own and returns its address; stop ends that.

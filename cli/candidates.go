@@ -127,7 +127,7 @@ func (c *candidates) ofKind(kind string) []string {
 		return c.ids(strings.Join(c.line.path, " "))
 	case "file", "dir":
 		return []string{filesWanted}
-	case "message", "text", "link", "label", "new", "key", "word", "-":
+	case "message", "text", "link", "label", "new", "key", "word", "question", "offer", "n", "-":
 		return nil
 	}
 	return []string{kind}

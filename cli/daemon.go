@@ -101,7 +101,7 @@ func runDaemonUp(ctx context.Context, c *call) error {
 }
 
 func runDaemonDown(ctx context.Context, c *call) error {
-	home, err := config.DefaultHome()
+	home, err := config.FindHome()
 	if err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func ended(p registry.Process) bool {
 }
 
 func runDaemonStatus(ctx context.Context, c *call) error {
-	home, err := config.DefaultHome()
+	home, err := config.FindHome()
 	if err != nil {
 		return err
 	}

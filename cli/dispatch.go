@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"errors"
+	"regexp"
+	"strings"
 
 	urfave "github.com/urfave/cli/v2"
 
@@ -17,13 +19,32 @@ func (a *app) dispatch(ctx context.Context, l *line) error {
 	}
 	err := a.urfave().RunContext(ctx, l.urfave())
 	if bad, ok := errors.AsType[*flagError](err); ok {
-		return protocol.Refuse(protocol.CodeInvalid, "%s", bad.error)
+		return badValue(l, bad)
 	}
 	return err
 }
 
 // flagError is a value that a flag does not take, as urfave/cli found it.
 type flagError struct{ error }
+
+var invalidValue = regexp.MustCompile(`^invalid (?:boolean )?value (".*") for (?:flag )?-([a-z-]+): (.*)$`)
+
+// badValue says in our words which value a flag does not take.
+func badValue(l *line, bad *flagError) error {
+	m := invalidValue.FindStringSubmatch(bad.Error())
+	if m == nil {
+		return protocol.Refuse(protocol.CodeInvalid, "%s", bad.error)
+	}
+	value, name, why := m[1], m[2], m[3]
+	f := l.verb.flag(name)
+	switch {
+	case f != nil && !takesValue(f):
+		return protocol.Refuse(protocol.CodeInvalid, "--%s is a switch and takes no value, not %s", name, value).WithHint("--%s turns it on", name)
+	case strings.Contains(why, "range"):
+		return protocol.Refuse(protocol.CodeInvalid, "--%s: %s is too large", name, value)
+	}
+	return protocol.Refuse(protocol.CodeInvalid, "--%s takes a whole number, not %s", name, value)
+}
 
 // urfave builds urfave/cli's application from the table. Help and completion are ours: they read the same table.
 func (a *app) urfave() *urfave.App {

@@ -86,7 +86,7 @@ func (c *call) hook(ctx context.Context, event string) error {
 	if in.SessionID == "" {
 		return errors.New("the event names no session")
 	}
-	home, err := config.DefaultHome()
+	home, err := config.FindHome()
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func hookRequest(event string, in *hookEvent) (req protocol.HookRequest, ok bool
 // environmentSecrets fingerprints what the session's environment holds of secrets, so that the memory
 // does not store them. Before there is a memory there is no key to do it with.
 func environmentSecrets() (out []protocol.SecretFingerprint) {
-	home, err := config.DefaultHome()
+	home, err := config.FindHome()
 	if err != nil {
 		return nil
 	}

@@ -60,6 +60,9 @@ func runJoin(ctx context.Context, c *call) error {
 		return err
 	}
 	m := j.Membership
+	if wanted := c.str("name"); wanted != "" && wanted != m.Name {
+		c.note("somebody in %s is %s already: you are %s", m.Slug, wanted, m.Name)
+	}
 	out := joined{OK: true, Mesh: m.Slug, MeshID: m.MeshID, Broker: m.BrokerURL, Name: m.Name, Pubkey: m.Key.Public().String(),
 		Trust: j.Trust, Reason: j.Reason, Resumed: j.Resumed}
 	if off := c.connected(ctx, m.Slug); off != nil {

@@ -24,7 +24,7 @@ func logsVerb() *verb {
 		name: "logs", usage: "print the end of the daemon's log",
 		flags: []urfave.Flag{
 			&urfave.IntFlag{Name: "lines", Usage: "print the last `N` lines", Value: 50},
-			&urfave.BoolFlag{Name: "follow", Usage: "stay, and print each message as it arrives"},
+			&urfave.BoolFlag{Name: "follow", Usage: "stay, and print each line as it is written"},
 		},
 		examples: []string{"claudemesh daemon logs --lines 200", "claudemesh daemon logs --follow"},
 		run:      runLogs,
@@ -36,7 +36,7 @@ func runLogs(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	home, err := config.DefaultHome()
+	home, err := config.FindHome()
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,7 @@ func peerVerb() *verb {
 	list := peersVerb()
 	list.name, list.heading = "list", ""
 	list.examples = []string{"claudemesh peer list"}
-	return &verb{name: "peer", usage: "the same as peers, one verb at a time", subs: append([]*verb{list, verifyVerb(), pingVerb(), kickVerb(), banVerb(), unbanVerb(), bansVerb()}, grantVerbs()...)}
+	return &verb{name: "peer", heading: headPeople, usage: "single peers: verify, ping, block, remove", subs: append([]*verb{list, verifyVerb(), pingVerb(), kickVerb(), banVerb(), unbanVerb(), bansVerb()}, grantVerbs()...)}
 }
 
 func runPeers(ctx context.Context, c *call) error {

@@ -36,7 +36,8 @@ func sendVerb() *verb {
 		about: `<to> is a member (bob), one session (bob/api), a group (@backend), everybody (*), or a key of at least 6 hex digits.
 The message is sealed on this machine and arrives as it was written. "-" reads it from stdin, where a single line loses
 its newline and several lines keep theirs. The answer says how far it came: accepted (on this disk), queued (on the
-broker's), delivered (on the recipient's), shown, read.`,
+broker's), delivered (on the recipient's), shown, read. It comes at once where the broker or the recipient is away, and
+after at most a few seconds where they are there and slow; --wait waits longer.`,
 		examples: []string{
 			`claudemesh send bob "tests are green"`,
 			`claudemesh send bob/api "which port?" --priority now --wait 10s`,

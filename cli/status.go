@@ -34,7 +34,7 @@ type overviewStatus struct {
 }
 
 func runStatus(ctx context.Context, c *call) error {
-	home, err := config.DefaultHome()
+	home, err := config.FindHome()
 	if err != nil {
 		return err
 	}

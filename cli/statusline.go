@@ -31,7 +31,7 @@ func statuslineVerb() *verb {
 }
 
 func (c *call) statusLine(ctx context.Context) string {
-	home, err := config.DefaultHome()
+	home, err := config.FindHome()
 	if err != nil {
 		return ""
 	}

@@ -27,7 +27,7 @@ func verbs() *verb {
 			createVerb(), inviteVerb(), joinVerb(), leaveVerb(), meshVerb(),
 			sendVerb(), replyVerb(), inboxVerb(), messageVerb(), acceptVerb(),
 			statusVerb(), summaryVerb(), groupVerb(), peersVerb(), peerVerb(), membersVerb(), deviceVerb(), whoamiVerb(), auditVerb(),
-			apikeyVerb(), brokerVerb(), benchVerb(), daemonVerb(), doctorVerb(), backupVerb(), restoreVerb(), completionVerb(), completeVerb(),
+			apikeyVerb(), brokerVerb(), benchVerb(), daemonVerb(), doctorVerb(), backupVerb(), restoreVerb(), completionVerb(), completeVerb(), versionVerb(),
 			installVerb(), uninstallVerb(), launchVerb(), pluginVerb(), mcpVerb(), hookVerb(), statuslineVerb(), pluginPathVerb(),
 			listVerb(), kickVerb(), banVerb(), unbanVerb(), bansVerb(),
 		},

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"strings"
 
+	urfave "github.com/urfave/cli/v2"
+
 	"github.com/claudemesh/claudemesh/crypto"
 )
 
@@ -50,11 +52,23 @@ func thisBuild() build {
 	return b
 }
 
+func versionVerb() *verb {
+	return &verb{
+		name: "version", heading: headRun, usage: "print the version, as --version does", flags: []urfave.Flag{jsonFlag()},
+		examples: []string{"claudemesh version", "claudemesh version --json"},
+		run:      func(_ context.Context, c *call) error { return c.printVersion() },
+	}
+}
+
 func runRoot(_ context.Context, c *call) error {
 	if !c.yes("version") {
 		c.overview()
 		return nil
 	}
+	return c.printVersion()
+}
+
+func (c *call) printVersion() error {
 	b := thisBuild()
 	if c.json {
 		c.printJSON(b)

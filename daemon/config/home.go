@@ -73,8 +73,7 @@ func DefaultHome() (Home, error) {
 	return OpenHome(dir)
 }
 
-// FindHome is the home that the environment names, without making or changing anything; the error wraps fs.ErrNotExist where
-// there is none.
+// FindHome is the home that the environment names, which need not be there: for verbs that make and change nothing.
 func FindHome() (Home, error) {
 	dir, err := DefaultDir()
 	if err != nil {
@@ -83,11 +82,7 @@ func FindHome() (Home, error) {
 	if err := checkHomeOwner(dir, os.Geteuid()); err != nil {
 		return Home{}, err
 	}
-	info, err := os.Stat(dir)
-	switch {
-	case err != nil:
-		return Home{}, fmt.Errorf("open home: %w", err)
-	case !info.IsDir():
+	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
 		return Home{}, protocol.Refuse(protocol.CodeInvalid, "%s is no directory", dir).WithHint("point %s at a directory", EnvDir)
 	}
 	return Home{dir: dir}, nil
