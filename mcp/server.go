@@ -45,7 +45,8 @@ var revisions = []string{"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}
 
 // Serve speaks MCP on in and out until in ends or ctx does. It returns nil when the client hung up.
 func Serve(ctx context.Context, c Config, in io.ReadCloser, out io.WriteCloser) error {
-	return serve(ctx, c, &sdk.IOTransport{Reader: in, Writer: out}, func(ctx context.Context) bool { return Drained(ctx, out) })
+	locked := newLockedWriter(out)
+	return serve(ctx, c, &sdk.IOTransport{Reader: newLines(in, locked), Writer: locked, MaxLineLength: -1}, func(ctx context.Context) bool { return Drained(ctx, out) })
 }
 
 // serve speaks on a transport. Drained waits until the client has read what was written to it.
