@@ -36,8 +36,10 @@ func (r *ReceiptBody) check() error {
 	switch {
 	case !ValidClientID(r.ID):
 		return errors.New("a receipt without the id of a message")
-	case r.At <= 0 || r.At > MaxMillis:
+	case r.At <= 0:
 		return errors.New("a receipt without a time")
+	case r.At > MaxMillis:
+		return errors.New("a receipt with a time after the year 9999")
 	case len(r.Rung) > maxReasonBytes || len(r.Reason) > maxReasonBytes:
 		return errors.New("a receipt with a long text")
 	}
