@@ -17,14 +17,16 @@ import (
 // Only one function gives out the text of a message, and it gives the trust with it. These are its callers: each shows both,
 // or neither.
 var textCallers = []string{
-	"bench.(world).openSome", // compares what it generated itself
-	"daemon.(mailbox).show",  // fills Body and From.Trust of what users, models and scripts get
-	"examples/apikey.run",    // prints it with who, and how much he is believed
+	"bench.(world).openSome",      // compares what it generated itself
+	"daemon/inbox.(Mailbox).Show", // fills Body and From.Trust of what users, models and scripts get
+	"examples/apikey.run",         // prints it with who, and how much he is believed
 }
 
 // Inside protocol these read the body: Text, what reads the kinds that are no text, and what stores a message as a whole.
 var bodyReaders = []string{
-	"protocol.(Message).Card", "protocol.(Message).LogStatements", "protocol.(Message).MarshalBinary", "protocol.(Message).Receipts", "protocol.(Message).Text",
+	"protocol.(Message).Card", "protocol.(Message).LogStatements", "protocol.(Message).MarshalBinary",
+	"protocol.(Message).MemoryBody", // of kinds that no user and no model is shown
+	"protocol.(Message).Receipts", "protocol.(Message).Text",
 }
 
 func TestWhoReadsTexts(t *testing.T) {

@@ -28,7 +28,7 @@ func askVerb() *verb {
 		run:      runAsk,
 		subs: []*verb{
 			{name: "log", usage: "list your questions and who answered", flags: []urfave.Flag{&urfave.IntFlag{Name: "limit", Usage: "at most `N`", Value: 20}, jsonFlag()}, run: runAskLog},
-			{name: "rate", usage: "say what an answer was worth; it stays on this machine and moves that person's rank", args: "<offer> useful|wrong", min: 2, max: 2,
+			{name: "rate", usage: "say what an answer was worth; it stays on this machine and moves that person's rank", args: "<offer> <useful|wrong>", min: 2, max: 2,
 				flags: []urfave.Flag{jsonFlag()}, examples: []string{"claudemesh ask rate 7HQX2A useful"}, run: runAskRate},
 		},
 	}

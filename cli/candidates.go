@@ -122,7 +122,7 @@ func (c *candidates) ofKind(kind string) []string {
 	case "grant":
 		return protocol.Grants()
 	case "event":
-		return []string{protocol.HookSessionStart, protocol.HookPrompt, protocol.HookToolUse, protocol.HookStop, protocol.HookSessionEnd, "wait"}
+		return []string{protocol.HookSessionStart, protocol.HookPrompt, protocol.HookToolUse, protocol.HookStop, protocol.HookSessionEnd, protocol.HookPreCompact, "wait"}
 	case "id":
 		return c.ids(strings.Join(c.line.path, " "))
 	case "file", "dir":

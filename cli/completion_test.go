@@ -100,7 +100,7 @@ func TestEveryVerbIsCompleted(t *testing.T) {
 	})
 	for word, isLiteral := range literals {
 		if isLiteral && !slices.Contains([]string{"idle", "working", "dnd", "all", "accept", "hold", "refuse", "on", "off", "*", "dm", "broadcast",
-			filesWanted, "session-start", "user-prompt-submit", "post-tool-use", "stop", "session-end", "wait"}, word) {
+			filesWanted, "session-start", "user-prompt-submit", "post-tool-use", "stop", "session-end", "pre-compact", "wait", "useful", "wrong"}, word) {
 			t.Errorf("%q is offered: a placeholder that nobody knows?", word)
 		}
 	}
