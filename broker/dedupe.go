@@ -84,6 +84,22 @@ func (r *recent) get(clientID []byte) (*sent, bool) {
 	return s, r.is(s, clientID)
 }
 
+// repeat returns the message of that client id unless it came to nothing: then its sender may mean it to be sent again, and a
+// recipient who has it after all drops it.
+func (r *recent) repeat(clientID []byte) (*sent, bool) {
+	s, ok := r.get(clientID)
+	if !ok {
+		return nil, false
+	}
+	for _, to := range r.recipients(s) {
+		if c := to.state.state(); c != protocol.StateRefused && c != stateExpired {
+			return s, true
+		}
+	}
+	r.forget(s)
+	return nil, false
+}
+
 func (r *recent) slot(i uint32) *sent { return &r.chunks[i/recentChunk][i%recentChunk] }
 
 // is tells whether s is the message of that client id.

@@ -214,7 +214,7 @@ func (c *restCall) queue(v *protocol.SendView) (any, error) {
 	answered := make(chan answer, 1)
 	now := m.srv.now()
 	m.mu.Lock()
-	if s, ok := p.recent.get(v.ID); ok {
+	if s, ok := p.recent.repeat(v.ID); ok {
 		m.srv.metrics.repeats.Inc()
 		if s.committed {
 			answered <- answer{string(s.messageID[:]), nil}

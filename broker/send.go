@@ -83,7 +83,7 @@ func (c *conn) send(v *protocol.SendView) error {
 	m := c.mesh
 	now := m.srv.now()
 	m.mu.Lock()
-	if s, ok := c.member.recent.get(v.ID); ok {
+	if s, ok := c.member.recent.repeat(v.ID); ok {
 		c.repeatLocked(s, string(v.ReqID), string(v.ID))
 		m.mu.Unlock()
 		return nil

@@ -246,3 +246,23 @@ func TestMessageForAForgottenSession(t *testing.T) {
 		}
 	})
 }
+
+// A message that was refused or expired came to nothing: who sends it again means it, and is not told that it was queued before.
+func TestRepeatOfWhatCameToNothing(t *testing.T) {
+	story(t, Limits{Retention: time.Hour}, func(w *world) {
+		alice, bob := w.alice.connect(), w.bob.connect()
+		s := alice.Send(w.bob, "hi")
+		p := bob.Get("hi")
+		bob.write(protocol.ClientAck{Tag: protocol.Tag{Type: protocol.TypeClientAck}, BrokerMessageID: p.MessageID, State: string(protocol.StateRefused)})
+		synctest.Wait()
+		alice.wantQueued(s)
+		bob.Want("hi")
+		alice.wantQueued(s) // it arrived: that is a repeat
+		bob.wantNone(protocol.TypePush)
+
+		s = alice.Send(w.cathy, "hello")
+		time.Sleep(2 * time.Hour)
+		alice.wantQueued(s)
+		w.cathy.connect().Want("hello")
+	})
+}

@@ -42,7 +42,7 @@ const (
 // not received again, and what is on its way.
 var backedUp = []string{
 	table.Trust, table.Pins, table.Known, table.Sessions, table.OwnSessions, table.Invites, table.Accepted, table.Inbox, table.InboxIDs,
-	table.Waiting, table.Replay, table.Held, table.Outbox, table.Sealed, table.OutboxIDs, table.Receipts,
+	table.Waiting, table.Replay, table.Held, table.Outbox, table.Sealed, table.OutboxIDs, table.Receipts, table.Shares,
 }
 
 // ownerKeyName matches the files that a backup holds beside config.json.

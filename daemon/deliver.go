@@ -27,7 +27,9 @@ type arrival struct {
 	inbound  string // accept, hold or refuse
 	blocked  bool   // the user takes nothing of this kind from the sender
 	repeated bool   // set by apply
-	full     bool   // set by apply: held, and no more room for that
+	full     string // set by apply: why there is no room for it
+	share    []byte // key that it is counted under
+	stored   []byte // the message as it is kept
 }
 
 // opener returns what opens messages for this member now.
@@ -74,7 +76,7 @@ func (a *arrival) open() error {
 
 // apply stores the arrival: checks 9 and 10.
 func (a *arrival) apply(tx *store.Tx) error {
-	a.repeated, a.full = false, false
+	a.repeated, a.full = false, ""
 	switch {
 	case a.failed != nil:
 		return a.failed
@@ -92,6 +94,9 @@ func (a *arrival) apply(tx *store.Tx) error {
 		return nil
 	}
 	h := a.msg.Header()
+	if err := a.findRoom(tx, h.ID); err != nil || a.full != "" {
+		return err
+	}
 	var err error
 	if a.repeated, err = a.m.rememberID(tx, a.msg.Opened(), a.msg.Member(), h.ID, h.TS); err != nil || a.repeated {
 		return err
@@ -100,13 +105,32 @@ func (a *arrival) apply(tx *store.Tx) error {
 	if err != nil {
 		return err
 	}
-	if a.msg.Kind() == protocol.KindLog || a.msg.Kind() == protocol.KindCard {
-		return nil
-	}
 	if protocol.MemoryKind(a.msg.Kind()) {
 		return a.queueAsk(tx)
 	}
+	if !a.kept() {
+		return nil
+	}
 	return a.storeMessage(tx, cloned)
+}
+
+// findRoom looks where the message is counted, and sets full if there is no room. One that came before has its room.
+func (a *arrival) findRoom(tx *store.Tx, id string) (err error) {
+	if !a.kept() || a.m.knowsID(tx, a.msg.Opened(), a.msg.Member(), id) {
+		return nil
+	}
+	if a.stored, err = a.msg.MarshalBinary(); err != nil {
+		return err
+	}
+	a.share = a.m.shareOf(a.msg.Member(), a.msg.Trust())
+	a.full = a.m.env.most().Full(tx, a.share, inbox.RowBytes+len(a.stored))
+	return nil
+}
+
+// kept reports whether the message gets a row in the inbox.
+func (a *arrival) kept() bool {
+	kind := a.msg.Kind()
+	return kind != protocol.KindLog && kind != protocol.KindCard && !protocol.MemoryKind(kind)
 }
 
 // refused reports whether the user takes no messages in this mesh, or none from the sender.
@@ -123,14 +147,10 @@ func (a *arrival) refusal() string {
 
 // storeMessage makes the inbox row and its event.
 func (a *arrival) storeMessage(tx *store.Tx, cloned bool) error {
-	stored, err := a.msg.MarshalBinary()
-	if err != nil {
-		return err
-	}
 	row := &inbox.Row{
 		Mesh: a.m.meshID, Own: a.msg.Opened(), Member: a.msg.Opened() == a.m.self, From: a.msg.From(),
-		Name: a.m.callName(a.msg.Member()), ID: a.msg.ID(), MessageID: a.push.MessageID, Message: stored,
-		Received: a.m.env.now().UnixMilli(), Several: a.msg.Group(),
+		Name: a.m.callName(a.msg.Member()), ID: a.msg.ID(), MessageID: a.push.MessageID, Message: a.stored,
+		Received: a.m.env.now().UnixMilli(), Several: a.msg.Group(), Share: a.share,
 	}
 	if cloned {
 		row.Flags = append(row.Flags, "cloned")
@@ -163,12 +183,13 @@ func (m *mesh) storeRow(tx *store.Tx, row *inbox.Row, msg *protocol.Message) err
 
 // done acknowledges: the message is on disk, or is nothing that a repetition would make better.
 func (a *arrival) done(w *worker) error {
-	if a.full {
-		return nil // the broker keeps it
-	}
 	ack := a.ack()
 	var err error
 	switch {
+	case a.full != "":
+		ack.State = string(protocol.StateRefused)
+		ack.Proof, err = w.m.proof(a.header(), protocol.ReceiptBody{State: protocol.StateRefused, Reason: a.full})
+		w.m.noRoom(a.header().Member, a.full)
 	case a.alarm != nil:
 		w.m.log.Warn("alarm", "msg", a.push.MessageID, "check", a.alarm.Check, "reason", a.alarm.Reason, "peer", a.alarm.Sender.Short())
 		if h := a.alarm.Header; h != nil && w.m.trust.Trust(h.Member) != protocol.TrustUnverified { // he hears why it does not arrive
@@ -198,6 +219,15 @@ func (a *arrival) done(w *worker) error {
 		return err
 	}
 	return w.followUp(a)
+}
+
+// header is the envelope's, of a message that was opened.
+func (a *arrival) header() *protocol.Header {
+	if a.held != nil {
+		return a.held.Header
+	}
+	h := a.msg.Header()
+	return &h
 }
 
 // ack names the push, as the broker did.
@@ -237,7 +267,7 @@ func (a *arrival) aside(w *worker, cause error) error {
 
 // followUp is what a proved message has to say beyond itself: statements, and which log its sender knows.
 func (w *worker) followUp(a *arrival) error {
-	if a.msg == nil || a.repeated || a.refused() || a.msg.Trust() != protocol.TrustVerified {
+	if a.msg == nil || a.repeated || a.full != "" || a.refused() || a.msg.Trust() != protocol.TrustVerified {
 		return nil
 	}
 	if protocol.MemoryKind(a.msg.Kind()) && w.m.env.asked != nil {

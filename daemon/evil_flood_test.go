@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -65,20 +66,22 @@ func TestEvilFloodOfSessions(t *testing.T) {
 // Strangers' messages wait for a certificate, at most so many; what members send arrives beside them.
 func TestEvilFloodOfStrangers(t *testing.T) {
 	besieged(t, func(w *world, e *evil) {
-		mallory := crypto.GenerateKey()
-		for range maxHeld + 50 {
-			e.mu.Lock()
-			c := e.client
-			e.mu.Unlock()
-			c.write(w.alice.forge(w.bob, mallory))
+		for i := range inbox.HeldMessages/inbox.UnknownMessages + 1 {
+			mallory := crypto.GenerateKey()
+			for range inbox.UnknownMessages + i*5 { // one past the share of one, then of all
+				e.mu.Lock()
+				c := e.client
+				e.mu.Unlock()
+				c.write(w.alice.forge(w.bob, mallory))
+			}
+			synctest.Wait()
 		}
-		synctest.Wait()
 		held := 0
 		if err := w.bob.db.View(func(tx *store.Tx) error { held = tx.Count(table.Held, []byte(w.bob.m.meshID)); return nil }); err != nil {
 			t.Fatal(err)
 		}
-		if held != maxHeld {
-			t.Errorf("%d messages wait, want %d", held, maxHeld)
+		if held != inbox.HeldMessages {
+			t.Errorf("%d messages wait, want %d", held, inbox.HeldMessages)
 		}
 		w.alice.send("bob", "through the crowd")
 		w.bob.want("alice: through the crowd")

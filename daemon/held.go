@@ -4,31 +4,54 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// maxHeld is how many messages of a mesh wait for a certificate. Beyond that the broker keeps them.
-const maxHeld = 1000
-
 // hold keeps a push whose sender nobody has vouched for yet. It is on disk, so it can be acknowledged; it has no row in
-// the inbox, so nobody sees it.
+// the inbox, so nobody sees it. One for which there is no room is refused: left with the broker, it would be in the way of the
+// others.
 func (a *arrival) hold(tx *store.Tx) error {
 	if a.heldRow != nil {
 		return nil
 	}
-	if tx.Count(table.Held, []byte(a.m.meshID)) >= maxHeld {
-		a.full = true
+	member := a.held.Header.Member
+	a.share = inbox.ShareKey(a.m.meshID, inbox.ClassUnknown, member)
+	if a.full = a.m.env.most().Full(tx, a.share, inbox.RowBytes+len(a.raw)); a.full != "" {
 		return nil
 	}
 	seq, err := tx.NextSequence(table.Held)
 	if err != nil {
 		return err
 	}
-	return tx.Put(table.Held, table.RowKey(a.m.meshID, seq), a.raw)
+	if err := tx.Put(table.Held, table.RowKey(a.m.meshID, seq), slices.Concat(member[:], a.raw)); err != nil {
+		return err
+	}
+	return inbox.AddShare(tx, a.share, 1, inbox.RowBytes+len(a.raw))
+}
+
+// splitHeld returns whose a held message says that it is, and its frame.
+func splitHeld(row []byte) (member crypto.PublicKey, frame []byte) {
+	n := copy(member[:], row)
+	return member, row[n:]
+}
+
+// dropKept deletes the row of a message that was kept before: held, or set aside.
+func (a *arrival) dropKept(tx *store.Tx) error {
+	if a.keptIn == table.Held {
+		if row := tx.Peek(table.Held, a.heldRow); row != nil {
+			member, frame := splitHeld(row)
+			if err := inbox.AddShare(tx, inbox.ShareKey(a.m.meshID, inbox.ClassUnknown, member), -1, -inbox.RowBytes-len(frame)); err != nil {
+				return err
+			}
+		}
+	}
+	return tx.Delete(a.keptIn, a.heldRow)
 }
 
 // retryHeld opens what is held with what is known now.
@@ -38,7 +61,8 @@ func (w *worker) retryHeld() error {
 	err := w.m.env.db.View(func(tx *store.Tx) error {
 		for k, v := range tx.Scan(table.Held, []byte(w.m.meshID), nil) {
 			order = append(order, string(k))
-			frames[string(k)] = bytes.Clone(v)
+			_, frame := splitHeld(v)
+			frames[string(k)] = bytes.Clone(frame)
 		}
 		return nil
 	})
@@ -73,12 +97,12 @@ func (w *worker) settleHeld(a *arrival, ack protocol.ClientAck) error {
 			if ack.State != "" {
 				state = protocol.State(ack.State)
 			}
-			r := &inbox.Receipt{Message: stored, ID: a.push.MessageID, State: string(state), At: w.m.env.now().UnixMilli()}
+			r := &inbox.Receipt{Message: stored, ID: a.push.MessageID, State: string(state), At: w.m.env.now().UnixMilli(), Reason: a.full}
 			if err := inbox.AddReceipt(tx, w.m.meshID, r); err != nil {
 				return err
 			}
 		}
-		return tx.Delete(a.keptIn, a.heldRow)
+		return a.dropKept(tx)
 	})
 	if err != nil {
 		return table.Refusal("settle a held message", err)

@@ -138,6 +138,7 @@ func (n *node) wantJSON() {
 
 // damage makes a row of a node's store unreadable, and returns what mends it.
 func (n *node) damage(bucket string, key []byte) (mend func()) {
+	n.hurt = true
 	n.Helper()
 	var was []byte
 	set := func(value func(old []byte) []byte) {

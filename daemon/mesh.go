@@ -25,7 +25,8 @@ type env struct {
 	broker *brokerhttp.Dialer // of all brokers
 	events *inbox.Hub
 	mail   *inbox.Mailbox
-	asked  func() // a message of the memory was committed; nil: nobody answers
+	quotas inbox.Quotas // what is kept of others; zero: the defaults
+	asked  func()       // a message of the memory was committed; nil: nobody answers
 
 	// ownerKey finds the present owner key of a mesh on this machine; the error wraps fs.ErrNotExist where it is not here.
 	ownerKey func(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error)
@@ -68,6 +69,8 @@ type mesh struct {
 	uplinks    map[crypto.PublicKey]*uplink   // of live sessions; the control connection is apart
 	told       map[crypto.PublicKey]time.Time // peers that were sent the log, and when
 	asked      map[crypto.PublicKey]bool      // admins who left, of whom the user was told
+	fullHour   int64                          // since 1970, that fullTold is of
+	fullTold   map[crypto.PublicKey]bool      // whose mail is refused for want of room, as the user was told
 	asideTried bool                           // what was set aside was applied again
 	kept       int                            // days that the broker keeps messages, as it says
 	todo       chores

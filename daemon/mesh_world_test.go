@@ -56,6 +56,7 @@ type node struct {
 	dir    string
 	life   int // counts kills: each goes on with a copy of the file
 	skew   time.Duration
+	hurt   bool // rows were damaged: what they counted is not known any more
 	db     *store.DB
 	m      *mesh
 	events *recorder
@@ -148,6 +149,7 @@ func (w *world) close() {
 	w.Helper()
 	for _, n := range w.nodes {
 		n.stop()
+		n.wantCounted()
 		if err := n.db.Check(); err != nil {
 			w.Errorf("%s: %v", n.name, err)
 		}

@@ -102,6 +102,9 @@ func (m *mesh) applyReceipts(tx *store.Tx, msg *protocol.Message) error {
 		if row.Stage == stagePending {
 			row.Stage = stageQueued // the ack was lost; who has it cannot have it from elsewhere
 		}
+		if row.allDead() {
+			row.Stage, row.Reason = stageDead, row.Recipients[0].Reason
+		}
 		if err := m.saveRow(tx, n, row); err != nil {
 			return err
 		}

@@ -15,6 +15,11 @@ func replayKey(mesh protocol.MeshID, own, member crypto.PublicKey, id string) []
 	return table.Key(mesh, own[:], member[:], []byte(id))
 }
 
+// knowsID reports whether a message came before.
+func (m *mesh) knowsID(tx *store.Tx, own, member crypto.PublicKey, id string) bool {
+	return tx.Peek(table.Replay, replayKey(m.meshID, own, member, id)) != nil
+}
+
 // rememberID notes a message and reports whether it came before. The memory outlives every copy that would still open.
 func (m *mesh) rememberID(tx *store.Tx, own, member crypto.PublicKey, id string, ts int64) (repeated bool, err error) {
 	key := replayKey(m.meshID, own, member, id)

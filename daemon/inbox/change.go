@@ -31,11 +31,15 @@ func (b *Mailbox) MarkRead(c protocol.InboxChange, v *Viewer, after func(tx *sto
 		}
 		for _, seq := range slices.Sorted(maps.Keys(rows)) {
 			row := rows[seq]
+			counted := row.Counts()
 			changed, state := row.read(v, b.now().UnixMilli())
 			if !changed {
 				continue
 			}
 			count++
+			if err := b.recount(tx, row, counted); err != nil {
+				return err
+			}
 			if err := b.saveSeen(tx, seq, row, state, "", &meshes); err != nil {
 				return err
 			}
@@ -60,9 +64,13 @@ func (b *Mailbox) MarkShown(tx *store.Tx, seq uint64, label string, key crypto.P
 	if row == nil {
 		return nil
 	}
+	counted := row.Counts()
 	changed, state := row.show(label, key, rung, b.now().UnixMilli())
 	if !changed {
 		return nil
+	}
+	if err := b.recount(tx, row, counted); err != nil {
+		return err
 	}
 	return b.saveSeen(tx, seq, row, state, rung, meshes)
 }
@@ -166,6 +174,11 @@ func (b *Mailbox) remove(pick func(*store.Tx) (map[uint64]*Row, error)) (count i
 		for seq, row := range rows {
 			if err := tx.Delete(table.Inbox, table.U64(seq)); err != nil {
 				return err
+			}
+			if row.Counts() {
+				if err := AddShare(tx, row.Share, -1, -row.Size()); err != nil {
+					return err
+				}
 			}
 			if err := tx.Delete(table.Waiting, table.U64(seq)); err != nil {
 				return err

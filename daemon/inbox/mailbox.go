@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -23,6 +24,9 @@ type Mailbox struct {
 	Damage *table.Damage // rows of any bucket that cannot be decoded
 	passed passed
 
+	grown atomic.Int64  // bytes that came since the last sweep
+	grew  chan struct{} // one slot: so much came that the next sweep is due
+
 	mu    sync.Mutex
 	slugs map[protocol.MeshID]string
 	quiet map[protocol.MeshID]bool // senders are not told of shown and read
@@ -32,7 +36,7 @@ type Mailbox struct {
 type passed func(tx *store.Tx, mesh protocol.MeshID, message []byte) error
 
 func NewMailbox(db *store.DB, now func() time.Time, log *slog.Logger, p passed) *Mailbox {
-	return &Mailbox{db: db, now: now, passed: p, Damage: table.NewDamage(log), slugs: make(map[protocol.MeshID]string), quiet: make(map[protocol.MeshID]bool)}
+	return &Mailbox{db: db, now: now, passed: p, grew: make(chan struct{}, 1), Damage: table.NewDamage(log), slugs: make(map[protocol.MeshID]string), quiet: make(map[protocol.MeshID]bool)}
 }
 
 // SetMesh says under which slug a mesh is shown, and whether its senders are told of what was shown and read.
@@ -72,7 +76,24 @@ func (b *Mailbox) Add(tx *store.Tx, row *Row) (uint64, error) {
 			return 0, err
 		}
 	}
-	return seq, nil
+	if b.grown.Add(int64(row.Size())) > sweepGrowth {
+		select {
+		case b.grew <- struct{}{}:
+		default:
+		}
+	}
+	return seq, b.recount(tx, row, false)
+}
+
+// recount follows a change of a row: counted says whether it took room before.
+func (b *Mailbox) recount(tx *store.Tx, row *Row, counted bool) error {
+	switch now := row.Counts(); {
+	case now && !counted:
+		return AddShare(tx, row.Share, 1, row.Size())
+	case counted && !now:
+		return AddShare(tx, row.Share, -1, -row.Size())
+	}
+	return nil
 }
 
 // Message reads a row by its number; nil when it was deleted.

@@ -10,13 +10,14 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// What the inbox keeps. Unread messages go by no limit of size: they were acknowledged, and nobody has seen them.
+// What the inbox keeps of what somebody saw. What nobody saw yet was acknowledged, and stays: quotas decide before.
 const (
 	seenKept    = 90 * 24 * time.Hour  // messages that were read or shown
 	anyKept     = 365 * 24 * time.Hour // all others, alarms included
 	seenBytes   = 256 << 20            // of messages that were read or shown; beyond that the oldest go earlier
 	sweptAtOnce = 500                  // rows deleted in one transaction, so that nobody waits long for the next
 	inboxSweeps = time.Hour
+	sweepGrowth = 64 << 20 // bytes that came since the last sweep after which the next comes at once
 )
 
 // Run forgets, until ctx ends, what the inbox need not keep.
@@ -33,12 +34,14 @@ func (b *Mailbox) Run(ctx context.Context, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-b.grew:
 		}
 	}
 }
 
 // sweep deletes what is too old, and of what was seen the oldest beyond mostSeen bytes. It returns how many.
 func (b *Mailbox) sweep(mostSeen int) (count int, err error) {
+	b.grown.Store(0)
 	old, err := b.tooOld(mostSeen)
 	if err != nil {
 		return 0, fmt.Errorf("look for old messages: %w", err)

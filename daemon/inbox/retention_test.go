@@ -64,3 +64,43 @@ func TestInboxRetention(t *testing.T) {
 		t.Errorf("a second sweep forgot %d, %v", n, err)
 	}
 }
+
+// A session that reads all that comes, and somebody who sends much: the sweep does not wait for its hour.
+func TestMuchIsSweptAtOnce(t *testing.T) {
+	db, err := table.Open(t.TempDir() + "/daemon.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	b := NewMailbox(db, time.Now, slog.New(slog.DiscardHandler), nil)
+	due := func() bool {
+		select {
+		case <-b.grew:
+			return true
+		default:
+			return false
+		}
+	}
+	grow := func(bytes int) {
+		t.Helper()
+		row := &Row{MessageID: "m", Message: make([]byte, bytes-RowBytes), Alarm: "a row"}
+		if err := db.Update(func(tx *store.Tx) error { _, err := b.Add(tx, row); return err }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	grow(sweepGrowth)
+	if due() {
+		t.Error("at the limit")
+	}
+	grow(RowBytes)
+	if !due() {
+		t.Error("one past the limit nothing is swept")
+	}
+	if _, err := b.sweep(1 << 20); err != nil {
+		t.Fatal(err)
+	}
+	grow(RowBytes)
+	if due() {
+		t.Error("the sweep is forgotten at once")
+	}
+}

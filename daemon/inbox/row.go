@@ -20,6 +20,7 @@ type Row struct {
 	ID        string           `json:"id"`
 	MessageID string           `json:"message_id"`
 	Message   []byte           `json:"message,omitempty"` // protocol.Message; none in an alarm
+	Share     []byte           `json:"share,omitempty"`   // key in table.Shares that it counts for while nobody saw it; none of an alarm
 	Received  int64            `json:"received"`          // Unix ms
 	Read      int64            `json:"read,omitempty"`    // when a person marked or answered it, Unix ms
 	Seen      []Sight          `json:"seen,omitempty"`    // by sessions, in the order of seeing
@@ -87,6 +88,12 @@ func (r *Row) seenFor(v *Viewer) bool {
 	}
 	return slices.ContainsFunc(r.Seen, func(s Sight) bool { return s.Key == v.Key })
 }
+
+// Counts reports whether the row takes room of its sender's.
+func (r *Row) Counts() bool { return len(r.Share) > 0 && r.Read == 0 && len(r.Seen) == 0 }
+
+// Size is what the row counts.
+func (r *Row) Size() int { return RowBytes + len(r.Message) }
 
 // sightOf returns the entry of a session, which it adds where there is none.
 func (r *Row) sightOf(label string, key crypto.PublicKey) *Sight {

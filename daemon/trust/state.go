@@ -327,6 +327,17 @@ func (t *State) Enrolments() map[crypto.PublicKey]Enrolment {
 	return maps.Clone(t.invited)
 }
 
+// LinkOf is the link that a key came by.
+func (t *State) LinkOf(key crypto.PublicKey) (link crypto.PublicKey, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e, ok := t.invited[key]
+	if !ok {
+		return link, false
+	}
+	return e.Invite.Body.(*protocol.Invite).Link, true
+}
+
 // IsInvited reports whether key came by a link that is open, unexpired and by somebody who may invite.
 func (t *State) IsInvited(key crypto.PublicKey) bool {
 	t.mu.Lock()
