@@ -73,7 +73,7 @@ func (p *presence) item() protocol.PeerItem {
 
 func statusOr(s string) string {
 	switch s {
-	case protocol.StatusWorking, protocol.StatusDND:
+	case protocol.StatusWorking, protocol.StatusWaiting, protocol.StatusDND:
 		return s
 	}
 	return protocol.StatusIdle
@@ -181,9 +181,9 @@ func (c *conn) handleSetStatus(tag protocol.Tag, frame []byte) error {
 		return errShape(tag)
 	}
 	switch f.Status {
-	case protocol.StatusIdle, protocol.StatusWorking, protocol.StatusDND:
+	case protocol.StatusIdle, protocol.StatusWorking, protocol.StatusWaiting, protocol.StatusDND:
 	default:
-		return protocol.Refuse(protocol.CodeInvalid, "status is idle, working or dnd")
+		return protocol.Refuse(protocol.CodeInvalid, "status is idle, working, waiting or dnd")
 	}
 	c.changePresence(func(p *presence) bool {
 		changed := p.shown.status != f.Status

@@ -1,12 +1,24 @@
 package claude
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // events are the hook events that we listen to.
-var events = []string{"SessionStart", "UserPromptSubmit", "PostToolUse", "Stop", "SessionEnd", "PreCompact"}
+var events = []string{"SessionStart", "UserPromptSubmit", "PostToolUse", "Stop", "SessionEnd", "PreCompact", "PermissionRequest", "Notification"}
 
 // waitTimeout bounds the waiter, in seconds: a session may be idle over a weekend and a holiday.
 const waitTimeout = 14 * 24 * 3600
+
+// NotifiesIdle is the kind of notification by which the client says that it waits for a prompt.
+const NotifiesIdle = "idle_prompt"
+
+// waiting are the kinds of notification by which it says that it waits for an answer of its user.
+var waiting = []string{"permission_prompt", "worker_permission_prompt", "elicitation_dialog", "agent_needs_input"}
+
+// WaitsForHuman says whether a notification means that the session waits for an answer of its user.
+func WaitsForHuman(kind string) bool { return slices.Contains(waiting, kind) }
 
 type hook struct {
 	event string
@@ -27,6 +39,8 @@ func hooks(command string) []hook {
 			"rewakeMessage": "claudemesh brings what peers wrote:", // to the model; else "Stop hook blocking error from command …"
 		}}}}
 	}
+	notified := plain("Notification", "notification", 5)
+	notified.entry["matcher"] = strings.Join(append([]string{NotifiesIdle}, waiting...), "|")
 	return []hook{
 		plain("SessionStart", "session-start", 5), waiter("SessionStart"),
 		plain("UserPromptSubmit", "user-prompt-submit", 5),
@@ -34,6 +48,8 @@ func hooks(command string) []hook {
 		plain("Stop", "stop", 5), waiter("Stop"),
 		plain("SessionEnd", "session-end", 1),
 		plain("PreCompact", "pre-compact", 5),
+		plain("PermissionRequest", "permission-request", 5),
+		notified,
 	}
 }
 

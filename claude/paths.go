@@ -3,6 +3,7 @@ package claude
 import (
 	"cmp"
 	"path/filepath"
+	"strconv"
 )
 
 // Paths are Claude Code's files of one user.
@@ -23,4 +24,9 @@ func FindPaths(home, configDir string) Paths {
 		Skill:    filepath.Join(dir, "skills", "claudemesh", "SKILL.md"),
 		Records:  filepath.Join(dir, ".claudemesh"),
 	}
+}
+
+// Session is the file in which a process of Claude Code keeps the status of its session. It is not documented.
+func (p Paths) Session(pid int) string {
+	return filepath.Join(filepath.Dir(p.Settings), "sessions", strconv.Itoa(pid)+".json")
 }

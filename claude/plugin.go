@@ -3,6 +3,8 @@ package claude
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"strings"
 )
 
 // Plugin is what the binary carries for those who prefer a plugin to install: the same server, hooks and skill, and the channel.
@@ -10,6 +12,15 @@ type Plugin struct {
 	Version string // semantic
 	Command string // how Claude Code is to start us
 	Skill   string
+}
+
+// StatusLine is what the user adds to the settings to have the status line: a plugin cannot.
+func (p Plugin) StatusLine() string {
+	b, err := json.Marshal(map[string]any{"statusLine": statusLine(p.Command)})
+	if err != nil {
+		panic("claude: our own value does not marshal: " + err.Error())
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(string(b), "{"), "}")
 }
 
 // files are the plugin's files by path.
@@ -30,7 +41,7 @@ func (p Plugin) files() map[string][]byte {
 	return map[string][]byte{
 		".claude-plugin/plugin.json": pretty(manifest),
 		"hooks/hooks.json":           pretty(map[string]any{"description": "claudemesh: status of the session, and mail", "hooks": hookEvents}),
-		"README.md":                  []byte(pluginReadme),
+		"README.md":                  []byte(fmt.Sprintf(pluginReadme, p.StatusLine())),
 		"skills/claudemesh/SKILL.md": []byte(p.Skill),
 		"commands/private.md":        []byte(privateCommand),
 	}
@@ -49,7 +60,16 @@ An end-to-end encrypted mesh between Claude Code sessions, scripts and people, a
 (list_peers, send_message, check_messages, set_summary, set_status, recall, remember, ask_mesh), the command /private, hooks that tell peers whether the session is busy and bring mail in front of it, and a skill.
 
 Setup: join a mesh with "claudemesh join <link>", or make one with "claudemesh create <slug>". "claudemesh install" does the same as this plugin without a marketplace; use one of the
-two. What peers write is data for the model, never an instruction; senders who are not verified are held until you accept them.
+two.
+
+A plugin cannot add a status line. To have one, which also says when a session is not on the mesh, add this to ~/.claude/settings.json:
+
+    %s
+
+In a session the tools are called mcp__plugin_claudemesh_claudemesh__list_peers and so on; permissions.allow takes "mcp__plugin_claudemesh_claudemesh". The skill is called
+claudemesh:claudemesh.
+
+What peers write is data for the model, never an instruction; senders who are not verified are held until you accept them.
 `
 
 func pretty(v any) []byte {

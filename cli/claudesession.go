@@ -54,6 +54,15 @@ func claudePID() int {
 	return registry.Owner(os.Getppid())
 }
 
+// clientSessionFile is where Claude Code keeps the status of the session of a process.
+func clientSessionFile(pid int) string {
+	home, err := config.UserDir()
+	if err != nil {
+		return ""
+	}
+	return claude.FindPaths(home, os.Getenv("CLAUDE_CONFIG_DIR")).Session(pid)
+}
+
 // startsInBypass says that the session was started without permission prompts; nil where nothing tells so: a hook will, with the first prompt.
 func startsInBypass(pid int, cwd string) *bool {
 	args := registry.Args(pid)

@@ -35,7 +35,7 @@ func hookVerb() *verb {
 		name: "hook", usage: "what Claude Code's hooks call: tells the daemon, brings mail", args: "<event>", min: 1, max: 1,
 		about: "It reads the event as JSON on stdin, never starts a daemon nor waits for one, and exits with 0 whatever goes wrong on our side; with 2 only\n" +
 			"to deliver. CLAUDEMESH_DEBUG=1 makes it say on stderr what it keeps to itself. Events: session-start, user-prompt-submit, post-tool-use,\n" +
-			"stop, session-end, and wait, the background hook that wakes an idle session.",
+			"stop, session-end, pre-compact, permission-request, notification, and wait, the background hook that wakes an idle session.",
 		examples: []string{"claudemesh hook stop"},
 		run:      runHook, silent: true,
 	}
@@ -54,6 +54,8 @@ type hookEvent struct {
 	StopHookActive bool   `json:"stop_hook_active"`
 	AgentID        string `json:"agent_id"` // of a subagent
 	Transcript     string `json:"transcript_path"`
+
+	Notification string `json:"notification_type"`
 
 	ToolName     string          `json:"tool_name"` // of PostToolUse, like the following
 	ToolInput    json.RawMessage `json:"tool_input"`
@@ -139,6 +141,11 @@ func hookRequest(event string, in *hookEvent) (req protocol.HookRequest, ok bool
 		req.Private = source.Private(in.Prompt)
 		req.Shown, req.Human = mcp.Marked(in.Prompt), typed(in.Prompt)
 	case protocol.HookToolUse, protocol.HookStop:
+	case protocol.HookPermission:
+		req.Waits, req.File = true, clientSessionFile(req.Session.PID)
+	case protocol.HookNotification:
+		req.Waits, req.Idle = claude.WaitsForHuman(in.Notification), in.Notification == claude.NotifiesIdle
+		req.File = clientSessionFile(req.Session.PID)
 	default:
 		return req, false
 	}
@@ -175,8 +182,11 @@ func typed(prompt string) bool {
 
 // answerHook brings mail, or at the start of a session tells who it is.
 func (c *call) answerHook(ctx context.Context, cl *client.Client, in *hookEvent, req *protocol.HookRequest, out *protocol.HookReply) error {
-	if req.Event == protocol.HookSessionStart {
+	switch req.Event {
+	case protocol.HookSessionStart:
 		return c.answerEvent(in, whoWeAre(out), "")
+	case protocol.HookPermission, protocol.HookNotification:
+		return nil // a word here could be taken for an answer to the request
 	}
 	if len(out.Messages) == 0 {
 		return c.answerEvent(in, "", onScreen(in, nil))
@@ -248,7 +258,7 @@ func whoWeAre(out *protocol.HookReply) string {
 	if len(names) == 0 {
 		return ""
 	}
-	text := "claudemesh: this session is " + listAnd(names) + ". Its tools are mcp__claudemesh__*."
+	text := "claudemesh: this session is " + listAnd(names) + ". Its tools are " + toolPrefix() + "*."
 	if n := out.Session.Unread; n > 0 {
 		text += fmt.Sprintf(" %s wait for it; check_messages reads them.", plural(n, "message"))
 	}
@@ -256,4 +266,12 @@ func whoWeAre(out *protocol.HookReply) string {
 		text += fmt.Sprintf(" %s are held until the user accepts their senders with claudemesh accept.", plural(n, "message"))
 	}
 	return text
+}
+
+// toolPrefix begins the names of our tools in the session that called the hook.
+func toolPrefix() string {
+	if os.Getenv(claude.EnvPlugin) != "" {
+		return claude.PluginToolPrefix
+	}
+	return claude.ToolPrefix
 }

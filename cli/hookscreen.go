@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 
+	"github.com/claudemesh/claudemesh/claude"
 	"github.com/claudemesh/claudemesh/mcp"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -21,21 +22,15 @@ func onScreen(in *hookEvent, added []protocol.InboxMessage) string {
 	switch {
 	case strings.HasPrefix(strings.TrimSpace(in.Prompt), "<task-notification"):
 		lines = append(lines, mcp.Lines(in.Prompt)...)
-	case ownTool(in.ToolName, "send_message"):
+	case claude.OwnTool(in.ToolName) == "send_message":
 		lines = append(lines, sentByTool(in)...)
-	case ownTool(in.ToolName, "check_messages"):
+	case claude.OwnTool(in.ToolName) == "check_messages":
 		lines = append(lines, readByTool(in)...)
 	}
 	if more := len(lines) - screenMost; more > 0 {
 		lines = append(lines[:screenMost], "… and "+plural(more, "more message"))
 	}
 	return strings.Join(lines, "\n")
-}
-
-// ownTool says whether a tool's name, as the client calls it, is one of ours: mcp__claudemesh__x, or as a plugin
-// mcp__plugin_claudemesh_claudemesh__x.
-func ownTool(name, tool string) bool {
-	return name == "mcp__claudemesh__"+tool || name == "mcp__plugin_claudemesh_claudemesh__"+tool
 }
 
 // sentByTool says what a session sent, to whom, and how far it came.

@@ -113,7 +113,7 @@ func runInstall(ctx context.Context, c *call) error {
 	}
 	o.Hooks = !c.yes("no-hooks")
 	if !c.yes("no-skill") {
-		o.Skill = c.skillText()
+		o.Skill = c.skillText(claude.ToolPrefix)
 	}
 	if path, err := exec.LookPath("claude"); err == nil {
 		o.Add = addByClaude(path)

@@ -54,7 +54,7 @@ func TestLaunchBecomesClaude(t *testing.T) {
 
 func TestSkillNamesVerbsThatAre(t *testing.T) {
 	a := newApp(nil, nil, nil)
-	text := a.skillText()
+	text := a.skillText("mcp__claudemesh__")
 	if !strings.HasPrefix(text, "---\nname: claudemesh\ndescription: ") {
 		t.Error("no front matter")
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"regexp"
 
@@ -32,6 +33,7 @@ func pluginVerb() *verb {
 					return err
 				}
 				c.noteKept(kept)
+				c.note("a plugin cannot add a status line; to have one, add to %s: %s", claude.FindPaths("~", os.Getenv("CLAUDE_CONFIG_DIR")).Settings, p.StatusLine())
 				return c.done("exported; claude --plugin-dir %s tries it", c.arg(0))
 			},
 		}, {
@@ -93,5 +95,5 @@ func (c *call) plugin() (claude.Plugin, error) {
 	if m := semantic.FindStringSubmatch(thisBuild().Version); m != nil {
 		version = m[1]
 	}
-	return claude.Plugin{Version: version, Command: command, Skill: c.skillText()}, err
+	return claude.Plugin{Version: version, Command: command, Skill: c.skillText(claude.PluginToolPrefix)}, err
 }

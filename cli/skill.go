@@ -15,8 +15,8 @@ var (
 	skillLeaves   = []string{"accept", "inbox show", "inbox delete", "inbox flush", "members admit", "peer", "device"}
 )
 
-// skillText is the skill that install and the plugin carry. Its verbs come from the command table, so that it cannot tell of one that is not there.
-func (a *app) skillText() string {
+// skillText is the skill that install and the plugin carry; the names of the tools begin with tools. Its verbs come from the command table, so that it cannot tell of one that is not there.
+func (a *app) skillText(tools string) string {
 	var b strings.Builder
 	b.WriteString(`---
 name: claudemesh
@@ -25,7 +25,7 @@ description: Work with other people's Claude sessions, machines and scripts on a
 
 # On the mesh
 
-The tools are ` + "`mcp__claudemesh__list_peers`, `send_message`, `check_messages`, `set_summary` and `set_status`" + `. They reach other people and machines; the built-in
+The tools are ` + "`" + tools + "list_peers`, `send_message`, `check_messages`, `set_summary` and `set_status`" + `. They reach other people and machines; the built-in
 SendMessage reaches only this user's own sessions.
 
 `)

@@ -75,6 +75,9 @@ func unreadWords(o overviewStatus) string {
 
 // sayWaiting tells what does not come in front of a session, and why.
 func (c *call) sayWaiting(s protocol.SessionInfo) {
+	if s.Status == protocol.StatusWaiting {
+		c.say("%s", c.paint(yellow, waitsForYou([]string{s.Label})))
+	}
 	if s.Held > 0 {
 		c.say("%s: %s held until you accept the sender: claudemesh accept <peer>", clean(s.Label), plural(s.Held, "message"))
 	}

@@ -35,9 +35,7 @@ func (c *call) statusLine(ctx context.Context) string {
 	if err != nil {
 		return ""
 	}
-	in := struct {
-		SessionID string `json:"session_id"`
-	}{os.Getenv("CLAUDE_CODE_SESSION_ID")}
+	in := lineEvent{SessionID: os.Getenv("CLAUDE_CODE_SESSION_ID")}
 	if !isTerminal(c.stdin) {
 		_ = json.NewDecoder(io.LimitReader(c.stdin, 1<<20)).Decode(&in)
 	}
@@ -47,12 +45,29 @@ func (c *call) statusLine(ctx context.Context) string {
 	if err != nil {
 		return ""
 	}
+	if line.Unknown && in.Cost.Duration < startsWithin.Milliseconds() {
+		return "" // its hooks and tools are just starting
+	}
 	return statusWords(line)
+}
+
+// startsWithin is how long a session may take to come on the mesh before the status line says that it is not there.
+const startsWithin = 10 * time.Second
+
+// lineEvent is what Claude Code tells its status line, as far as we look at it.
+type lineEvent struct {
+	SessionID string `json:"session_id"`
+	Cost      struct {
+		Duration int64 `json:"total_duration_ms"` // since the session began
+	} `json:"cost"`
 }
 
 func statusWords(l protocol.StatusLine) string {
 	if l.Mesh == "" {
 		return ""
+	}
+	if l.Unknown {
+		return "◇ " + l.Mesh + " · this session is not on the mesh"
 	}
 	words := "◇ " + l.Mesh
 	if l.More > 0 {
@@ -70,5 +85,24 @@ func statusWords(l protocol.StatusLine) string {
 	if l.Guarded {
 		words += " · guard on"
 	}
+	if len(l.Waiting) > 0 {
+		words += " · " + waitsForYou(l.Waiting)
+	}
 	return words
+}
+
+// waitsForYou names the sessions that wait for their human.
+func waitsForYou(labels []string) string {
+	verb := " waits for you"
+	if len(labels) > 1 {
+		verb = " wait for you"
+	}
+	if len(labels) > 3 {
+		return plural(len(labels), "session") + verb
+	}
+	names := make([]string, len(labels))
+	for i, l := range labels {
+		names[i] = clean(l)
+	}
+	return listAnd(names) + verb
 }

@@ -63,6 +63,7 @@ type Daemon struct {
 	mail    *inbox.Mailbox
 	live    *registry.Registry
 	give    *giver
+	waits   *attention
 	recall  recallAPI
 	asks    *ask.Engine
 	paths   *strings.Replacer // takes this user's home out of what leaves
@@ -133,6 +134,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	d.mail = inbox.NewMailbox(db, cfg.Now, log, passNumber)
 	d.hub = inbox.NewHub(db, d.mail, cfg.Now, log)
 	d.give = newGiver(d, db)
+	d.waits = newAttention(d)
 	d.recall = newRecallAPI(cfg, log)
 	d.paths = pathRedactor()
 	d.asks = ask.New(ask.Config{DB: db, Host: askHost{d}, Composer: cfg.Composer, Log: log, Now: cfg.Now})
@@ -158,6 +160,7 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 	wg.Go(func() { d.recall.keep.Run(d.life) })
 	wg.Go(func() { d.asks.Run(d.life) })
 	wg.Go(func() { d.give.watchLeases(d.life) })
+	wg.Go(func() { d.waits.run(d.life) })
 	err := d.serve(ln)
 	d.stop(nil)
 	wg.Wait()

@@ -101,7 +101,15 @@ func (d *Daemon) hookMail(ctx context.Context, s registry.Session, local *localS
 func (d *Daemon) hookStatus(r *http.Request, s registry.Session, local *localSession, req *protocol.HookRequest, goesOn bool) error {
 	status := ""
 	switch {
-	case s.Status == protocol.StatusDND || req.Quiet:
+	case s.Status == protocol.StatusDND:
+	case req.Waits: // a subagent's question is put to the same person
+		status = protocol.StatusWaiting
+		d.waits.begin(s.ID, req.File)
+	case s.Status == protocol.StatusWaiting && req.Event == protocol.HookToolUse:
+		status = protocol.StatusWorking
+	case req.Quiet:
+	case req.Idle:
+		status = protocol.StatusIdle
 	case req.Event == protocol.HookPrompt, req.Event == protocol.HookStop && goesOn:
 		status = protocol.StatusWorking
 	case req.Event == protocol.HookStop, req.Event == protocol.HookSessionStart:
@@ -200,7 +208,9 @@ func (d *Daemon) handleStatusLine(w http.ResponseWriter, r *http.Request) error 
 			line.Online++
 		}
 	}
-	if s, local, err := d.liveSession(r.FormValue("session")); err == nil {
+	session := r.FormValue("session")
+	line.Waiting = d.waitingBeside(session)
+	if s, local, err := d.liveSession(session); err == nil {
 		line.Unread, line.Held, err = d.give.count(s, local)
 		if err != nil {
 			return err
@@ -208,6 +218,7 @@ func (d *Daemon) handleStatusLine(w http.ResponseWriter, r *http.Request) error 
 		line.Guarded = len(d.give.guard.state(local.public(), d.cfg.Now())) > 0
 		return reply(w, line)
 	}
+	line.Unknown = session != ""
 	unread, err := d.mail.List(protocol.InboxQuery{Unread: true, Limit: 100}, nil)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"os/exec"
+	"reflect"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -323,7 +324,7 @@ func TestStatusLine(t *testing.T) {
 	a.hook(protocol.HookSessionStart, "s1")
 	a.send("bob/api", "hello", protocol.PriorityNext)
 	want := protocol.StatusLine{Mesh: "acme", State: protocol.ConnOpen, Online: 2, Members: 2, Unread: 1}
-	if got, err := a.bob.StatusLine(t.Context(), "s1"); err != nil || got != want {
+	if got, err := a.bob.StatusLine(t.Context(), "s1"); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v %v, want %+v", got, err, want)
 	}
 	empty := startDaemon(t, newHome(t))

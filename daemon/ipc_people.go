@@ -49,6 +49,9 @@ func (d *Daemon) handlePresence(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
+	if req.Status == protocol.StatusWaiting {
+		return protocol.Refuse(protocol.CodeInvalid, "status %q is not set by hand: it follows the session", req.Status).WithHint("idle, working or dnd")
+	}
 	acting, err := d.acting(req.Session)
 	if err != nil {
 		return err

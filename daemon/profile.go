@@ -104,7 +104,7 @@ func (m *mesh) setPresence(_ context.Context, req protocol.PresenceRequest, acti
 		}
 	}
 	switch req.Status {
-	case "", protocol.StatusIdle, protocol.StatusWorking, protocol.StatusDND:
+	case "", protocol.StatusIdle, protocol.StatusWorking, protocol.StatusWaiting, protocol.StatusDND:
 	default:
 		return protocol.Refuse(protocol.CodeInvalid, "status %q is not idle, working or dnd", req.Status)
 	}

@@ -109,7 +109,10 @@ func (t *rungTable) heard(session, event string, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.rowLocked(session)
-	r.event, r.stop = now, event == protocol.HookStop
+	r.event = now
+	if event != protocol.HookNotification { // of which one comes a minute after the end of a turn
+		r.stop = event == protocol.HookStop
+	}
 	if r.first.IsZero() {
 		r.first = now
 	}

@@ -98,6 +98,21 @@ func (p *person) open(args ...string) *terminal {
 
 func (p *person) openWith(command ...string) *terminal {
 	p.t.Helper()
+	s := p.start(command...)
+	p.until("the session of "+p.name+" is on the mesh", s, func() bool {
+		var sessions struct {
+			Sessions []struct{ Label, Status string }
+		}
+		r := p.try("status", "--json")
+		return json.Unmarshal([]byte(r.out), &sessions) == nil && len(sessions.Sessions) > 0
+	})
+	p.until("the prompt of "+p.name, s, func() bool { return strings.Contains(s.screen(), "❯") })
+	return s
+}
+
+// start starts a session.
+func (p *person) start(command ...string) *terminal {
+	p.t.Helper()
 	s := &terminal{p: p, name: fmt.Sprintf("cm%d", rand.Uint32())}
 	line := append([]string{"new-session", "-d", "-x", "160", "-y", "50", "-c", p.dir}, command...)
 	if out, err := s.tmux(line...).CombinedOutput(); err != nil {
@@ -109,14 +124,6 @@ func (p *person) openWith(command ...string) *terminal {
 		}
 		s.close()
 	})
-	p.until("the session of "+p.name+" is on the mesh", s, func() bool {
-		var sessions struct {
-			Sessions []struct{ Label, Status string }
-		}
-		r := p.try("status", "--json")
-		return json.Unmarshal([]byte(r.out), &sessions) == nil && len(sessions.Sessions) > 0
-	})
-	p.until("the prompt of "+p.name, s, func() bool { return strings.Contains(s.screen(), "❯") })
 	return s
 }
 

@@ -75,7 +75,7 @@ type Hello struct {
 	SessionID       string   `json:"sessionId,omitempty"`
 	PeerType        string   `json:"peerType,omitempty"`
 	Channel         string   `json:"channel,omitempty"`
-	Status          string   `json:"status,omitempty"` // idle, working or dnd; empty is idle
+	Status          string   `json:"status,omitempty"` // idle, working, waiting or dnd; empty is idle
 	ProtocolVersion int      `json:"protocolVersion,omitempty"`
 	Capabilities    []string `json:"capabilities,omitempty"`
 	Auth            string   `json:"auth,omitempty"`    // a `hello` statement

@@ -8,6 +8,8 @@ const (
 	HookStop         = "stop"
 	HookSessionEnd   = "session-end"
 	HookPreCompact   = "pre-compact"
+	HookPermission   = "permission-request"
+	HookNotification = "notification"
 )
 
 // HookRequest is the body of POST /v1/hook: what the agent session does now. It registers the session where it is not known.
@@ -18,6 +20,10 @@ type HookRequest struct {
 	Human   bool           `json:"human,omitempty"`  // a person typed the prompt
 	Active  bool           `json:"active,omitempty"` // the turn that stops was itself started by a stop hook
 	Quiet   bool           `json:"quiet,omitempty"`  // give no mail: the event is a subagent's
+
+	Waits bool   `json:"waits,omitempty"` // the session waits for its human: a permission, a question
+	Idle  bool   `json:"idle,omitempty"`  // the client says that nothing runs
+	File  string `json:"file,omitempty"`  // in which the client keeps its own status of the session
 
 	Transcript string              `json:"transcript,omitempty"` // path of the session's recording
 	Private    bool                `json:"private,omitempty"`    // the user declared the session private
@@ -41,4 +47,7 @@ type StatusLine struct {
 	Unread  int    `json:"unread"`
 	Held    int    `json:"held"`
 	Guarded bool   `json:"guarded"` // mail waits because of a loop or a flood
+	Unknown bool   `json:"unknown"` // the session that asks is not on the mesh
+
+	Waiting []string `json:"waiting,omitempty"` // labels of other sessions of this machine that wait for their human
 }

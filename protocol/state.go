@@ -61,5 +61,6 @@ const (
 const (
 	StatusIdle    = "idle"
 	StatusWorking = "working"
+	StatusWaiting = "waiting" // for its human: a permission, a question
 	StatusDND     = "dnd"
 )

@@ -25,7 +25,7 @@ type Session struct {
 	Model      string    `json:"model,omitempty"`
 	Title      string    `json:"title,omitempty"`
 	Channel    string    `json:"channel,omitempty"` // what kind of program
-	Status     string    `json:"status,omitempty"`  // idle, working, dnd
+	Status     string    `json:"status,omitempty"`  // idle, working, waiting, dnd
 	Bypass     bool      `json:"bypass,omitempty"`  // runs without permission prompts
 	Active     time.Time `json:"active"`            // last sign of life from the agent itself
 	Process    Process   `json:"process"`
