@@ -604,7 +604,7 @@ func testLoop(t *testing.T) {
 	var answered sync.Map
 	pong := func(a asked) reply {
 		fresh := plain(a.fresh())
-		id := replyTo(fresh[max(0, strings.LastIndex(fresh, "[claudemesh: ")):]) // the client repeats what came in the middle of a turn
+		id := replyTo(fresh[max(0, strings.LastIndex(fresh, `reply_to "`)):]) // the client repeats what came in the middle of a turn
 		if _, before := answered.LoadOrStore(id, true); strings.Contains(fresh, "ping") && id != "" && !before {
 			return reply{Tool: sendTool, Input: map[string]any{"reply_to": id, "message": "ping"}}
 		}
@@ -657,7 +657,7 @@ func testAsk(t *testing.T) {
 	alice.open().say("ask around")
 	for _, p := range []*person{bob, cathy} {
 		a := p.model.want(t, p.name+"'s session wakes", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), question) })
-		if !strings.Contains(plain(a.fresh()), "verified, to everybody, question; reply_to") {
+		if !strings.Contains(plain(a.fresh()), "verified, to everybody, question; claudemesh ") {
 			t.Errorf("%s does not see that it is a question to everybody: %s", p.name, a.fresh())
 		}
 	}

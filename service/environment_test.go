@@ -4,6 +4,7 @@ package service
 
 import (
 	"errors"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -58,6 +59,9 @@ func TestRecordedEnvironment(t *testing.T) {
 			wantEnvironment(Environment{"ALL_PROXY": "socks5://p:1"})
 			install(Environment{})
 			wantEnvironment(Environment{})
+			if _, err := os.Lstat(filepath.Join(m.host.Home, ".config/systemd/user/claudemesh-daemon.service.d")); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the directory of the environment is left: %v", err)
+			}
 			install(corporate)
 			if _, err := s.Uninstall(t.Context()); err != nil {
 				t.Fatal(err)

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 )
 
 // InstallOptions of Install.
@@ -57,7 +60,20 @@ func (s *Service) Install(ctx context.Context, o InstallOptions) (Installed, err
 	if err := s.run(ctx, done.Replaced); err != nil {
 		return done, &StartError{Err: err, Back: s.takeBack(context.WithoutCancel(ctx), old, next)}
 	}
+	removeDirs(s.unneeded(&next))
 	return done, nil
+}
+
+// unneeded are the directories that were made for the service and that no file of it lies in any more:
+// that of an environment which it does not have now.
+func (s *Service) unneeded(f *files) (dirs []string) {
+	paths := s.manager.paths(f.env)
+	for _, dir := range f.dirs {
+		if !slices.ContainsFunc(paths, func(p string) bool { return strings.HasPrefix(p, dir+string(filepath.Separator)) }) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
 }
 
 // next is what is to be installed. Lingering is on already where that is asked for.
@@ -66,7 +82,12 @@ func (s *Service) next(ctx context.Context, old files, o InstallOptions) (next f
 	if next.env == nil {
 		next.env = old.env
 	}
-	next.dirs = append(missingDirs(s.manager.paths(next.env)...), old.dirs...)
+	next.dirs = missingDirs(s.manager.paths(next.env)...)
+	for _, dir := range old.dirs { // one that went meanwhile is not ours any more
+		if _, err := os.Lstat(dir); err == nil {
+			next.dirs = append(next.dirs, dir)
+		}
+	}
 	if o.Linger && !s.host.Lingers() {
 		if err := s.host.setLinger(ctx, true); err != nil {
 			return next, err
