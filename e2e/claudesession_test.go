@@ -121,8 +121,8 @@ func testWaiting(t *testing.T) {
 	if out := bob.must("status"); !strings.Contains(out, "proj waits for you") {
 		t.Errorf("status: %s", out)
 	}
-	s.tmux("send-keys", "Enter").Run()
-	bob.until("allowed: it works, while the tool runs", s, func() bool { return bob.status() == "working" })
+	answer := s.dialogKey("Do you want to")
+	bob.until("allowed: it works, while the tool runs", s, func() bool { answer("Enter"); return bob.status() == "working" })
 	if bob.model.heard("slept") {
 		t.Error("only the end of the tool told")
 	}
@@ -131,11 +131,22 @@ func testWaiting(t *testing.T) {
 
 	s.say("please create it")
 	waits("a file")
-	s.tmux("send-keys", "Escape").Run()
-	bob.until("refused: it is idle", s, func() bool { return bob.status() == "idle" })
+	bob.until("refused: it is idle", s, func() bool { answer("Escape"); return bob.status() == "idle" })
 	_, id := alice.send("bob/proj", "are you there?")
 	bob.model.want(t, "mail comes", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "are you there?") })
 	t.Logf("shown by %s", alice.shown(id))
+}
+
+// dialogKey returns what presses a key while a dialog with these words is on the screen: the client's hooks tell of a dialog
+// before it is drawn, and a key that comes earlier is lost. It presses again after two seconds at the earliest.
+func (s *terminal) dialogKey(words string) func(key string) {
+	var last time.Time
+	return func(key string) {
+		if time.Since(last) > 2*time.Second && strings.Contains(s.screen(), words) {
+			last = time.Now()
+			s.tmux("send-keys", key).Run()
+		}
+	}
 }
 
 // withoutAllow are the settings of a person without the permissions that tests give.
