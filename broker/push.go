@@ -29,7 +29,8 @@ type feed struct {
 
 	// owned by the writer
 	more  bool      // there may be rows behind the cursors
-	since int64     // woken of the rows that are to be pushed; 0: they were there before the connection, or are observed
+	since int64     // woken of the rows that are to be pushed; 0: no commit has told of them, or they are observed
+	from  uint64    // up to this LSN rows were there before the feed, or are observed
 	after [3]uint64 // cursor of each class: what was pushed on this connection
 }
 
@@ -103,6 +104,7 @@ func (c *conn) feed(old []*feed, of *address, side bool) *feed {
 			return o
 		}
 	}
+	f.from = c.srv.queue.Committed()
 	f.stop = c.srv.queue.Subscribe(f.to(), func() {
 		f.woken.CompareAndSwap(0, c.age())
 		f.ready.Store(true)
@@ -178,11 +180,25 @@ func (c *conn) pushFrom(f *feed, class queue.Class) (n int, all bool, err error)
 		return 0, true, nil
 	}
 	f.after[class] = rows[len(rows)-1].LSN
-	if f.since != 0 && !f.side {
-		c.srv.metrics.pushTime.Observe(time.Duration(c.age() - f.since).Seconds())
+	c.observe(f)
+	return len(rows), false, c.pushRows(f, rows)
+}
+
+// observe counts how long the rows of f that were pulled waited since their commit. A row can be pulled before its commit tells of
+// it: then it did not wait.
+func (c *conn) observe(f *feed) {
+	if f.since == 0 {
+		f.since = f.woken.Swap(0)
+	}
+	if last := slices.Max(f.after[:]); (f.since != 0 || last > f.from) && !f.side {
+		waited := time.Duration(0)
+		if f.since != 0 {
+			waited = time.Duration(c.age() - f.since)
+		}
+		c.srv.metrics.pushTime.Observe(waited.Seconds())
+		f.from = max(last, c.srv.queue.Committed())
 	}
 	f.since = 0
-	return len(rows), false, c.pushRows(f, rows)
 }
 
 // window returns how many frames and bytes may be pushed now, and notes when there is no room.

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/claudemesh/claudemesh/broker/queue"
 )
 
 // wantPushTime wants so many observations of push_seconds since the start, and their sum.
@@ -44,5 +46,30 @@ func TestPushTimeIsThatOfTheBroker(t *testing.T) {
 		alice.Send(w.bob, "one more")
 		bob.Want("one more")
 		w.wantPushTime(3, 2*time.Second)
+	})
+}
+
+// The writer may be quicker than the word of a commit: bob's row is pushed, and counted once, before or after its commit tells of it.
+func TestPushTimeOfAWriterThatIsQuicker(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		c, f := &conn{srv: w.srv, opened: time.Now()}, &feed{from: w.srv.queue.Committed()}
+		pull := func() { f.look(); f.after[queue.Next]++; c.observe(f) }
+		f.after[queue.Next] = f.from
+		pull()
+		w.wantPushTime(1, 0)
+
+		f.woken.Store(c.age()) // now it tells, and nothing is left to pull
+		f.ready.Store(true)
+		f.look()
+		f.since = 0
+
+		f.woken.Store(c.age()) // between the writer's look and its pull
+		time.Sleep(time.Second)
+		f.after[queue.Next]++
+		c.observe(f)
+		w.wantPushTime(2, time.Second)
+		f.look()
+		c.observe(f)
+		w.wantPushTime(2, time.Second)
 	})
 }

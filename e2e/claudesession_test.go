@@ -41,9 +41,6 @@ func testPlugin(t *testing.T) {
 	s := bob.open("--plugin-dir", dir)
 	s.say("please tell alice")
 	a := bob.model.want(t, "the prompt", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), "please tell alice") })
-	if !strings.Contains(strings.Join(a.Tools, " ")+a.all()+a.System, pluginTool) {
-		t.Errorf("the tool has another name: %q", a.Tools)
-	}
 	if all := a.all() + a.System; !strings.Contains(all, "Its tools are mcp__plugin_claudemesh_claudemesh__*") || strings.Contains(all, "mcp__claudemesh__") {
 		t.Errorf("the session is told other names of its tools")
 	}
@@ -53,6 +50,7 @@ func testPlugin(t *testing.T) {
 	if !strings.Contains(a.all()+a.System, "claudemesh:claudemesh") {
 		t.Error("the skill is not offered as claudemesh:claudemesh")
 	}
+	// Only a tool of that name sends it. The first request may come before the client knows the server's tools.
 	eventually(t, "alice has it", func() bool { return strings.Contains(alice.must("inbox"), "from a plugin") })
 	bob.until("the person reads what was sent", s, func() bool { return strings.Contains(s.screen(), "): from a plugin") })
 	bob.until("the status line", s, func() bool { return strings.Contains(s.screen(), "◇ acme · 2/2 online") })

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,13 +46,16 @@ func TestInspector(t *testing.T) {
 		}
 	}
 	inspect(&list, "--method", "tools/list")
-	if len(list.Tools) != 5 {
-		t.Errorf("%d tools", len(list.Tools))
-	}
+	var names []string
 	for _, tool := range list.Tools {
+		names = append(names, tool.Name)
 		if tool.Annotations == nil || tool.OutputSchema == nil {
 			t.Errorf("%s lacks annotations or an output schema", tool.Name)
 		}
+	}
+	want := []string{"ask_mesh", "check_messages", "list_peers", "recall", "remember", "send_message", "set_status", "set_summary"}
+	if slices.Sort(names); !slices.Equal(names, want) {
+		t.Errorf("tools %q, want %q", names, want)
 	}
 	call := func(wantError bool, tool string, args ...string) string {
 		t.Helper()
@@ -80,6 +84,13 @@ func TestInspector(t *testing.T) {
 	eventually(t, "alice has it", func() bool { return strings.Contains(alice.must("inbox"), "hello inspector") })
 	if got := call(false, "check_messages"); !strings.Contains(got, "hello inspector") {
 		t.Errorf("check_messages: %s", got)
+	}
+	call(false, "remember", "note=the inspector wants node 22")
+	if got := call(false, "recall", "question=which node does the inspector want"); !strings.Contains(got, "node 22") {
+		t.Errorf("recall: %s", got)
+	}
+	if got := call(false, "ask_mesh", "question=which node does the inspector want"); got == "" {
+		t.Error("ask_mesh says nothing")
 	}
 	call(false, "set_summary", "summary=inspecting")
 	call(false, "set_status", "status=idle")

@@ -210,6 +210,9 @@ func (d *Disk) Ready(ctx context.Context) error {
 	return d.lastFlushError()
 }
 
+// Committed returns the LSN up to which every message is on disk and visible to Pull. A message above it may be visible already.
+func (d *Disk) Committed() uint64 { return d.committed.Load() }
+
 // Backup writes a consistent copy of the whole DB, with every message committed
 // before the call. To restore it, put it in place and remove the journal
 // directory.
