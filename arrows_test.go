@@ -18,9 +18,9 @@ const module = "github.com/claudemesh/claudemesh/"
 var arrows = map[string][]string{
 	"":                  {"cli"},
 	"cli":               {"*"},
-	"broker":            {"broker/queue", "protocol", "crypto", "store", "localsocket"},
+	"broker":            {"broker/queue", "protocol", "crypto", "store", "localsocket", "wallclock"},
 	"broker/queue":      {"store"},
-	"daemon":            {"daemon/inbox", "daemon/trust", "daemon/table", "daemon/brokerhttp", "daemon/memory", "ask", "recall", "recall/redact", "recall/source", "daemon/config", "daemon/probe", "protocol", "crypto", "store", "registry", "localsocket"},
+	"daemon":            {"daemon/inbox", "daemon/trust", "daemon/table", "daemon/brokerhttp", "daemon/memory", "ask", "recall", "recall/redact", "recall/source", "daemon/config", "daemon/probe", "protocol", "crypto", "store", "registry", "localsocket", "wallclock"},
 	"daemon/table":      {"ask", "daemon/config", "protocol", "crypto", "store"},
 	"daemon/enrol":      {"daemon/brokerhttp", "daemon/config", "protocol", "crypto"},
 	"daemon/trust":      {"daemon/table", "protocol", "crypto", "store"},
@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"crypto":            {},
 	"store":             {},
 	"localsocket":       {},
+	"wallclock":         {},
 	"e2e":               {"*"},
 }
 

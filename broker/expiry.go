@@ -13,7 +13,8 @@ import (
 // days.
 const sweepEvery = time.Minute
 
-// sweep does what time asks for, until the context ends.
+// sweep does what time asks for, until the context ends. Nothing is forgotten by a clock that was set a moment ago: it may be
+// set back, and what was acknowledged must be there then.
 func (s *Server) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -25,20 +26,25 @@ func (s *Server) sweep(ctx context.Context) {
 		}
 		s.visits.sweep()
 		s.refusedKeys.sweep()
+		settled, spare := s.clock.Settled(), lasting
+		if settled {
+			spare = nil
+		}
 		e := expiry{srv: s}
-		if _, err := s.queue.Expire(ctx, e.expired); err != nil && ctx.Err() == nil {
+		if _, err := s.queue.Expire(ctx, spare, e.expired); err != nil && ctx.Err() == nil {
 			s.log.Error("expire messages", "err", err)
 		}
 		for _, m := range s.allMeshes() {
-			if err := m.sweep(); err != nil {
+			if err := m.sweep(settled); err != nil {
 				s.log.Error("sweep mesh", "mesh", m.id, "err", err)
 			}
 		}
 	}
 }
 
-// sweep ends the connections of those whose link is over, forgets their enrolments, and saves who is here.
-func (m *mesh) sweep() error {
+// sweep ends the connections of those whose link is over, and saves who is here. By a clock that is settled it also forgets
+// their enrolments, and keys and statements that are over.
+func (m *mesh) sweep(settled bool) error {
 	now := m.srv.now()
 	m.publishing.Lock() // no enrolment comes between the look and the commit
 	defer m.publishing.Unlock()
@@ -51,17 +57,21 @@ func (m *mesh) sweep() error {
 		case len(p.conns) > 0:
 			p.lastSeen = now.UnixMilli()
 			seen = append(seen, p)
-		case p.enrol != nil && m.standingLocked(p, now) == stranger:
+		case settled && p.enrol != nil && m.standingLocked(p, now) == stranger:
 			over = append(over, p)
 		}
 	}
 	m.mu.Unlock()
 	m.dropRevoked()
 	m.sweepShares()
-	if err := m.sweepKeys(now); err != nil {
+	old := now
+	if !settled {
+		old = time.Time{} // by which nothing is
+	}
+	if err := m.sweepKeys(old); err != nil {
 		return err
 	}
-	if err := m.sweepLog(now); err != nil {
+	if err := m.sweepLog(old); err != nil {
 		return err
 	}
 	if len(seen)+len(over) == 0 {
@@ -153,6 +163,15 @@ func (m *mesh) deletePerson(tx *store.Tx, p *member) error {
 		return err
 	}
 	return tx.Delete(bucketSeen, memberKey(m.id, p.key))
+}
+
+// lasting reports whether a row is to be kept for longer than a clock may be wrong. A ping is not.
+func lasting(r queue.Row) bool {
+	if len(r.Header) == 0 || r.Header[0] != rowMessage {
+		return true
+	}
+	row, err := parseMessageRow(r.Header)
+	return err != nil || r.Expires-row.created > pingLife.Milliseconds()
 }
 
 // expiry is one sweep of what waited too long. The rows of a queue come one behind the other: it remembers whose the last was.

@@ -199,11 +199,16 @@ func (m *mesh) nameLocked(p *member) string {
 	return ""
 }
 
+// newerSession reports whether st takes the place of the session statement old, which may be nil.
+func (m *mesh) newerSession(st, old *protocol.Statement) bool {
+	return old == nil || st.SupersedesAt(old, m.srv.now())
+}
+
 // noteSessionLocked keeps st if it is the newest of its key, and makes the key an address. It reports whether it is news.
 func (m *mesh) noteSessionLocked(st *protocol.Statement) bool {
 	s := st.Body.(*protocol.Session)
 	p := m.memberLocked(s.Member)
-	if old := p.sessions.get(s.Session); old != nil && old.Body.(*protocol.Session).Issued >= s.Issued {
+	if !m.newerSession(st, p.sessions.get(s.Session)) {
 		return false
 	}
 	p.sessions.set(s.Session, st)

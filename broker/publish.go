@@ -63,7 +63,7 @@ func (c *conn) mayPublish(st *protocol.Statement) error {
 		if b.Member != c.member.key {
 			return protocol.Refuse(protocol.CodeForbidden, "a session statement is published by its own member")
 		}
-		return nil
+		return st.InTime(c.srv.now())
 	}
 	return protocol.Refuse(protocol.CodeInvalid, "a statement of kind %s is not published", st.Kind)
 }
@@ -135,7 +135,7 @@ func (m *mesh) newSessionsLocked(offered []*protocol.Statement, refused map[prot
 			refused[st.ID] = protocol.Refuse(protocol.CodeForbidden, "the session key belongs to another member")
 			continue
 		}
-		if old := p.sessions.get(s.Session); old == nil || old.Body.(*protocol.Session).Issued < s.Issued {
+		if m.newerSession(st, p.sessions.get(s.Session)) {
 			fresh = append(fresh, st)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/claudemesh/claudemesh/broker/queue"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 // How long a refused client is told to wait.
@@ -40,6 +41,7 @@ type Server struct {
 	limits      Limits
 	log         *slog.Logger
 	now         func() time.Time
+	clock       *wallclock.Clock // of the sweeper: looked at once a minute
 	db          *store.DB
 	queue       *queue.Disk
 	metrics     *metrics
@@ -76,7 +78,7 @@ type Server struct {
 func New(cfg Config) (*Server, error) {
 	cfg = cfg.withDefaults()
 	s := &Server{
-		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, now: cfg.Now, metrics: newMetrics(), started: time.Now(),
+		cfg: cfg, limits: cfg.Limits, log: cfg.Logger, now: cfg.Now, metrics: newMetrics(), started: time.Now(), clock: wallclock.New(cfg.Now),
 		visits: newVisits(cfg.Limits.HTTPPerAddress), refusedKeys: newVisits(refusedKeysPerMinute),
 		meshes: make(map[protocol.MeshID]*mesh), conns: make(map[*conn]struct{}), bearers: make(map[[32]byte]*apiKey),
 		perAddress: make(map[string]int), sockets: make(map[string]int),

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +36,7 @@ type world struct {
 	people   map[string]*person
 	remote   string // address that post comes from, when set
 	link     *sharedLink
+	off      *atomic.Int64 // how wrong the broker's clock is, in ns
 
 	alice, bob, cathy *person
 }
@@ -70,12 +72,13 @@ func story(t *testing.T, limits Limits, f func(w *world)) {
 func newWorld(t testing.TB, limits Limits) *world {
 	log := new(syncBuffer)
 	w := &world{
-		TB: t, log: log, owner: crypto.GenerateKey(), people: make(map[string]*person),
+		TB: t, log: log, off: new(atomic.Int64), owner: crypto.GenerateKey(), people: make(map[string]*person),
 		cfg: Config{
 			Dir: t.TempDir(), PublicURL: "wss://" + testHost + "/ws", Limits: limits,
 			Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		},
 	}
+	w.cfg.Now = func() time.Time { return time.Now().Add(time.Duration(w.off.Load())).Round(0) }
 	w.open()
 	now := time.Now().Unix()
 	w.charter = w.sign(&protocol.Charter{Owner: w.owner.Public(), Created: now, Slug: "acme"}, w.owner)

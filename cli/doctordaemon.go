@@ -108,8 +108,7 @@ func (e *examination) restartDaemon(ctx context.Context, home config.Home, pid i
 
 // brokers judges every mesh by its connection and by a walk to its broker, and the clock by what the brokers say.
 func (e *examination) brokers(cfg *config.Config, h protocol.Health, n way.Network) {
-	var worst time.Duration
-	told := false
+	skews := make(map[string]time.Duration) // by host of the broker
 	for _, m := range cfg.Meshes {
 		p := n.Ways[m.Slug]
 		if cfg.LocalBroker != "" && cfg.LocalBroker == protocol.BrokerHost(m.BrokerURL) && e.localBroker("mesh "+m.Slug, cfg.LocalBroker, h) {
@@ -117,16 +116,31 @@ func (e *examination) brokers(cfg *config.Config, h protocol.Health, n way.Netwo
 		}
 		e.broker("mesh "+m.Slug, m.BrokerURL, h.Meshes[m.Slug], p)
 		if p.OK || p.Cause == brokerhttp.CauseClock {
-			told = true
-			if p.Skew().Abs() > worst.Abs() {
-				worst = p.Skew()
-			}
+			skews[protocol.BrokerHost(m.BrokerURL)] = p.Skew()
+		}
+	}
+	e.clock(skews)
+}
+
+// clock judges this machine's clock by those of the brokers. Where they do not agree with each other, it is not this one that is
+// wrong.
+func (e *examination) clock(skews map[string]time.Duration) {
+	var worst time.Duration
+	whose, agree := "", 0
+	for _, host := range sortedKeys(skews) {
+		if d := skews[host]; d.Abs() > worst.Abs() {
+			worst, whose = d, host
+		}
+		if skews[host].Abs() <= protocol.ClockSkew {
+			agree++
 		}
 	}
 	switch {
-	case !told:
+	case len(skews) == 0:
+	case worst.Abs() > protocol.ClockSkew && agree > 0:
+		e.problem("clock", "tell the operator of "+whose, "the clock of the broker %s is %s off; this machine's agrees with the other brokers", whose, span(worst.Abs()))
 	case worst.Abs() > protocol.ClockSkew:
-		e.problem("clock", "set this machine's clock", "%s off a broker's; more than a minute is refused", span(worst.Abs()))
+		e.problem("clock", "set this machine's clock; messages are kept meanwhile, and it connects by itself then", "%s off a broker's; more than a minute is refused", span(worst.Abs()))
 	case worst.Abs() > skewWarning:
 		e.warn("clock", "set this machine's clock", "%s off a broker's; from a minute on, it is refused", span(worst.Abs()))
 	default:
@@ -168,12 +182,12 @@ func vacant(addr string) bool {
 
 // broker judges one mesh by its connection, where there is a daemon, and by the walk.
 func (e *examination) broker(check, url string, h protocol.MeshHealth, p way.Report) {
-	r, refused := refusals[h.ErrorCode]
+	sentence, next, refused := refusedNow(h, p)
 	switch {
 	case h.State == protocol.ConnOpen:
 		e.ok(check, "connected to %s%s", protocol.BrokerHost(url), away(h.RTTms))
 	case h.State != "" && refused:
-		e.problem(check, r.next, "%s: %s", protocol.BrokerHost(url), r.sentence)
+		e.problem(check, next, "%s: %s", protocol.BrokerHost(url), sentence)
 	case !p.OK:
 		e.problem(check, p.Next, "%s", p.Sentence)
 	case h.State != "":

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/client"
 	way "github.com/claudemesh/claudemesh/daemon/probe"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -103,8 +104,8 @@ func reachOf(slug, url string, h protocol.MeshHealth, walk way.Report) meshReach
 	if h.State == protocol.ConnOpen {
 		return m
 	}
-	if r, ok := refusals[h.ErrorCode]; ok {
-		m.Cause, m.Sentence, m.Next = string(h.ErrorCode), r.sentence, r.next
+	if sentence, next, ok := refusedNow(h, walk); ok {
+		m.Cause, m.Sentence, m.Next = string(h.ErrorCode), sentence, next
 		return m
 	}
 	m.Cause, m.Sentence, m.Next = string(walk.Cause), walk.Sentence, walk.Next
@@ -112,6 +113,21 @@ func reachOf(slug, url string, h protocol.MeshHealth, walk way.Report) meshReach
 		m.Sentence, m.Next = "the broker is reachable now", "wait for the next try, or: claudemesh daemon logs"
 	}
 	return m
+}
+
+// refusedNow explains a broker's refusal that no change of the network mends. Of a refusal for the clock the walk knows what
+// is true now: the clock may have been set since.
+func refusedNow(h protocol.MeshHealth, walk way.Report) (sentence, next string, ok bool) {
+	r, ok := refusals[h.ErrorCode]
+	if h.ErrorCode == protocol.CodeTimestamp {
+		switch {
+		case walk.Cause == brokerhttp.CauseClock:
+			return walk.Sentence, walk.Next, true
+		case walk.OK:
+			return "the clocks were apart a moment ago, and agree now", "wait for the next try, at most 20 s", true
+		}
+	}
+	return r.sentence, r.next, ok
 }
 
 // refusals are a broker's reasons that no change of the network mends.

@@ -25,6 +25,7 @@ type conn struct {
 	ws     *websocket.Conn
 	u      *uplink
 	log    *slog.Logger
+	began  time.Time
 	out    chan outgoing
 	ready  chan struct{} // one slot: frames wait for the worker
 	room   chan struct{} // one slot: the worker took them
@@ -62,7 +63,7 @@ func dialBroker(ctx context.Context, u *uplink) (*conn, error) {
 		return nil, err
 	}
 	c := &conn{
-		ws: ws, u: u, log: u.m.log, out: make(chan outgoing, 64), ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		ws: ws, u: u, log: u.m.log, began: time.Now(), out: make(chan outgoing, 64), ready: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		gone: make(chan struct{}), waiting: make(map[string]chan []byte),
 	}
 	ws.SetPongHandler(c.handlePong)
@@ -124,7 +125,7 @@ func (c *conn) heard() { c.ws.SetReadDeadline(time.Now().Add(protocol.SilenceLim
 func (c *conn) handlePong(sent string) error {
 	c.heard()
 	if at, err := strconv.ParseInt(sent, 10, 64); err == nil {
-		rtt := time.Since(time.Unix(0, at))
+		rtt := time.Since(c.began) - time.Duration(at)
 		if rtt < 0 || rtt > protocol.SilenceLimit {
 			return nil // not the time of a ping of ours
 		}
@@ -236,7 +237,7 @@ func (c *conn) writeLoop() {
 		case <-c.gone:
 			return
 		case <-ping.C:
-			stamp := strconv.FormatInt(time.Now().UnixNano(), 10)
+			stamp := strconv.FormatInt(int64(time.Since(c.began)), 10) // not the time of day, which may be set
 			if err := c.ws.WriteControl(websocket.PingMessage, []byte(stamp), time.Now().Add(writeTimeout)); err != nil {
 				c.end(fmt.Errorf("ping the broker: %w", err))
 				return

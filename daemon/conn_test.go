@@ -38,7 +38,7 @@ func TestLastFramesCount(t *testing.T) {
 		c.frames = [][]byte{push, []byte(`{"type":"ack","id":"` + id + `","messageId":"m","queued":true}`)}
 		close(c.gone)
 		for err == nil {
-			err = alice.w.sleep(time.Time{})
+			err = alice.w.sleep(time.Time{}, nil)
 		}
 		if err != c.err {
 			t.Error(err)

@@ -24,6 +24,7 @@ import (
 	"github.com/claudemesh/claudemesh/recall/source"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 // Config of a daemon. Home is needed; the zero value of everything else works.
@@ -123,11 +124,13 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	clock := wallclock.New(cfg.Now)
+	cfg.Now = clock.Now
 	if cfg.watchEvery == 0 {
 		cfg.watchEvery = time.Second
 	}
 	d := &Daemon{
-		cfg: cfg, home: cfg.Home, log: log, start: cfg.Now(), life: ctx, stop: stop,
+		cfg: cfg, home: cfg.Home, log: log, start: time.Now(), life: ctx, stop: stop,
 		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
 		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*localSession), replaced: make(map[string]registry.Process),
 	}
@@ -138,7 +141,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	d.recall = newRecallAPI(cfg, log)
 	d.paths = pathRedactor()
 	d.asks = ask.New(ask.Config{DB: db, Host: askHost{d}, Composer: cfg.Composer, Log: log, Now: cfg.Now})
-	d.env = &env{asked: d.asks.Wake, db: db, log: log, now: cfg.Now, broker: brokerhttp.For(cfg.Dial, cfg.Now), events: d.hub, mail: d.mail, ownerKey: d.ownerKey}
+	d.env = &env{asked: d.asks.Wake, db: db, log: log, clock: clock, broker: brokerhttp.For(cfg.Dial, cfg.Now), events: d.hub, mail: d.mail, ownerKey: d.ownerKey}
 	return d
 }
 
@@ -155,7 +158,8 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 	defer d.live.Close()
 	var wg sync.WaitGroup
 	wg.Go(func() { d.live.Run(d.life) })
-	wg.Go(func() { d.mail.Run(d.life, d.log) })
+	wg.Go(func() { d.env.clock.Watch(d.life) })
+	wg.Go(func() { d.mail.Run(d.life, d.log, d.env.clock.Settled) })
 	wg.Go(func() { d.watch(seen, ln) })
 	wg.Go(func() { d.recall.keep.Run(d.life) })
 	wg.Go(func() { d.asks.Run(d.life) })

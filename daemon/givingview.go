@@ -1,13 +1,16 @@
 package daemon
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 // giveView is what decides for one session, read before the transaction.
@@ -60,11 +63,19 @@ func (g *giver) choose(live map[string]registry.Session, now time.Time) string {
 		switch {
 		case best.ID == "", idle && !bestIdle:
 			best, bestIdle = s, idle
-		case idle == bestIdle && (s.Active.After(best.Active) || s.Active.Equal(best.Active) && s.ID < best.ID):
+		case idle == bestIdle && cmp.Or(activeAt(best, now).Compare(activeAt(s, now)), strings.Compare(s.ID, best.ID)) < 0:
 			best = s
 		}
 	}
 	return best.ID
+}
+
+// activeAt is when a session last gave a sign of life. One from the future, of a clock that was set back since, says nothing.
+func activeAt(s registry.Session, now time.Time) time.Time {
+	if s.Active.After(now.Add(wallclock.Jump)) {
+		return time.Time{}
+	}
+	return s.Active
 }
 
 // mine says whether the row concerns this session at all, whatever its priority.
@@ -131,7 +142,7 @@ func (v *giveView) ready(row *inbox.Waiting) (ok, again bool) {
 		case !v.lives(key, mark): // its session, or that life of it, ended without proof
 		case mark.State == protocol.SettlePushed && !(own && v.mayRepeat(mark)):
 			return false, false
-		case mark.State == stateTaken && !(own && v.asksAnew(mark)) && v.now.Sub(protocol.TimeOf(mark.At)) < takenFor:
+		case mark.State == stateTaken && !(own && v.asksAnew(mark)) && wallclock.Recent(protocol.TimeOf(mark.At), v.now, takenFor):
 			return false, false
 		case mark.GaveUp() && mark.Rung == v.rung && own && !v.comesAnew():
 			return false, false // this rung failed with it
@@ -164,7 +175,7 @@ func (v *giveView) mayRepeat(mark inbox.Attempt) bool {
 	if v.rung == protocol.RungPull {
 		return true
 	}
-	return rank(mark.Rung) < rank(v.rung) && v.ladder.broken[mark.Rung] && v.now.Sub(protocol.TimeOf(mark.At)) >= provedWithin
+	return rank(mark.Rung) < rank(v.rung) && v.ladder.broken[mark.Rung] && !wallclock.Recent(protocol.TimeOf(mark.At), v.now, provedWithin)
 }
 
 // asksAnew says whether the rung that took the message asks for more: the tool server has one loop, which settles what it took before it takes

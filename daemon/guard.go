@@ -12,6 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 // Two sessions that answer each other without end cost money and help nobody; a peer that writes faster than anybody reads buries the rest.
@@ -133,7 +134,7 @@ func (g *guard) count(session crypto.PublicKey, gifts []gift, now time.Time) (ch
 		changed = append(changed, pair)
 	}
 	for pair, r := range g.pairs { // bounded by who wrote within the longest of the times
-		if now.Sub(r.Given[len(r.Given)-1]) >= loopHolds {
+		if !wallclock.Recent(r.Given[len(r.Given)-1], now, loopHolds) {
 			delete(g.pairs, pair)
 			changed = append(changed, pair)
 		}
@@ -142,17 +143,17 @@ func (g *guard) count(session crypto.PublicKey, gifts []gift, now time.Time) (ch
 }
 
 func within(times []time.Time, now time.Time, d time.Duration) []time.Time {
-	return slices.DeleteFunc(times, func(t time.Time) bool { return now.Sub(t) >= d })
+	return slices.DeleteFunc(times, func(t time.Time) bool { return !wallclock.Recent(t, now, d) })
 }
 
 func (r *guardRow) loops(now time.Time) bool {
-	return !r.Held.IsZero() && now.Sub(r.Held) < loopHolds
+	return !r.Held.IsZero() && wallclock.Recent(r.Held, now, loopHolds)
 }
 
 func (r *guardRow) floods(now time.Time) bool {
 	n := 0
 	for _, at := range r.Given {
-		if now.Sub(at) < floodTime {
+		if wallclock.Recent(at, now, floodTime) {
 			n++
 		}
 	}

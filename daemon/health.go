@@ -3,6 +3,7 @@ package daemon
 import (
 	"net/http"
 	"os"
+	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -12,7 +13,7 @@ import (
 func (d *Daemon) health() protocol.Health {
 	h := protocol.Health{
 		OK: true, PID: os.Getpid(), Version: d.cfg.Version, Build: d.cfg.Build,
-		Uptime: d.cfg.Now().Sub(d.start).Seconds(), Meshes: make(map[string]protocol.MeshHealth),
+		Uptime: time.Since(d.start).Seconds(), Meshes: make(map[string]protocol.MeshHealth),
 	}
 	h.Streams = d.streams.open()
 	d.mu.Lock()

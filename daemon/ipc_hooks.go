@@ -10,6 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 // hookMost is how many messages one hook adds to a context: the agent takes 10,000 characters from it.
@@ -155,7 +156,7 @@ func (g *giver) judge(s registry.Session, local *localSession) error {
 			}
 			mark := row.Given[key]
 			since := latest(protocol.TimeOf(mark.At), s.Active)
-			if mark.State == protocol.SettlePushed && now.Sub(since) >= provedWithin {
+			if mark.State == protocol.SettlePushed && !wallclock.Recent(since, now, provedWithin) {
 				g.rungs.unproved(s.ID, mark.Rung)
 			}
 		}

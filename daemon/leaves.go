@@ -12,6 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 // What a member says of his own keys (he leaves, a session's key was stolen) is known only to those who saw it: no digest of a
@@ -148,7 +149,7 @@ func (m *mesh) farewell() (*protocol.Statement, error) {
 // askForOwner tells once in a daemon's life what only the owner key can do.
 func (m *mesh) askForOwner(view *protocol.View, key crypto.PublicKey, name string, elsewhere bool) {
 	r, _ := view.Revoked(key)
-	if elsewhere && m.env.now().Sub(protocol.TimeOfSeconds(r.At)) < ownerElsewhere {
+	if elsewhere && wallclock.Recent(protocol.TimeOfSeconds(r.At), m.env.now(), ownerElsewhere) {
 		return
 	}
 	m.mu.Lock()

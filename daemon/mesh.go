@@ -15,13 +15,14 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 // env is what a mesh needs of its daemon. It is the same for all meshes and fixed when they are made.
 type env struct {
 	db     *store.DB
 	log    *slog.Logger
-	now    func() time.Time
+	clock  *wallclock.Clock
 	broker *brokerhttp.Dialer // of all brokers
 	events *inbox.Hub
 	mail   *inbox.Mailbox
@@ -31,6 +32,9 @@ type env struct {
 	// ownerKey finds the present owner key of a mesh on this machine; the error wraps fs.ErrNotExist where it is not here.
 	ownerKey func(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error)
 }
+
+// now is the time of day, for what is signed, stored and told. See package wallclock.
+func (e *env) now() time.Time { return e.clock.Now() }
 
 // mesh is one joined mesh: who is believed in it, what is on its way in and out, and the connections to its broker.
 //
@@ -118,7 +122,7 @@ func (m *mesh) load() error {
 	if m.grants, err = trust.LoadGrants(m.env.db, m.meshID); err != nil {
 		return err
 	}
-	if m.out, err = loadOutbox(m.env.db, m.meshID, m.env.now, m.env.mail.Damage); err != nil {
+	if m.out, err = loadOutbox(m.env.db, m.meshID, m.env.mail.Damage); err != nil {
 		return err
 	}
 	return m.env.db.View(func(tx *store.Tx) error {
@@ -200,13 +204,24 @@ const sweepEvery = time.Minute
 func (m *mesh) sweepLoop(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
-	for n := 0; ; n++ {
+	var hourly time.Time
+	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		m.sweep(n%60 == 0)
+		if !m.env.clock.Settled() { // nothing is given up by a clock that may be wrong
+			if m.env.clock.Steady(protocol.GapPatience) {
+				m.sweepBy(m.sweepNumbers)
+			}
+			continue
+		}
+		due := !hourly.After(time.Now())
+		if due {
+			hourly = time.Now().Add(time.Hour)
+		}
+		m.sweep(due)
 	}
 }
 
@@ -216,6 +231,10 @@ func (m *mesh) sweep(hourly bool) {
 	if hourly {
 		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.sweep, m.trust.Sweep, m.trust.SweepAPIKeys, m.repeatLeaves)
 	}
+	m.sweepBy(steps...)
+}
+
+func (m *mesh) sweepBy(steps ...func() error) {
 	for _, step := range steps {
 		if err := step(); err != nil {
 			m.log.Warn("sweep", "err", err)

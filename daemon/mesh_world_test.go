@@ -28,6 +28,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 const testURL = "ws://broker.example/ws"
@@ -36,6 +37,7 @@ const testURL = "ws://broker.example/ws"
 type world struct {
 	testing.TB
 	brokerDir string
+	off       atomic.Int64 // how wrong the clock on the broker's wall is, in ns
 	srv       *broker.Server
 	listener  atomic.Pointer[pipeListener]
 	served    chan error
@@ -56,7 +58,9 @@ type node struct {
 	dir    string
 	life   int // counts kills: each goes on with a copy of the file
 	skew   time.Duration
-	hurt   bool // rows were damaged: what they counted is not known any more
+	hurt   bool         // rows were damaged: what they counted is not known any more
+	off    atomic.Int64 // what setClock says, in ns
+	clock  *wallclock.Clock
 	db     *store.DB
 	m      *mesh
 	events *recorder
@@ -127,7 +131,7 @@ func newWorldWith(t testing.TB, recovery crypto.PublicKey) *world {
 
 func (w *world) openBroker() {
 	w.Helper()
-	srv, err := broker.New(broker.Config{Dir: w.brokerDir, PublicURL: testURL, Logger: w.log.With("at", "broker")})
+	srv, err := broker.New(broker.Config{Dir: w.brokerDir, PublicURL: testURL, Logger: w.log.With("at", "broker"), Now: w.now})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -136,6 +140,9 @@ func (w *world) openBroker() {
 	w.listener.Store(l)
 	go func(served chan error) { served <- srv.Serve(l) }(w.served)
 }
+
+// now is the clock on the broker's wall.
+func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.off.Load())).Round(0) }
 
 func (w *world) closeBroker() {
 	w.Helper()
@@ -247,7 +254,8 @@ func (w *world) joined(name, link string) *node {
 
 func (n *node) path() string { return filepath.Join(n.dir, fmt.Sprintf("daemon-%d.db", n.life)) }
 
-func (n *node) now() time.Time { return time.Now().Add(n.skew) }
+// now is the clock on the node's wall. Setting it does not touch what time.Now measures.
+func (n *node) now() time.Time { return time.Now().Add(n.skew + time.Duration(n.off.Load())).Round(0) }
 
 func (n *node) open() {
 	n.Helper()
@@ -255,10 +263,10 @@ func (n *node) open() {
 	if err != nil {
 		n.Fatal(err)
 	}
-	n.db, n.events = db, &recorder{n}
+	n.db, n.events, n.clock = db, &recorder{n}, wallclock.New(n.now)
 	log := n.log.With("at", n.name)
 	mail := inbox.NewMailbox(db, n.now, log, passNumber)
-	e := &env{db: db, log: log, now: n.now, broker: brokerhttp.For(n.dial, n.now), events: inbox.NewHub(db, mail, n.now, log), mail: mail, ownerKey: n.ownerKey}
+	e := &env{db: db, log: log, clock: n.clock, broker: brokerhttp.For(n.dial, n.now), events: inbox.NewHub(db, mail, n.now, log), mail: mail, ownerKey: n.ownerKey}
 	if n.m, err = newMesh(e, n.cfg); err != nil {
 		n.Fatal(err)
 	}

@@ -5,12 +5,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 // priorityByte is a priority in keys.
@@ -150,11 +152,11 @@ func passNumber(tx *store.Tx, mesh protocol.MeshID, message []byte) error {
 // sweepNumbers tells of numbers that did not come within GapPatience, or in priority low before a pull that passed them, once
 // each.
 func (m *mesh) sweepNumbers() error {
-	limit := m.env.now().Add(-protocol.GapPatience).UnixMilli()
+	now := m.env.now()
 	var missing map[crypto.PublicKey]uint64
 	var changed map[string]*arrivals
 	look := func(tx *store.Tx) (err error) {
-		missing, changed, err = m.overdue(tx, limit)
+		missing, changed, err = m.overdue(tx, now)
 		return err
 	}
 	// Nearly always there is nothing: then nothing is written either.
@@ -182,9 +184,11 @@ func (m *mesh) sweepNumbers() error {
 // lowAt is where a stream's key says its priority.
 const lowAt = 32 + 1 + 2*crypto.KeySize // mesh id, direction, two keys: see streamKey
 
-// overdue finds the holes that nobody was told of and that are older than limit (Unix ms), or in priority low were passed, and
-// marks them as told in the streams that it returns.
-func (m *mesh) overdue(tx *store.Tx, limit int64) (missing map[crypto.PublicKey]uint64, changed map[string]*arrivals, err error) {
+// overdue finds the holes that nobody was told of and that are older than GapPatience, or in priority low were passed, and
+// marks them as told in the streams that it returns. Patience with a hole that was seen by a clock from the future begins
+// anew.
+func (m *mesh) overdue(tx *store.Tx, now time.Time) (missing map[crypto.PublicKey]uint64, changed map[string]*arrivals, err error) {
+	limit, future := now.Add(-protocol.GapPatience).UnixMilli(), now.Add(wallclock.Jump).UnixMilli()
 	missing, changed = make(map[crypto.PublicKey]uint64), make(map[string]*arrivals)
 	for k, v := range tx.Scan(table.Numbers, table.Key(m.meshID, []byte{'i'}), nil) {
 		a := new(arrivals)
@@ -194,6 +198,10 @@ func (m *mesh) overdue(tx *store.Tx, limit int64) (missing map[crypto.PublicKey]
 		low := len(k) > lowAt && k[lowAt] == priorityByte(protocol.PriorityLow)
 		for i := range a.Holes {
 			h := &a.Holes[i]
+			if h.Since > future {
+				h.Since = now.UnixMilli()
+				changed[string(k)] = a
+			}
 			due := h.Since <= limit
 			if low {
 				due = h.Last < a.Passed

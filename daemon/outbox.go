@@ -75,7 +75,6 @@ type sealedRow struct {
 type outbox struct {
 	db   *store.DB
 	mesh protocol.MeshID
-	now  func() time.Time
 
 	mu      sync.Mutex
 	waiting []*outItem    // ascending by row
@@ -89,14 +88,14 @@ type outItem struct {
 	from     crypto.PublicKey
 	to       string
 	attempts int
-	next     time.Time // not before
-	sentAt   time.Time
-	flight   *uplink // nil: not in flight
+	next     time.Time // not before; by time.Now
+	sentAt   time.Time // by time.Now
+	flight   *uplink   // nil: not in flight
 }
 
 // loadOutbox lists the rows that the broker has not acknowledged.
-func loadOutbox(db *store.DB, mesh protocol.MeshID, now func() time.Time, damage *table.Damage) (*outbox, error) {
-	o := &outbox{db: db, mesh: mesh, now: now, changed: make(chan struct{})}
+func loadOutbox(db *store.DB, mesh protocol.MeshID, damage *table.Damage) (*outbox, error) {
+	o := &outbox{db: db, mesh: mesh, changed: make(chan struct{})}
 	err := db.View(func(tx *store.Tx) error {
 		for k, v := range tx.Scan(table.Outbox, []byte(mesh), nil) {
 			var row outRow
@@ -234,7 +233,7 @@ func (o *outbox) depth() int {
 func (o *outbox) next(u *uplink, mine func(from crypto.PublicKey) bool) (item *outItem, later time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	now := o.now()
+	now := time.Now()
 	var blocked map[string]bool
 	flying := 0
 	for _, it := range o.waiting {
@@ -294,7 +293,7 @@ func (o *outbox) retry(id string, after time.Duration) {
 			if after <= 0 {
 				after = min(retryAtFirst<<min(it.attempts-1, 16), retryAtMost)
 			}
-			it.next, it.flight = o.now().Add(after), nil
+			it.next, it.flight = time.Now().Add(after), nil
 			return
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 // presence is who is connected, by the broker's word. What is shown of it rests on statements.
@@ -41,7 +42,11 @@ func (p *presence) noteMember(key crypto.PublicKey, online bool, last, now int64
 	last = min(max(last, 0), now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.members[key] = memberSeen{online, max(last, p.members[key].last)}
+	before := p.members[key].last
+	if before > now+wallclock.Jump.Milliseconds() {
+		before = 0 // of a clock that was set back since
+	}
+	p.members[key] = memberSeen{online, max(last, before)}
 }
 
 // live reports whether a key has a connection.
@@ -142,7 +147,7 @@ func (w *worker) listPeers() error {
 	if err != nil {
 		return err
 	}
-	w.m.tellPeers(w.m.who.replace(list, w.m.env.now()), nil)
+	w.m.tellPeers(w.m.who.replace(list, time.Now()), nil)
 	return nil
 }
 

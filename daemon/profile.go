@@ -18,7 +18,7 @@ const cardEvery = 12 * time.Second
 // sendProfile tells the broker and the others what changed about this session, and returns when a card that has to wait
 // may go.
 func (w *worker) sendProfile() (later time.Time, err error) {
-	u, now := w.u, w.m.env.now()
+	u, now := w.u, time.Now()
 	u.mu.Lock()
 	statement := u.statement || !w.renew.After(now)
 	status, card := u.status, u.card && !u.cardNext.After(now)
@@ -39,8 +39,12 @@ func (w *worker) sendProfile() (later time.Time, err error) {
 		if err != nil {
 			return later, err
 		}
-		if _, err := w.offer([]*protocol.Statement{fresh}); err != nil {
+		refused, err := w.offer([]*protocol.Statement{fresh})
+		if err != nil {
 			return later, err
+		}
+		if len(refused) > 0 && refused[0].Code == protocol.CodeTimestamp {
+			return later, protocol.Refuse(protocol.CodeTimestamp, "%s", protocol.Neutralize(refused[0].Message)) // hello settles it
 		}
 		w.renew = now.Add(renewAfter)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 const (
@@ -167,9 +168,9 @@ func (t *rungTable) of(session string, now time.Time) sessionRungs {
 		return sessionRungs{}
 	}
 	out := sessionRungs{broken: maps.Clone(r.broken), event: r.event}
-	out.young = !r.came && !r.first.IsZero() && now.Sub(r.first) < settleFor
+	out.young = !r.came && !r.first.IsZero() && wallclock.Recent(r.first, now, settleFor)
 	for _, rung := range ladder {
-		if at, asked := r.asked[rung]; asked && rung != protocol.RungHook && !r.broken[rung] && now.Sub(at) <= pushableFor {
+		if at, asked := r.asked[rung]; asked && rung != protocol.RungHook && !r.broken[rung] && wallclock.Recent(at, now, pushableFor+1) {
 			out.works = append(out.works, rung)
 		}
 	}
@@ -194,7 +195,7 @@ func (r sessionRungs) hooked() bool { return !r.event.IsZero() }
 
 // status is the status that gates mail: working ends with the turn, or when the turn was interrupted without a word.
 func (r sessionRungs) status(told string, now time.Time) string {
-	if told == protocol.StatusWorking && r.hooked() && now.Sub(r.event) > quietFor {
+	if told == protocol.StatusWorking && r.hooked() && !wallclock.Recent(r.event, now, quietFor+1) {
 		return protocol.StatusIdle
 	}
 	return told

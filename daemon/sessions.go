@@ -238,6 +238,9 @@ func (r *keyring) statement(pub crypto.PublicKey, fresh bool) (*protocol.Stateme
 	}
 	now := r.now()
 	issued := now.UnixMilli()
+	if own.statement != nil && own.statement.Body.(*protocol.Session).Issued > now.Add(protocol.ClockSkew).UnixMilli() {
+		own.statement = nil // the clock was set back: nobody would believe a statement after that one
+	}
 	if own.statement != nil {
 		last := own.statement.Body.(*protocol.Session)
 		if !fresh && !own.stale && last.Expires-issued > statementSpare.Milliseconds() {
@@ -256,6 +259,15 @@ func (r *keyring) statement(pub crypto.PublicKey, fresh bool) (*protocol.Stateme
 	}
 	own.statement, own.stale = s, false
 	return s, nil
+}
+
+// signAnew forgets the statement of an own key: the next one is as old as the clock says, whatever was signed before.
+func (r *keyring) signAnew(pub crypto.PublicKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if own, ok := r.own[pub]; ok {
+		own.statement = nil
+	}
 }
 
 // attest returns the `att` of an envelope from an own key, empty for the member's, and the earliest time (Unix ms) that

@@ -235,7 +235,10 @@ func (m *mesh) outbox() ([]protocol.OutboxRow, error) {
 				out.State = protocol.StateDead
 			}
 			if try, ok := waiting[row.ID]; ok {
-				out.Attempts, out.NextTry = try.attempts, try.next
+				out.Attempts = try.attempts
+				if !try.next.IsZero() {
+					out.NextTry = m.env.now().Add(time.Until(try.next)).UTC()
+				}
 			}
 			rows = append(rows, out)
 		}

@@ -19,6 +19,7 @@ const (
 	backoffMost   = 30 * time.Second
 	backoffReset  = 30 * time.Second // a connection that lived so long was a good one
 	refusedWait   = 5 * time.Minute  // after a refusal that another try soon will not change
+	clockWait     = 10 * time.Second // after a refusal for the clock, this machine's or the broker's: somebody sets it
 	dialTimeout   = 20 * time.Second // DNS, TCP, TLS and upgrade
 	writeTimeout  = 20 * time.Second // a peer that takes nothing for so long is gone
 	answerTimeout = 30 * time.Second // of the broker to a request, on a connection that is alive
@@ -66,12 +67,15 @@ func (u *uplink) run(ctx context.Context) {
 		if time.Since(began) >= backoffReset {
 			backoff = backoffLeast
 		}
+		_, clockSet := u.m.env.clock.Jumps()
 		wait := u.failed(err, backoff)
 		backoff = min(2*backoff, backoffMost)
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(wait):
+		case <-clockSet: // what kept us out may be over, and what it was signed with is old
+			backoff = backoffLeast
 		}
 	}
 }
@@ -111,6 +115,9 @@ func (u *uplink) failed(err error, backoff time.Duration) time.Duration {
 			wait = revokedWait + rand.N(time.Hour)
 		case refusal.Code == protocol.CodeKicked:
 			wait = refusedWait
+		case refusal.Code == protocol.CodeTimestamp:
+			wait = clockWait + rand.N(clockWait)
+			u.m.ring.signAnew(u.key)
 		}
 	}
 	u.m.log.Info("no connection", "key", u.key.Short(), "state", state, "reason", refusal.Code, "err", err, "again_in", wait.Round(time.Millisecond))

@@ -27,7 +27,7 @@ type worker struct {
 
 func newWorker(u *uplink, c *conn) *worker {
 	return &worker{
-		u: u, m: u.m, c: c, renew: u.m.env.now().Add(renewAfter), introduced: make(map[crypto.PublicKey]bool),
+		u: u, m: u.m, c: c, renew: time.Now().Add(renewAfter), introduced: make(map[crypto.PublicKey]bool),
 		log: logState{has: make(map[protocol.ID]bool), read: make(map[string]bool)},
 	}
 }
@@ -43,9 +43,11 @@ type incoming interface {
 func (w *worker) run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { w.bye(context.Cause(ctx)) })
 	defer stop()
+	jumps, clockSet := w.m.env.clock.Jumps()
 	if err := w.hello(); err != nil {
 		return err
 	}
+	w.m.env.clock.Confirm(jumps)
 	w.u.accepted(w.c)
 	if w.u.control {
 		if err := w.syncAll(); err != nil {
@@ -55,15 +57,21 @@ func (w *worker) run(ctx context.Context) error {
 	w.u.setState(protocol.ConnOpen, nil) // not before the log is here: who just joined knows nobody without it
 	w.m.log.Info("connected", "key", w.u.key.Short(), "control", w.u.control)
 	for {
+		if now, _ := w.m.env.clock.Jumps(); now != jumps {
+			return errClockSet
+		}
 		next, err := w.turn()
 		if err != nil {
 			return err
 		}
-		if err := w.sleep(next); err != nil {
+		if err := w.sleep(next, clockSet); err != nil {
 			return err
 		}
 	}
 }
+
+// errClockSet ends a connection: what was signed for it bears the time from before.
+var errClockSet = protocol.Refuse(protocol.CodeUnavailable, "this machine slept, or its clock was set: connecting anew").RetryAfter(0)
 
 // bye ends the connection when the mesh or its session ends. A session that goes on after a restart of the daemon must not
 // seem to leave, so its connection is cut as a crash would cut it: the lease bridges that. A daemon that was told to stop says so.
@@ -77,7 +85,7 @@ func (w *worker) bye(cause error) {
 	w.c.end(errors.New("closed by us"))
 }
 
-// turn does all there is to do and returns when to look again; zero: when woken.
+// turn does all there is to do and returns when to look again, by time.Now; zero: when woken.
 func (w *worker) turn() (next time.Time, err error) {
 	if err := w.handle(w.c.takeFrames()); err != nil {
 		return next, err
@@ -90,7 +98,7 @@ func (w *worker) turn() (next time.Time, err error) {
 			return next, err
 		}
 		var left []peer
-		left, next = w.m.who.expire(w.m.env.now())
+		left, next = w.m.who.expire(time.Now())
 		w.m.tellPeers(nil, left)
 	}
 	card, err := w.sendProfile()
@@ -103,7 +111,7 @@ func (w *worker) turn() (next time.Time, err error) {
 	}
 	if at := w.m.out.oldestFlight(w.u); !at.IsZero() {
 		late := at.Add(ackPatience)
-		if !late.After(w.m.env.now()) {
+		if !late.After(time.Now()) {
 			return next, protocol.Refuse(protocol.CodeTimeout, "the broker did not acknowledge a message in %s", ackPatience)
 		}
 		next = earlier(next, late)
@@ -120,16 +128,17 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // sleep waits for something to do.
-func (w *worker) sleep(next time.Time) error {
+func (w *worker) sleep(next time.Time, clockSet <-chan struct{}) error {
 	var due <-chan time.Time
 	if !next.IsZero() {
-		t := time.NewTimer(max(next.Sub(w.m.env.now()), time.Millisecond))
+		t := time.NewTimer(max(time.Until(next), time.Millisecond))
 		defer t.Stop()
 		due = t.C
 	}
 	select {
 	case <-w.c.ready:
 	case <-w.u.wakes:
+	case <-clockSet:
 	case <-due:
 	case <-w.c.gone:
 		if err := w.handle(w.c.takeFrames()); err != nil { // what came before the end counts

@@ -80,15 +80,11 @@ func (v *View) Invited(invite, enrol *Statement, now time.Time) error {
 // CodeForeign, CodeRevoked, CodeNotMember, CodeTimestamp or CodeExpired.
 func (v *View) CheckSession(s *Statement, invited bool, now time.Time) error {
 	var own ownKey
-	var issued, expires int64
 	switch b := s.Body.(type) {
 	case *Session:
-		own, issued, expires = ownKey{b.Member, b.Session}, b.Issued, b.Expires
+		own = ownKey{b.Member, b.Session}
 	case *APIKey:
-		own, issued, expires = ownKey{b.Member, b.Key}, b.Issued, b.Expires
-		if expires == 0 {
-			expires = maxNumber
-		}
+		own = ownKey{b.Member, b.Key}
 	default:
 		return Refuse(CodeInvalid, "a statement of kind %s certifies no session", s.Kind)
 	}
@@ -98,12 +94,28 @@ func (v *View) CheckSession(s *Statement, invited bool, now time.Time) error {
 	if err := v.checkKeys(own.member, own.key); err != nil {
 		return err
 	}
-	switch ms := now.UnixMilli(); {
-	case !invited && !v.Verified(own.member):
+	if !invited && !v.Verified(own.member) {
 		return Refuse(CodeNotMember, "the session's member %s is not a member of this mesh", own.member.Short())
-	case issued > ms+ClockSkew.Milliseconds():
+	}
+	return s.InTime(now)
+}
+
+// InTime returns nil when now lies in the time of s, a session or apikey statement; other statements have no such time.
+// Errors are *Error of CodeTimestamp or CodeExpired.
+func (s *Statement) InTime(now time.Time) error {
+	expires := int64(maxNumber)
+	switch b := s.Body.(type) {
+	case *Session:
+		expires = b.Expires
+	case *APIKey:
+		if b.Expires != 0 {
+			expires = b.Expires
+		}
+	}
+	switch {
+	case s.future(now):
 		return Refuse(CodeTimestamp, "the session was signed in the future; one of the two clocks is off")
-	case ms > expires:
+	case now.UnixMilli() > expires:
 		return Refuse(CodeExpired, "the session's statement has expired")
 	}
 	return nil
@@ -128,6 +140,28 @@ func (s *Statement) Supersedes(old *Statement) bool {
 		return false
 	}
 	return at > atOld || at == atOld && bytes.Compare(s.ID[:], old.ID[:]) < 0
+}
+
+// SupersedesAt is Supersedes for a reader with a clock. A statement that is from the future at now gives way to one that is
+// not: its signer's clock was ahead and was set back, or the reader's was. Otherwise nothing that is signed today would count
+// until that time has come.
+func (s *Statement) SupersedesAt(old *Statement, now time.Time) bool {
+	if early, was := s.future(now), old.future(now); early != was && (s.Supersedes(old) || old.Supersedes(s)) {
+		return was
+	}
+	return s.Supersedes(old)
+}
+
+// future reports whether s is a session or apikey statement that was issued after now, by more than clocks may differ.
+func (s *Statement) future(now time.Time) bool {
+	limit := now.Add(ClockSkew).UnixMilli()
+	switch b := s.Body.(type) {
+	case *Session:
+		return b.Issued > limit
+	case *APIKey:
+		return b.Issued > limit
+	}
+	return false
 }
 
 func (v *View) checkKeys(member, key crypto.PublicKey) error {

@@ -251,6 +251,30 @@ func TestSupersedes(t *testing.T) {
 	}
 }
 
+// Of two statements the one that is from the future gives way, whichever came first; of two that are not, or both are, the
+// later one counts.
+func TestSupersedesAt(t *testing.T) {
+	h := newHistory(t)
+	web, now := seeded(4), time.UnixMilli(0)
+	limit := ClockSkew.Milliseconds()
+	today, tomorrow, later := h.session(bob, web, limit), h.session(bob, web, limit+1), h.session(bob, web, limit+2)
+	stranger := h.session(dave, web, limit)
+	for _, c := range []struct {
+		s, old *Statement
+		want   bool
+	}{
+		{today, tomorrow, true}, {tomorrow, today, false}, {later, tomorrow, true}, {tomorrow, later, false}, {today, today, false},
+		{stranger, tomorrow, false}, {tomorrow, stranger, false}, {h.charter, tomorrow, false},
+	} {
+		if got := c.s.SupersedesAt(c.old, now); got != c.want {
+			t.Errorf("%+v instead of %+v: %v", c.s.Body, c.old.Body, got)
+		}
+	}
+	if past := now.Add(time.Millisecond); !tomorrow.SupersedesAt(today, past) {
+		t.Error("when its time has come it does not count")
+	}
+}
+
 func TestRevocationTellsTheReason(t *testing.T) {
 	h := newHistory(t)
 	h.cert(owner, bob, "bob", RoleMember, 1)

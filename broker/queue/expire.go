@@ -15,7 +15,7 @@ const (
 // have expired. A row is first taken out in memory, so that it is either
 // acknowledged or expired; then expired is called; then the removal is
 // recorded: after a crash in between it expires again.
-func (d *Disk) Expire(ctx context.Context, expired func(Recipient, Row)) (int, error) {
+func (d *Disk) Expire(ctx context.Context, spare func(Row) bool, expired func(Recipient, Row)) (int, error) {
 	now := d.now().UnixMilli()
 	n := 0
 	for q := range d.all() {
@@ -28,7 +28,7 @@ func (d *Disk) Expire(ctx context.Context, expired func(Recipient, Row)) (int, e
 		if !due {
 			continue
 		}
-		removed, next, err := d.expireQueue(ctx, q.to, now, expired)
+		removed, next, err := d.expireQueue(ctx, q.to, now, spare, expired)
 		n += removed
 		q.mu.Lock()
 		q.noteExpiryLocked(next)
@@ -41,7 +41,7 @@ func (d *Disk) Expire(ctx context.Context, expired func(Recipient, Row)) (int, e
 }
 
 // expireQueue returns the earliest expiry of the rows that stay.
-func (d *Disk) expireQueue(ctx context.Context, to Recipient, now int64, expired func(Recipient, Row)) (n int, next int64, err error) {
+func (d *Disk) expireQueue(ctx context.Context, to Recipient, now int64, spare func(Row) bool, expired func(Recipient, Row)) (n int, next int64, err error) {
 	next = math.MaxInt64
 	for class := range Class(classes) {
 		var after uint64
@@ -61,7 +61,7 @@ func (d *Disk) expireQueue(ctx context.Context, to Recipient, now int64, expired
 				if r.Expires <= 0 {
 					continue
 				}
-				if r.Expires > now {
+				if r.Expires > now || spare != nil && spare(r) {
 					next = min(next, r.Expires)
 					continue
 				}

@@ -227,7 +227,7 @@ func (w *world) expire() {
 	w.t.Helper()
 	now := w.now.Add(int64(w.r.IntN(400)))
 	got := map[string]bool{}
-	if _, err := w.q.Expire(context.Background(), func(_ Recipient, r Row) { got[string(r.Header)] = true }); err != nil {
+	if _, err := w.q.Expire(context.Background(), nil, func(_ Recipient, r Row) { got[string(r.Header)] = true }); err != nil {
 		w.t.Fatal(err)
 	}
 	for _, to := range w.who {

@@ -78,8 +78,9 @@ type Queue interface {
 	// Recipients yields those for whom something waits.
 	Recipients() iter.Seq[Recipient]
 
-	// Expire removes rows past their expiry and calls expired for each.
-	Expire(ctx context.Context, expired func(Recipient, Row)) (int, error)
+	// Expire removes rows past their expiry, but for those that spare (which
+	// may be nil) tells to leave, and calls expired for each.
+	Expire(ctx context.Context, spare func(Row) bool, expired func(Recipient, Row)) (int, error)
 
 	// Drop removes all that is committed for the recipient, calls dropped
 	// (which may be nil) for each row, and returns how many that were.

@@ -491,16 +491,16 @@ func TestExpireStopsAndGoesOn(t *testing.T) {
 	}
 	cancelled, cancel := context.WithCancel(context.Background())
 	cancel()
-	if n, err := q.Expire(cancelled, nil); n != 0 || !errors.Is(err, context.Canceled) {
+	if n, err := q.Expire(cancelled, nil, nil); n != 0 || !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %d, %v", n, err)
 	}
 	var got []string
 	note := func(to Recipient, r Row) { got = append(got, string(r.Header)) }
-	if n, err := q.Expire(context.Background(), note); n != 2 || err != nil || !slices.Equal(got, []string{"900", "1000"}) {
+	if n, err := q.Expire(context.Background(), nil, note); n != 2 || err != nil || !slices.Equal(got, []string{"900", "1000"}) {
 		t.Errorf("expired %d %q, %v", n, got, err)
 	}
 	now = time.UnixMilli(1001)
-	if n, err := q.Expire(context.Background(), note); n != 1 || err != nil {
+	if n, err := q.Expire(context.Background(), nil, note); n != 1 || err != nil {
 		t.Errorf("expired %d, %v", n, err)
 	}
 	wantPull(t, q, bob, 1)
@@ -574,5 +574,24 @@ func TestPutAllocations(t *testing.T) {
 	close(hold)
 	if got > 6 { // the row's bytes; a record and its target, which a commit gives back
 		t.Errorf("%v allocations per Put", got)
+	}
+}
+
+func TestExpireSpares(t *testing.T) {
+	now := time.UnixMilli(1000)
+	q := openTest(t, storetest.NewDisk(), Options{Now: func() time.Time { return now }})
+	for _, at := range []int64{900, 901} {
+		m := direct(bob, fmt.Sprint(at), "")
+		m.Expires = at
+		mustPut(t, q, m)
+	}
+	var got []string
+	note := func(_ Recipient, r Row) { got = append(got, string(r.Header)) }
+	spare := func(r Row) bool { return string(r.Header) == "900" }
+	if n, err := q.Expire(t.Context(), spare, note); n != 1 || err != nil || !slices.Equal(got, []string{"901"}) {
+		t.Errorf("expired %d %q, %v", n, got, err)
+	}
+	if n, err := q.Expire(t.Context(), nil, note); n != 1 || err != nil { // it is looked at again
+		t.Errorf("expired %d %q, %v", n, got, err)
 	}
 }

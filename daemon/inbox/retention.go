@@ -18,24 +18,36 @@ const (
 	sweptAtOnce = 500                  // rows deleted in one transaction, so that nobody waits long for the next
 	inboxSweeps = time.Hour
 	sweepGrowth = 64 << 20 // bytes that came since the last sweep after which the next comes at once
+
+	settledLooks = time.Minute // between looks whether the clock is settled
 )
 
-// Run forgets, until ctx ends, what the inbox need not keep.
-func (b *Mailbox) Run(ctx context.Context, log *slog.Logger) {
-	tick := time.NewTicker(inboxSweeps)
+// Run forgets, until ctx ends, what the inbox need not keep, while settled says that the clock is fit for that.
+func (b *Mailbox) Run(ctx context.Context, log *slog.Logger, settled func() bool) {
+	tick := time.NewTicker(settledLooks)
 	defer tick.Stop()
+	var next time.Time
 	for {
-		if n, err := b.sweep(seenBytes); err != nil {
-			log.Warn("inbox not swept", "err", err)
-		} else if n > 0 {
-			log.Info("old messages forgotten", "messages", n)
+		if settled() && !next.After(time.Now()) {
+			next = time.Now().Add(inboxSweeps)
+			b.sweepNow(log)
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		case <-b.grew:
+			next = time.Time{} // much came: as soon as the clock allows
 		}
+	}
+}
+
+func (b *Mailbox) sweepNow(log *slog.Logger) {
+	n, err := b.sweep(seenBytes)
+	if err != nil {
+		log.Warn("inbox not swept", "err", err)
+	} else if n > 0 {
+		log.Info("old messages forgotten", "messages", n)
 	}
 }
 

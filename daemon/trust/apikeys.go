@@ -15,14 +15,14 @@ import (
 func (t *State) LearnAPIKeys(statements []*protocol.Statement) error {
 	t.saving.Lock()
 	defer t.saving.Unlock()
-	fresh := make(map[crypto.PublicKey]*protocol.Statement)
+	fresh, now := make(map[crypto.PublicKey]*protocol.Statement), t.now()
 	t.mu.Lock()
 	for _, s := range statements {
 		body, ok := s.Body.(*protocol.APIKey)
 		if !ok || body.Mesh != t.mesh {
 			continue
 		}
-		if have := cmp.Or(fresh[body.Key], t.apiKeys[body.Key]); have == nil || s.Supersedes(have) {
+		if have := cmp.Or(fresh[body.Key], t.apiKeys[body.Key]); have == nil || s.SupersedesAt(have, now) {
 			fresh[body.Key] = s
 		}
 	}

@@ -252,6 +252,7 @@ func compare(before, after *protocol.View) Change {
 func (t *State) Learn(sessions []*protocol.Statement, enrolments []Enrolment) (bool, error) {
 	t.saving.Lock()
 	defer t.saving.Unlock()
+	now := t.now()
 	t.mu.Lock()
 	newSessions := make(map[crypto.PublicKey]*protocol.Statement)
 	for _, s := range sessions {
@@ -260,7 +261,7 @@ func (t *State) Learn(sessions []*protocol.Statement, enrolments []Enrolment) (b
 			continue
 		}
 		have := cmp.Or(newSessions[body.Session], t.sessions[body.Session])
-		if have == nil || s.Supersedes(have) {
+		if have == nil || s.SupersedesAt(have, now) {
 			newSessions[body.Session] = s
 		}
 	}
