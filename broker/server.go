@@ -24,7 +24,7 @@ import (
 // How long a refused client is told to wait.
 const (
 	drainRetry    = 2 * time.Second // a restart takes less
-	storeRetry    = 5 * time.Second
+	storeRetry    = 2 * time.Second
 	capacityRetry = time.Minute
 )
 

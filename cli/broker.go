@@ -116,6 +116,9 @@ func openBroker(cfg broker.Config) (*broker.Server, error) {
 	switch {
 	case errors.Is(err, store.ErrLocked):
 		return nil, protocol.Refuse(protocol.CodeExists, "another broker runs on %s", cfg.Dir).WithHint("stop that one, or give this one a --data of its own")
+	case errors.Is(err, store.ErrNoLocks):
+		return nil, protocol.Refuse(protocol.CodeNotSupported, "the file system of %s has no file locks, without which two brokers would write one store", cfg.Dir).
+			WithHint("give the broker a --data on a local disk, or mount an NFS with local_lock=flock")
 	case errors.Is(err, store.ErrNewer):
 		return nil, protocol.Refuse(protocol.CodeNotSupported, "%s", err).WithHint("install the newer claudemesh again; this one leaves the files alone")
 	case errors.Is(err, store.ErrFull):

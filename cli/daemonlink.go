@@ -128,7 +128,7 @@ func (c *call) wholeTruth(h protocol.Health, mesh string) error {
 		if m.State == protocol.ConnOpen || mesh != "" && mesh != slug {
 			continue
 		}
-		e := protocol.Refuse(protocol.CodeUnavailable, "%s is not connected to its broker: %s", slug, cmp.Or(m.LastError, m.State))
+		e := protocol.Refuse(protocol.CodeUnavailable, "%s is not connected to its broker, so what is listed is of before: %s", slug, cmp.Or(m.LastError, m.State))
 		c.note("claudemesh: %s", clean(e.Message))
 		if first == nil {
 			first = e

@@ -40,7 +40,7 @@ func runMessageStatus(ctx context.Context, c *call) error {
 	now := time.Now()
 	c.say("%s · to %s in %s · accepted %s", c.paint(bold, shortID(res.ID)), whom(res), res.Mesh, ago(res.AcceptedAt, now))
 	for _, r := range res.Recipients {
-		c.say("    %s", recipientWords(r, res.KeptDays, now))
+		c.say("    %s", recipientWords(r, &res, now))
 		for _, l := range answerLines([]protocol.RecipientResult{r}) {
 			c.say("        %s", l)
 		}
@@ -57,13 +57,13 @@ func whom(res protocol.SendResult) string {
 }
 
 // recipientWords says one recipient's state, since when, and who vouches for it.
-func recipientWords(r protocol.RecipientResult, kept int, now time.Time) string {
+func recipientWords(r protocol.RecipientResult, res *protocol.SendResult, now time.Time) string {
 	name := who(r.Name, r.Session)
 	switch r.State {
 	case protocol.StateAccepted:
-		return name + ": " + acceptedWords(r.Reason)
+		return name + ": " + acceptedWords(res.Waits)
 	case protocol.StateQueued:
-		return queuedWords(r, kept, now)
+		return queuedWords(r, res.KeptDays, now)
 	case protocol.StateDead:
 		return fmt.Sprintf("%s: dead %s, %s", name, ago(r.At, now), cmp.Or(clean(r.Reason), "given up"))
 	}

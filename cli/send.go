@@ -133,11 +133,7 @@ func worthWaiting(res protocol.SendResult) bool {
 
 // sent prints what became of a message, and fails with code 4 when that is less than was required.
 func (c *call) sent(res protocol.SendResult, began time.Time, require protocol.State) error {
-	var short *protocol.Error
-	if require != "" && (res.State.Rank() < require.Rank() || res.State == protocol.StateDead) {
-		short = protocol.Refuse(protocol.CodeTimeout, "%s, not %s", res.State, require).
-			WithHint("claudemesh message status %s tells when it is", shortID(res.ID))
-	}
+	short := shortOf(res, require)
 	if c.json {
 		if short != nil {
 			c.printJSON(failedSend{SendResult: res, OK: false, Error: *errorBody(short)})
@@ -156,6 +152,28 @@ func (c *call) sent(res protocol.SendResult, began time.Time, require protocol.S
 		return short
 	}
 	return nil
+}
+
+// shortOf is why a message did not come as far as it should have: not to the required state, or not off this machine although
+// nothing but a person's act gets it off. Nil: it did.
+func shortOf(res protocol.SendResult, require protocol.State) *protocol.Error {
+	if res.State == protocol.StateAccepted && needsYou(res.Waits) {
+		return notLeaving(res.Waits)
+	}
+	if require == "" || res.State.Rank() >= require.Rank() && res.State != protocol.StateDead {
+		return nil
+	}
+	e := protocol.Refuse(protocol.CodeTimeout, "%s, not %s", res.State, require)
+	if res.Waits != nil {
+		e.Message += ": " + res.Waits.Message
+	}
+	return e.WithHint("claudemesh message status %s tells when it is", shortID(res.ID))
+}
+
+// notLeaving is the error of a message that is kept, and goes out only when somebody has done something.
+func notLeaving(waits *protocol.ErrorBody) *protocol.Error {
+	r := refusals[waits.Code]
+	return protocol.Refuse(waits.Code, "the message is kept and does not leave: %s", r.sentence).WithHint("%s", r.next)
 }
 
 // failedSend is a SendResult that did not reach the required state.

@@ -14,7 +14,7 @@ import (
 //
 //	delivered to bob/api in 84 ms · 7HqX2a1b
 //	queued for bob: offline, last seen 2 h ago, kept 7 days · 7HqX2a1b
-//	accepted: broker not reachable, will send when it is · 7HqX2a1b
+//	accepted, not sent yet: nobody listens on 127.0.0.1:7900; it goes out by itself · 7HqX2a1b
 func sentLines(res protocol.SendResult, began, now time.Time) []string {
 	groups := make(map[string][]protocol.RecipientResult)
 	for _, r := range res.Recipients {
@@ -26,10 +26,10 @@ func sentLines(res protocol.SendResult, began, now time.Time) []string {
 	}
 	var lines []string
 	for _, g := range inOrder(groups) {
-		lines = append(lines, groupLine(g, res.KeptDays, began, now)+" · "+shortID(res.ID))
+		lines = append(lines, groupLine(g, &res, began, now)+" · "+shortID(res.ID))
 	}
 	if len(lines) == 0 {
-		lines = append(lines, acceptedWords("")+" · "+shortID(res.ID))
+		lines = append(lines, acceptedWords(res.Waits)+" · "+shortID(res.ID))
 	}
 	return lines
 }
@@ -45,7 +45,7 @@ func inOrder(groups map[string][]protocol.RecipientResult) [][]protocol.Recipien
 	return out
 }
 
-func groupLine(g []protocol.RecipientResult, kept int, began, now time.Time) string {
+func groupLine(g []protocol.RecipientResult, res *protocol.SendResult, began, now time.Time) string {
 	var names []string
 	last, brokerOnly := began, true
 	for _, r := range g {
@@ -58,9 +58,9 @@ func groupLine(g []protocol.RecipientResult, kept int, began, now time.Time) str
 	slices.Sort(names)
 	switch r := g[0]; r.State {
 	case protocol.StateAccepted:
-		return acceptedWords(r.Reason)
+		return acceptedWords(res.Waits)
 	case protocol.StateQueued:
-		return queuedWords(r, kept, now)
+		return queuedWords(r, res.KeptDays, now)
 	case protocol.StateDead:
 		return fmt.Sprintf("dead for %s: %s", names[0], cmp.Or(clean(r.Reason), "given up"))
 	default:
@@ -72,8 +72,24 @@ func groupLine(g []protocol.RecipientResult, kept int, began, now time.Time) str
 	}
 }
 
-func acceptedWords(reason string) string {
-	return "accepted: " + cmp.Or(clean(reason), "broker not reachable") + ", will send when it is"
+// acceptedWords say why a message is still on this machine, and whether anybody has to do something about it.
+func acceptedWords(waits *protocol.ErrorBody) string {
+	switch {
+	case waits == nil:
+		return "accepted, on its way to the broker"
+	case needsYou(waits):
+		return "accepted, and kept here: " + clean(waits.Message)
+	}
+	return "accepted, not sent yet: " + clean(waits.Message) + "; it goes out by itself"
+}
+
+// needsYou tells whether no time alone gets a message out: a person has to act first.
+func needsYou(waits *protocol.ErrorBody) bool {
+	if waits == nil {
+		return false
+	}
+	_, stays := refusals[waits.Code]
+	return stays && waits.Code != protocol.CodeKicked // who was kicked comes back by himself
 }
 
 func queuedWords(r protocol.RecipientResult, kept int, now time.Time) string {

@@ -31,6 +31,8 @@ type overviewStatus struct {
 	Self   []protocol.WhoAmI   `json:"self"`
 
 	Sessions []protocol.SessionInfo `json:"sessions"`
+
+	PeersUnknown []string `json:"peers_unknown,omitempty"` // meshes that are not connected: who is online there is not known
 }
 
 func runStatus(ctx context.Context, c *call) error {
@@ -52,16 +54,38 @@ func runStatus(ctx context.Context, c *call) error {
 	}
 	c.printDaemon(st)
 	for _, w := range o.Self {
-		c.say("you are %s in %s (%s, %s)", c.paint(bold, who(w.Name, w.Session)), w.Mesh, w.Role, w.Trust)
+		c.sayWho(w)
 	}
 	if len(o.Self) == 0 {
 		c.say("no mesh joined yet: claudemesh create <slug>, or claudemesh join <link>")
 	}
-	c.say("%s online, %s", plural(o.Peers, "other peer"), unreadWords(o))
+	c.say("%s, %s", onlineWords(o), unreadWords(o))
 	for _, s := range o.Sessions {
 		c.sayWaiting(s)
 	}
 	return nil
+}
+
+// sayWho says what this member is in a mesh, or that it is none any more.
+func (c *call) sayWho(w protocol.WhoAmI) {
+	if w.Reason != "" {
+		c.say("you were %s in %s: %s", c.paint(bold, who(w.Name, w.Session)), w.Mesh, clean(w.Reason))
+		return
+	}
+	c.say("you are %s in %s (%s, %s)", c.paint(bold, who(w.Name, w.Session)), w.Mesh, w.Role, w.Trust)
+}
+
+// onlineWords count who is online, of the meshes of which that is known.
+func onlineWords(o overviewStatus) string {
+	words := plural(o.Peers, "other peer") + " online"
+	switch {
+	case len(o.PeersUnknown) == 0:
+	case len(o.PeersUnknown) == len(o.Meshes):
+		words = "who is online is not known: not connected"
+	default:
+		words += ", not counting " + listAnd(o.PeersUnknown) + ", which is not connected"
+	}
+	return words
 }
 
 // unreadWords count what nobody saw, and what only sessions saw.
@@ -120,8 +144,14 @@ func gatherStatus(ctx context.Context, cl *client.Client, st daemonStatus) (o ov
 	if err != nil {
 		return o, err
 	}
+	open := make(map[string]bool)
+	for _, m := range o.Meshes {
+		if open[m.Mesh] = m.State == protocol.ConnOpen; !open[m.Mesh] {
+			o.PeersUnknown = append(o.PeersUnknown, m.Mesh)
+		}
+	}
 	for _, p := range peers {
-		if !p.Self {
+		if !p.Self && open[p.Mesh] {
 			o.Peers++
 		}
 	}

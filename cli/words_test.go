@@ -48,7 +48,7 @@ func TestSentWords(t *testing.T) {
 	}{
 		{"delivered", []protocol.RecipientResult{bob}, "delivered to bob/api in 84 ms · 7HqX2a1b"},
 		{"offline", []protocol.RecipientResult{off}, "queued for bob: offline, last seen 2 h ago, kept 7 days · 7HqX2a1b"},
-		{"no broker", []protocol.RecipientResult{{Name: "bob", State: protocol.StateAccepted}}, "accepted: broker not reachable, will send when it is · 7HqX2a1b"},
+		{"on its way", []protocol.RecipientResult{{Name: "bob", State: protocol.StateAccepted}}, "accepted, on its way to the broker · 7HqX2a1b"},
 		{"the broker's word", []protocol.RecipientResult{word}, "delivered to bob/api in 84 ms, by the broker's word · 7HqX2a1b"},
 		{"dead", []protocol.RecipientResult{{Name: "bob", State: protocol.StateDead, Reason: "expired"}}, "dead for bob: expired · 7HqX2a1b"},
 		{"two states", []protocol.RecipientResult{off, cathy}, "delivered to cathy in 20 ms · 7HqX2a1b\nqueued for bob: offline, last seen 2 h ago, kept 7 days · 7HqX2a1b"},

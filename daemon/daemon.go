@@ -189,6 +189,8 @@ func openHome(ctx context.Context, home config.Home) (*store.DB, error) {
 			who += fmt.Sprintf(" (pid %d)", pid)
 		}
 		return nil, protocol.Refuse(protocol.CodeExists, "%s on %s", who, home.Dir()).WithHint("claudemesh daemon down stops it")
+	case errors.Is(err, store.ErrNoLocks):
+		return nil, config.NoLocks(home.Dir(), err)
 	case errors.Is(err, store.ErrNewer):
 		return nil, protocol.Refuse(protocol.CodeNotSupported, "%v", err).WithHint("install the newer claudemesh again; this one leaves the file alone")
 	case errors.Is(err, store.ErrFull):

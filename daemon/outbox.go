@@ -88,9 +88,10 @@ type outItem struct {
 	from     crypto.PublicKey
 	to       string
 	attempts int
-	next     time.Time // not before; by time.Now
-	sentAt   time.Time // by time.Now
-	flight   *uplink   // nil: not in flight
+	next     time.Time       // not before; by time.Now
+	sentAt   time.Time       // by time.Now
+	refusal  *protocol.Error // the broker's last answer, which asked to wait; nil: none yet
+	flight   *uplink         // nil: not in flight
 }
 
 // loadOutbox lists the rows that the broker has not acknowledged.
@@ -285,7 +286,8 @@ func (o *outbox) oldestFlight(u *uplink) (at time.Time) {
 }
 
 // retry makes a refused row wait, for after or, when that is zero, twice as long as the last time.
-func (o *outbox) retry(id string, after time.Duration) {
+func (o *outbox) retry(id string, refusal *protocol.Error) {
+	after := refusal.After
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, it := range o.waiting {
@@ -293,10 +295,22 @@ func (o *outbox) retry(id string, after time.Duration) {
 			if after <= 0 {
 				after = min(retryAtFirst<<min(it.attempts-1, 16), retryAtMost)
 			}
-			it.next, it.flight = time.Now().Add(after), nil
+			it.next, it.flight, it.refusal = time.Now().Add(after), nil, refusal
 			return
 		}
 	}
+}
+
+// refused is why the broker did not take a row yet, nil where it did not say no.
+func (o *outbox) refused(id string) *protocol.Error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, it := range slices.Backward(o.waiting) { // mostly the newest is asked for
+		if it.id == id {
+			return it.refusal
+		}
+	}
+	return nil
 }
 
 // drop takes rows off the list after their stage was committed.

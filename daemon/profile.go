@@ -177,12 +177,15 @@ func (m *mesh) info() protocol.MeshInfo {
 	}
 }
 
+// roleRemoved is the role of a member who is out.
+const roleRemoved = "removed"
+
 // role is what this member may do.
 func (m *mesh) role() string {
-	view := m.trust.View()
-	if _, gone := view.Revoked(m.self); gone {
-		return "removed"
+	if _, removed := m.removed(); removed {
+		return roleRemoved
 	}
+	view := m.trust.View()
 	if member, ok := view.Member(m.self); ok {
 		return member.Role
 	}
@@ -194,6 +197,9 @@ func (m *mesh) whoami(acting *localSession) protocol.WhoAmI {
 	who := protocol.WhoAmI{
 		Mesh: m.slug(), MeshID: string(m.meshID), Name: m.label(), Role: m.role(), Pubkey: m.self.String(),
 		Trust: m.trust.Trust(m.self), Fingerprint: protocol.Fingerprint(m.meshID, m.self), Groups: []string{},
+	}
+	if reason, removed := m.removed(); removed {
+		who.Trust, who.Reason = protocol.TrustUnverified, reason
 	}
 	who.Groups = append(who.Groups, m.actingGroups(acting)...)
 	if acting != nil {

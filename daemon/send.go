@@ -130,8 +130,9 @@ func (m *mesh) checkSending() error {
 		return protocol.Refuse(protocol.CodeQueueFull, "%d messages wait in the outbox of %s", outboxPerMesh, m.slug()).
 			WithHint("claudemesh daemon outbox list shows why").RetryAfter(retryAtMost)
 	}
-	if _, revoked := m.trust.View().Revoked(m.self); revoked {
-		return protocol.Refuse(protocol.CodeRevoked, "this machine's key was removed from %s", m.slug()).WithHint("ask an admin for a new link")
+	if reason, removed := m.removed(); removed {
+		return protocol.Refuse(protocol.CodeRevoked, "%s: nothing was kept", reason).
+			WithHint("ask an admin for a new link; claudemesh leave %s, then join with it", m.slug())
 	}
 	return nil
 }

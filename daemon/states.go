@@ -87,7 +87,7 @@ func (a *ackIn) done(w *worker) error {
 	}
 	if a.refusal != nil && a.transient() {
 		w.m.log.Info("the broker asks to wait", "msg", a.id, "reason", a.refusal.Code, "after", a.refusal.After)
-		w.m.out.retry(a.id, a.refusal.After)
+		w.m.out.retry(a.id, a.refusal)
 		return nil
 	}
 	w.m.out.drop(map[string]bool{a.id: true}) // acknowledged before, on a connection that was lost
@@ -176,6 +176,7 @@ func (m *mesh) result(row *outRow) protocol.SendResult {
 		}
 		res.Recipients = append(res.Recipients, m.recipient(&r, row.Priority))
 	}
+	res.Waits = m.waits(row)
 	switch {
 	case len(row.Recipients) > 0:
 		res.State = lowest

@@ -19,6 +19,7 @@ const (
 	backoffMost   = 30 * time.Second
 	backoffReset  = 30 * time.Second // a connection that lived so long was a good one
 	refusedWait   = 5 * time.Minute  // after a refusal that another try soon will not change
+	diskWait      = time.Second      // after a disk that was full
 	clockWait     = 10 * time.Second // after a refusal for the clock, this machine's or the broker's: somebody sets it
 	dialTimeout   = 20 * time.Second // DNS, TCP, TLS and upgrade
 	writeTimeout  = 20 * time.Second // a peer that takes nothing for so long is gone
@@ -107,6 +108,8 @@ func (u *uplink) failed(err error, backoff time.Duration) time.Duration {
 			state = protocol.ConnConnecting
 		}
 		u.mu.Unlock()
+	case protocol.CodeStoreFull, protocol.CodeStoreFailed: // here or at the broker: whoever makes room does not wait for us
+		wait = diskWait + rand.N(diskWait)
 	default:
 		state = protocol.ConnRefused
 		wait = backoffMost + rand.N(backoffMost)

@@ -57,6 +57,8 @@ type sendOut struct {
 	State      string      `json:"state" jsonschema:"accepted (on this machine), queued (at the broker), delivered, shown, read, or dead"`
 	Recipients []recipient `json:"recipients"`
 	Unread     int         `json:"unread"`
+
+	NotSent string `json:"not_sent,omitempty" jsonschema:"why the message is still on this machine"`
 }
 
 type recipient struct {
@@ -214,6 +216,9 @@ func (s *server) sendMessage(ctx context.Context, req *sdk.CallToolRequest, in s
 		return nil, out, told(err)
 	}
 	out.ID, out.State = sent.ID, string(sent.State)
+	if sent.Waits != nil {
+		out.NotSent = text(sent.Waits.Message)
+	}
 	if in.Kind == protocol.KindQuestion {
 		s.mu.Lock()
 		s.asked[sent.ID] = in.Message

@@ -117,7 +117,8 @@ type WhoAmI struct {
 	SessionKey  string `json:"session_pubkey,omitempty"`
 	Fingerprint string `json:"fingerprint"`
 
-	Groups []string `json:"groups"` // of the session and its member, or of the member
+	Groups []string `json:"groups"`           // of the session and its member, or of the member
+	Reason string   `json:"reason,omitempty"` // why the role is removed, and by whose word
 }
 
 // GroupInfo is one group, in GET /v1/groups.
@@ -165,6 +166,8 @@ type SendResult struct {
 	Recipients []RecipientResult `json:"recipients"`
 	AcceptedAt time.Time         `json:"accepted_at"`
 	KeptDays   int               `json:"kept_days,omitempty"`
+
+	Waits *ErrorBody `json:"waits,omitempty"` // why it is only accepted; nil: it is on its way, or further
 }
 
 // RecipientResult is one recipient's state.

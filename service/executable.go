@@ -12,8 +12,13 @@ import (
 // what runs; else where the file is. A link usually outlives the version that it points to.
 func Executable() (string, error) {
 	real, err := os.Executable()
+	if err != nil { // Linux without /proc
+		if real, err = exec.LookPath(os.Args[0]); err == nil {
+			real, err = filepath.Abs(real)
+		}
+	}
 	if err != nil {
-		return "", fmt.Errorf("find this executable: %w", err)
+		return "", fmt.Errorf("find this executable, with /proc not mounted and %s not on the PATH: %w", os.Args[0], err)
 	}
 	real = strings.TrimSuffix(real, " (deleted)") // Linux says so when an upgrade replaced the file under us
 	return lasting(real, os.Args[0], filepath.Base(real)), nil

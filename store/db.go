@@ -63,7 +63,7 @@ func Open(path string, o Options) (*DB, error) {
 	}
 	b, err := bolt.Open(path, fileMode, boltOptions(o.Timeout, o.ReadOnly))
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, mapError(err))
+		return nil, fmt.Errorf("open %s: %w", path, mapLockError(mapError(err)))
 	}
 	if err := prepare(b, o); err != nil {
 		b.Close()

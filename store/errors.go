@@ -17,6 +17,9 @@ var (
 	// ErrFull means that the disk or the quota has no room. Nothing of the
 	// refused commit remains; it may be tried again.
 	ErrFull = errors.New("no space left on the disk")
+	// ErrNoLocks means that the file system has no file locks, without which
+	// two processes could write one file.
+	ErrNoLocks = errors.New("the file system has no file locks")
 	// ErrReadOnly means that the file system, the file or the transaction
 	// takes no writes.
 	ErrReadOnly = errors.New("read-only")

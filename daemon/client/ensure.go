@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -171,9 +172,10 @@ var errEnded = errors.New("see its output")
 // start spawns the daemon and waits until it answers. The process id is zero when another daemon turned out to be there.
 func (c *Client) start(ctx context.Context, command []string) (int, error) {
 	if command == nil {
-		exe, err := os.Executable()
+		exe, err := executable()
 		if err != nil {
-			return 0, protocol.Refuse(protocol.CodeInternal, "start the daemon: find this executable: %v", err)
+			return 0, protocol.Refuse(protocol.CodeSpawnFailed, "spawn-failed: start the daemon: find this executable: %v", err).
+				WithHint("mount /proc (mount -t proc proc /proc), or call claudemesh by its full path")
 		}
 		command = []string{exe, "daemon"}
 	}
@@ -204,6 +206,18 @@ func spawnError(err error) error {
 		return protocol.Refuse(protocol.CodeForbidden, "start the daemon: %v", err).WithHint("%s", deniedHint(err))
 	}
 	return protocol.Refuse(protocol.CodeSpawnFailed, "spawn-failed: start the daemon: %v", err)
+}
+
+// executable finds this program, also on a Linux without /proc.
+func executable() (string, error) {
+	exe, err := os.Executable()
+	if err == nil {
+		return exe, nil
+	}
+	if exe, err = exec.LookPath(os.Args[0]); err != nil {
+		return "", err
+	}
+	return filepath.Abs(exe)
 }
 
 // bootText is what a daemon said before its log was open.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/claudemesh/claudemesh/protocol"
 )
 
 // ErrLocked is returned by TryLock when another process, or another caller in this one, holds the lock.
@@ -27,9 +29,18 @@ func (h Home) lock(name string, wait bool) (*Lock, error) {
 	}
 	if err := lockFile(f, wait); err != nil {
 		f.Close()
+		if lockless(err) {
+			return nil, NoLocks(h.dir, err)
+		}
 		return nil, fmt.Errorf("lock %s: %w", name, err)
 	}
 	return &Lock{f: f}, nil
+}
+
+// NoLocks is the refusal of a home on a file system without locks, and the way out.
+func NoLocks(dir string, cause error) error {
+	return protocol.Refuse(protocol.CodeNotSupported, "the file system of %s has no file locks, without which two daemons would write one store: %v", dir, cause).
+		WithHint("keep the home on a local disk: export %s=/var/lib/claudemesh-$USER, or mount an NFS with local_lock=flock", EnvDir)
 }
 
 // Unlock frees the lock.

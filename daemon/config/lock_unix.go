@@ -24,6 +24,11 @@ func lockFile(f *os.File, wait bool) error {
 	}
 }
 
+// lockless reports whether an error of flock(2) is of a file system that has no locks.
+func lockless(err error) bool {
+	return err == unix.ENOLCK || err == unix.ENOSYS || err == unix.ENOTSUP || err == unix.EOPNOTSUPP
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
