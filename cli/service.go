@@ -198,7 +198,7 @@ func lockSpawn(ctx context.Context, home config.Home) (*config.Lock, error) {
 
 func describeInstalled(ctx context.Context, svc *service.Service, done service.Installed) (serviceInstalled, error) {
 	out := serviceInstalled{OK: true, Manager: svc.Manager(), Path: svc.Path(), Executable: svc.Executable(), Replaced: done.Replaced,
-		Lingers: done.Lingers, Warnings: list(done.Warnings), Meshes: []meshReach{}}
+		Lingers: done.Lingers, Warnings: list(done.Warnings), Meshes: []meshReach{}, Environment: []brokerhttp.Variable{}}
 	st, err := svc.Status(ctx)
 	out.State, out.PID = string(st.State), st.PID
 	return out, err
