@@ -94,7 +94,7 @@ func (c *candidates) ids(verb string) []string {
 		})
 	}
 	inbox := func(ctx context.Context, mesh string) ([]protocol.InboxMessage, error) {
-		return c.client.Inbox(ctx, protocol.InboxQuery{Mesh: mesh, All: true, Limit: completedIDs})
+		return c.client.Inbox(ctx, protocol.InboxQuery{Mesh: mesh, All: true, Brief: true, Limit: completedIDs})
 	}
 	return ask(c, inbox, func(m protocol.InboxMessage) []string { return []string{shortID(m.ID)} })
 }

@@ -69,19 +69,22 @@ func runInbox(ctx context.Context, c *call) error {
 	if c.yes("follow") {
 		return c.follow(ctx, cl, q)
 	}
-	messages, err := cl.Inbox(ctx, q)
-	if err != nil {
-		return err
-	}
 	if c.json {
-		c.printJSON(list(messages))
-		return nil
+		return printEach(c, cl.Mail(ctx, q))
 	}
-	if len(messages) == 0 {
-		c.note("no %s", map[bool]string{true: "messages", false: "unread messages"}[q.All])
-	}
-	for _, m := range messages {
+	none := true
+	for m, err := range cl.Mail(ctx, q) {
+		if err != nil {
+			return err
+		}
+		none = false
 		c.printMessage(&m)
+		if err := c.written(); err != nil {
+			return err
+		}
+	}
+	if none {
+		c.note("no %s", map[bool]string{true: "messages", false: "unread messages"}[q.All])
 	}
 	return nil
 }

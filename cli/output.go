@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"strings"
 	"unicode/utf8"
@@ -52,6 +54,32 @@ func (a *app) printJSON(v any) {
 	e := json.NewEncoder(a.stdout)
 	e.SetIndent("", "  ")
 	a.encode(e, v)
+}
+
+// printEach prints items as one indented array, each as it comes: a long list takes no memory. After an error the array is not
+// closed, so that nobody takes it for whole.
+func printEach[T any](c *call, items iter.Seq2[T, error]) error {
+	before := "["
+	for item, err := range items {
+		if err != nil {
+			return err
+		}
+		var b bytes.Buffer
+		e := json.NewEncoder(&b)
+		e.SetIndent("  ", "  ")
+		c.encode(e, item)
+		fmt.Fprintf(c.stdout, "%s\n  %s", before, bytes.TrimRight(b.Bytes(), "\n"))
+		before = ","
+		if err := c.written(); err != nil {
+			return err
+		}
+	}
+	if before == "[" {
+		c.say("[]")
+		return nil
+	}
+	c.say("\n]")
+	return nil
 }
 
 // printLine prints v on one line: the form of streams.

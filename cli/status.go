@@ -160,7 +160,7 @@ func gatherStatus(ctx context.Context, cl *client.Client, st daemonStatus) (o ov
 		return o, err
 	}
 	o.Sessions = list(sessions)
-	unseen, err := cl.Inbox(ctx, protocol.InboxQuery{Unseen: true, Limit: maxUnread})
+	unseen, err := cl.Inbox(ctx, protocol.InboxQuery{Unseen: true, Brief: true, Limit: maxUnread})
 	for _, m := range unseen {
 		o.Unseen++
 		if len(m.SeenBy) == 0 {

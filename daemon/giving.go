@@ -28,6 +28,7 @@ const (
 	takenFor    = 30 * time.Second // a rung that took and says nothing for this long has died
 	takeDefault = 20
 	takeMost    = 100
+	takeBytes   = 256 << 10 // of texts in one answer, in which the message that exceeds it is the last: more than a model reads at once
 	takeLongest = 60 * time.Second
 	takeLook    = 5 * time.Second // how often a waiting rung looks at what depends on the time alone
 )
@@ -79,7 +80,7 @@ func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeReque
 				continue
 			}
 			ok, again := v.ready(&row)
-			if !ok || len(reply.Messages) == most {
+			if !ok || len(reply.Messages) == most || textOf(&reply) >= takeBytes {
 				v.tally(&row, &reply)
 				continue
 			}
@@ -100,6 +101,14 @@ func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeReque
 		reply.Messages[i].Question = g.questionOf(&reply.Messages[i])
 	}
 	return reply, nil
+}
+
+// textOf is how much text an answer has.
+func textOf(r *protocol.TakeReply) (n int) {
+	for i := range r.Messages {
+		n += len(r.Messages[i].Body)
+	}
+	return n
 }
 
 // questionOf is the id of the question of ours that a message answers, or "".

@@ -220,10 +220,8 @@ func (d *Daemon) handleStatusLine(w http.ResponseWriter, r *http.Request) error 
 		return reply(w, line)
 	}
 	line.Unknown = session != ""
-	unread, err := d.mail.List(protocol.InboxQuery{Unread: true, Limit: 100}, nil)
-	if err != nil {
+	if line.Unread, err = d.mail.Count(protocol.InboxQuery{Unread: true, Limit: 100}, nil); err != nil {
 		return err
 	}
-	line.Unread = len(unread)
 	return reply(w, line)
 }

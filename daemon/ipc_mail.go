@@ -61,31 +61,33 @@ func (d *Daemon) handleMessage(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *Daemon) handleInbox(w http.ResponseWriter, r *http.Request) error {
-	list, err := d.listInbox(r)
+	page, err := d.listInbox(r)
 	if err != nil {
 		return err
 	}
-	return reply(w, list)
+	return reply(w, page)
 }
 
-// listInbox reads the mail that a request asks for.
-func (d *Daemon) listInbox(r *http.Request) ([]protocol.InboxMessage, error) {
+// listInbox reads a page of the mail that a request asks for.
+func (d *Daemon) listInbox(r *http.Request) (page protocol.InboxPage, err error) {
 	q := protocol.InboxQuery{Mesh: r.FormValue("mesh"), Session: r.FormValue("session")}
 	for name, parse := range map[string]func(string) (err error){
 		"all":    func(s string) (err error) { q.All, err = strconv.ParseBool(s); return err },
 		"unseen": func(s string) (err error) { q.Unseen, err = strconv.ParseBool(s); return err },
 		"unread": func(s string) (err error) { q.Unread, err = strconv.ParseBool(s); return err },
+		"brief":  func(s string) (err error) { q.Brief, err = strconv.ParseBool(s); return err },
 		"limit":  func(s string) (err error) { q.Limit, err = strconv.Atoi(s); return err },
+		"before": func(s string) (err error) { q.Before, err = strconv.ParseUint(s, 10, 64); return err },
 	} {
 		if s := r.FormValue(name); s != "" && parse(s) != nil {
-			return nil, protocol.Refuse(protocol.CodeInvalid, "%s=%q", name, s)
+			return page, protocol.Refuse(protocol.CodeInvalid, "%s=%q", name, s)
 		}
 	}
 	acting, err := d.inboxOf(q.Mesh, q.Session)
 	if err != nil {
-		return nil, err
+		return page, err
 	}
-	return d.mail.List(q, d.viewer(acting))
+	return d.mail.Page(q, d.viewer(acting))
 }
 
 // inboxOf checks what narrows a request about mail: an unknown mesh or session is an error, not an empty list.

@@ -433,9 +433,17 @@ func (n *node) messages(acting *localSession) []protocol.InboxMessage {
 			return id == "" || id == acting.ID
 		}}
 	}
-	all, err := n.m.env.mail.List(protocol.InboxQuery{All: true, Limit: 100_000}, v)
-	if err != nil {
-		n.Fatal(err)
+	q := protocol.InboxQuery{All: true, Limit: 100_000}
+	var all []protocol.InboxMessage
+	for {
+		page, err := n.m.env.mail.Page(q, v)
+		if err != nil {
+			n.Fatal(err)
+		}
+		all = append(all, page.Messages...)
+		if q.Before = page.Next; q.Before == 0 {
+			break
+		}
 	}
 	slices.Reverse(all)
 	return all

@@ -74,11 +74,11 @@ func (d *Daemon) restMembers(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *Daemon) restMessages(w http.ResponseWriter, r *http.Request) error {
-	list, err := d.listInbox(r)
+	page, err := d.listInbox(r)
 	if err != nil {
 		return err
 	}
-	return reply(w, protocol.PlainMessages{Messages: list})
+	return reply(w, page)
 }
 
 func (d *Daemon) restMessage(w http.ResponseWriter, r *http.Request) error {

@@ -255,7 +255,16 @@ type InboxQuery struct {
 	All     bool   `json:"all,omitempty"`     // read ones too
 	Unseen  bool   `json:"unseen,omitempty"`  // what no person saw, whatever sessions saw: the default without a session
 	Unread  bool   `json:"unread,omitempty"`  // what neither a person nor a session saw
+	Brief   bool   `json:"brief,omitempty"`   // without the texts
 	Limit   int    `json:"limit,omitempty"`   // default 100
+	Before  uint64 `json:"before,omitempty"`  // Next of the page before; 0: from the newest on
+}
+
+// InboxPage is a part of the inbox, newest first, in GET /v1/inbox. It is bounded whatever the limit says: where Next is not 0
+// there may be more, which the same query with Before set to it gives.
+type InboxPage struct {
+	Messages []InboxMessage `json:"messages"`
+	Next     uint64         `json:"next,omitempty"`
 }
 
 // OutboxRow is one message on its way out, in GET /v1/outbox.

@@ -28,6 +28,4 @@ type PlainMember struct {
 }
 
 // PlainMessages answers GET /api/v1/messages: the inbox, newest first.
-type PlainMessages struct {
-	Messages []InboxMessage `json:"messages"`
-}
+type PlainMessages = InboxPage

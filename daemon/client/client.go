@@ -24,8 +24,9 @@ import (
 const (
 	base = "http://claudemesh" // the host is a name that the daemon expects, not an address
 
-	// maxReply bounds an answer: an inbox of a thousand messages of the longest body, escaped.
-	maxReply = 512 << 20
+	// maxReply bounds an answer: a page of the inbox has 7 MiB when every character is escaped, a list of all members of the
+	// largest mesh less.
+	maxReply = 64 << 20
 
 	// keptConns is how many connections stay open between requests: to the daemon the end of one is the end of the
 	// process, which gives back what mail it took. A tool server has two long polls, and calls of its tools beside them.

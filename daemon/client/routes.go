@@ -1,7 +1,9 @@
 package client
 
 import (
+	"cmp"
 	"context"
+	"iter"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -71,19 +73,57 @@ func (c *Client) Message(ctx context.Context, mesh, id string) (res protocol.Sen
 	return res, err
 }
 
-// Inbox lists messages, newest first, and marks nothing.
+// Inbox lists messages, newest first, up to the limit of the query, and marks nothing.
 func (c *Client) Inbox(ctx context.Context, q protocol.InboxQuery) (list []protocol.InboxMessage, err error) {
+	for m, err := range c.Mail(ctx, q) {
+		if err != nil {
+			return list, err
+		}
+		list = append(list, m)
+	}
+	return list, nil
+}
+
+// Mail is Inbox for a caller who keeps none of it: it asks for a page when the one before was taken.
+func (c *Client) Mail(ctx context.Context, q protocol.InboxQuery) iter.Seq2[protocol.InboxMessage, error] {
+	return func(yield func(protocol.InboxMessage, error) bool) {
+		left := cmp.Or(max(q.Limit, 0), inboxDefault)
+		for left > 0 {
+			q.Limit = left
+			page, err := c.inboxPage(ctx, q)
+			if err != nil {
+				yield(protocol.InboxMessage{}, err)
+				return
+			}
+			for _, m := range page.Messages {
+				if !yield(m, nil) {
+					return
+				}
+			}
+			left -= len(page.Messages)
+			if q.Before = page.Next; q.Before == 0 {
+				return
+			}
+		}
+	}
+}
+
+// inboxDefault is how many messages are listed when the caller names no limit.
+const inboxDefault = 100
+
+func (c *Client) inboxPage(ctx context.Context, q protocol.InboxQuery) (page protocol.InboxPage, err error) {
 	v := values("mesh", q.Mesh, "session", q.Session)
-	for name, set := range map[string]bool{"all": q.All, "unseen": q.Unseen, "unread": q.Unread} {
+	for name, set := range map[string]bool{"all": q.All, "unseen": q.Unseen, "unread": q.Unread, "brief": q.Brief} {
 		if set {
 			v.Set(name, "true")
 		}
 	}
-	if q.Limit > 0 {
-		v.Set("limit", strconv.Itoa(q.Limit))
+	v.Set("limit", strconv.Itoa(q.Limit))
+	if q.Before > 0 {
+		v.Set("before", strconv.FormatUint(q.Before, 10))
 	}
-	err = c.get(ctx, "/v1/inbox", v, &list)
-	return list, err
+	err = c.get(ctx, "/v1/inbox", v, &page)
+	return page, err
 }
 
 // InboxMessage reads one message that was received here, by client id, message id or a unique prefix of either, and marks nothing.

@@ -156,9 +156,9 @@ type Audience struct {
 func (h *Hub) Read(cursor uint64, a Audience) (events []protocol.Event, next uint64, err error) {
 	next = cursor
 	err = h.db.View(func(tx *store.Tx) error {
-		n := 0
+		n, bytes := 0, 0
 		for k, v := range tx.Scan(table.Events, nil, table.U64(cursor)) {
-			if n++; n > eventsBatch {
+			if n++; n > eventsBatch || bytes >= pageBytes {
 				return nil
 			}
 			next = binary.BigEndian.Uint64(k)
@@ -168,6 +168,9 @@ func (h *Hub) Read(cursor uint64, a Audience) (events []protocol.Event, next uin
 			}
 			if h.resolve(tx, &row, a) {
 				events = append(events, row.Event)
+				if m := row.Event.Message; m != nil {
+					bytes += len(m.Body)
+				}
 			}
 		}
 		return nil

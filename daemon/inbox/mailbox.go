@@ -157,33 +157,6 @@ const (
 	mostFound   = 5 // ids listed for a prefix that is not unique
 )
 
-const inboxLimit = 100 // messages listed when the caller names no limit
-
-// List returns what v may see, newest first. It marks nothing.
-func (b *Mailbox) List(q protocol.InboxQuery, v *Viewer) ([]protocol.InboxMessage, error) {
-	if q.Limit <= 0 {
-		q.Limit = inboxLimit
-	}
-	all := []protocol.InboxMessage{}
-	err := b.db.View(func(tx *store.Tx) error {
-		for k, stored := range tx.ScanBack(table.Inbox, nil, nil) {
-			if len(all) == q.Limit {
-				return nil
-			}
-			row := b.decode(k, stored)
-			if q.Mesh != "" && b.slug(row.Mesh) != q.Mesh || !row.Visible(v) || !row.wanted(q, v) {
-				continue
-			}
-			all = append(all, b.Show(row))
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list the inbox: %w", err)
-	}
-	return all, nil
-}
-
 // Find returns the message of a client id, a message id or a unique prefix of either. Errors are *protocol.Error:
 // not_found, ambiguous.
 func (b *Mailbox) Find(id string) (msg protocol.InboxMessage, err error) {

@@ -61,14 +61,16 @@ func (b *Mailbox) sweep(mostSeen int) (count int, err error) {
 	for len(old) > 0 {
 		some := old[:min(len(old), sweptAtOnce)]
 		old = old[len(some):]
-		n, err := b.remove(func(tx *store.Tx) (map[uint64]*Row, error) {
+		n := 0
+		err := b.db.Commit(func(tx *store.Tx) (err error) {
 			rows := make(map[uint64]*Row)
 			for _, seq := range some {
 				if row := b.Row(tx, table.U64(seq)); row != nil {
 					rows[seq] = row
 				}
 			}
-			return rows, nil
+			n, err = b.remove(tx, rows)
+			return err
 		})
 		if count += n; err != nil {
 			return count, err

@@ -44,11 +44,11 @@ func TestInboxRetention(t *testing.T) {
 	add("seen-large-2", 2*day, true, most/2)
 	add("seen-new", day, true, 0)
 	left := func() (ids []string) {
-		all, err := b.List(protocol.InboxQuery{All: true}, nil)
+		page, err := b.Page(protocol.InboxQuery{All: true}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range all {
+		for _, m := range page.Messages {
 			ids = append(ids, m.MessageID)
 		}
 		return ids
