@@ -39,6 +39,8 @@ func TestVerbAsksForHealthOnce(t *testing.T) {
 			_ = json.NewEncoder(w).Encode(protocol.SendResult{OK: true, ID: "AAAAAAAAAAAAAAAAAAAAAA", State: protocol.StateAccepted})
 		case "/v1/meshes":
 			_ = json.NewEncoder(w).Encode([]protocol.MeshInfo{{Mesh: "acme", State: protocol.ConnOpen}})
+		case "/v1/inbox":
+			_ = json.NewEncoder(w).Encode(protocol.InboxPage{})
 		default:
 			_, _ = w.Write([]byte("[]"))
 		}

@@ -27,5 +27,5 @@ type PlainMember struct {
 	IsHuman     bool   `json:"isHuman"`
 }
 
-// PlainMessages answers GET /api/v1/messages: the inbox, newest first.
+// PlainMessages answers GET /api/v1/messages: a page of the inbox, newest first.
 type PlainMessages = InboxPage
