@@ -11,49 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/recall"
-	"github.com/claudemesh/claudemesh/store"
 )
-
-// queueAsk keeps a message of the memory for the engine, in the transaction that acknowledges it.
-// Only verified members are answered, so the others' go no further.
-func (a *arrival) queueAsk(tx *store.Tx) error {
-	if a.msg.Trust() != protocol.TrustVerified {
-		return nil
-	}
-	h := a.msg.Header()
-	body, err := a.msg.MemoryBody()
-	if err != nil {
-		return err
-	}
-	return ask.Queue(tx, ask.Incoming{
-		Mesh: string(a.m.meshID), Member: a.msg.Member().String(), From: a.msg.From().String(), ID: h.ID, Kind: h.Kind, ReplyTo: h.ReplyTo, Body: body,
-	})
-}
-
-// sendMemory accepts a message of the memory, or the mail of a late answer. Other sessions of this
-// member get no copy of it.
-func (m *mesh) sendMemory(to, kind, replyTo string, from *crypto.PrivateKey, body []byte) (protocol.SendResult, error) {
-	d := &draft{id: protocol.NewClientID(), from: from, priority: protocol.PriorityNext, kind: kind, replyTo: replyTo, body: body, number: true}
-	if err := m.checkSending(); err != nil {
-		return protocol.SendResult{}, err
-	}
-	t, err := m.resolve(to)
-	if err != nil {
-		return protocol.SendResult{}, err
-	}
-	if err := m.address(d, t); err != nil {
-		return protocol.SendResult{}, err
-	}
-	d.echo = false
-	if len(d.people) == 0 {
-		return protocol.SendResult{}, protocol.Refuse(protocol.CodeNotFound, "nobody but you in %s of %s", t.spec, m.slug())
-	}
-	row, err := m.accept(d)
-	if err != nil {
-		return protocol.SendResult{}, err
-	}
-	return m.result(row), nil
-}
 
 // askHost is the daemon as the engine of questions sees it.
 type askHost struct{ d *Daemon }

@@ -87,10 +87,6 @@ type Daemon struct {
 	rest     *restServer
 }
 
-// errStopped is why a daemon ends that was told to: it says so to its brokers, and its member is offline at once. A daemon that ends for any other
-// reason is expected back, and a lease hides that it was gone.
-var errStopped = errors.New("stopped")
-
 // Run runs the daemon until ctx ends, POST /v1/shutdown, or an error that a restart might mend. Stopping is graceful: what
 // was accepted is on disk before. Where another daemon runs the error has CodeExists and nothing was touched.
 func Run(ctx context.Context, cfg Config) error {

@@ -3,7 +3,6 @@ package daemon
 import (
 	"cmp"
 	"encoding/json"
-	"net/http"
 	"slices"
 
 	"github.com/claudemesh/claudemesh/crypto"
@@ -11,22 +10,6 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
-
-func (d *Daemon) handleGaps(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
-	if err != nil {
-		return err
-	}
-	all := []protocol.GapInfo{}
-	for _, m := range meshes {
-		gaps, err := m.gaps()
-		if err != nil {
-			return err
-		}
-		all = append(all, gaps...)
-	}
-	return reply(w, all)
-}
 
 // gaps lists by member the numbers of whose absence the user was told, and which did not come after all.
 func (m *mesh) gaps() ([]protocol.GapInfo, error) {

@@ -45,16 +45,6 @@ func newGiver(d *Daemon, db *store.DB) *giver {
 	return &giver{d: d, rungs: newRungTable(), guard: newGuard(db), leases: newLeases()}
 }
 
-// groupsOf are the groups that a session of this machine is in, by itself or with its member.
-func (m *mesh) groupsOf(session crypto.PublicKey) (groups []string) {
-	for _, key := range []crypto.PublicKey{session, m.self} {
-		if own, _ := m.ring.session(key); own != nil {
-			groups = append(groups, own.Groups...)
-		}
-	}
-	return groups
-}
-
 // take hands out what is ready for a rung of session s, oldest first, and marks it as taken. Ctx is that of the request
 // that asks: its connection answers for what it takes.
 func (g *giver) take(ctx context.Context, s registry.Session, local *localSession, req protocol.TakeRequest) (protocol.TakeReply, error) {

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"cmp"
-	"net/http"
 	"slices"
 
 	"github.com/claudemesh/claudemesh/crypto"
@@ -56,34 +55,6 @@ func (m *mesh) grantList() []protocol.GrantInfo {
 		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Pubkey, b.Pubkey))
 	})
 	return all
-}
-
-func (d *Daemon) handleGrants(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
-	if err != nil {
-		return err
-	}
-	all := []protocol.GrantInfo{}
-	for _, m := range meshes {
-		all = append(all, m.grantList()...)
-	}
-	return reply(w, all)
-}
-
-func (d *Daemon) handleGrant(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.GrantRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
-	m, err := d.one(req.Mesh)
-	if err != nil {
-		return err
-	}
-	info, err := m.changeGrant(req)
-	if err != nil {
-		return err
-	}
-	return reply(w, info)
 }
 
 // tellGrants lets the broker refuse what we would: that saves the way of it, and decides nothing. It returns when the broker goes by

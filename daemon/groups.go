@@ -3,30 +3,12 @@ package daemon
 import (
 	"cmp"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 )
-
-// handleGroups lists the groups that messages can be sent to.
-func (d *Daemon) handleGroups(w http.ResponseWriter, r *http.Request) error {
-	acting, err := d.acting(r.FormValue("session"))
-	if err != nil {
-		return err
-	}
-	meshes, err := d.some(r.FormValue("mesh"))
-	if err != nil {
-		return err
-	}
-	all := []protocol.GroupInfo{}
-	for _, m := range meshes {
-		all = append(all, m.groups(acting)...)
-	}
-	return reply(w, all)
-}
 
 // groups lists the groups of a mesh, with the verified members who are in them by any session. Self is about acting or,
 // with nil, the member.
@@ -155,4 +137,14 @@ func (m *mesh) localSession(acting *localSession) *localSession {
 	}
 	s, _ := m.ring.session(key)
 	return s
+}
+
+// groupsOf are the groups that a session of this machine is in, by itself or with its member.
+func (m *mesh) groupsOf(session crypto.PublicKey) (groups []string) {
+	for _, key := range []crypto.PublicKey{session, m.self} {
+		if own, _ := m.ring.session(key); own != nil {
+			groups = append(groups, own.Groups...)
+		}
+	}
+	return groups
 }

@@ -1,8 +1,12 @@
 package daemon
 
 import (
+	"fmt"
+	"io/fs"
 	"net/http"
 
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -34,9 +38,16 @@ func (d *Daemon) restartMeshes(meshes ...*mesh) {
 	d.reload()
 }
 
-// shutOut reports whether the broker does not let this key in any more.
-func (u *uplink) shutOut() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.conn == nil && u.lastError != nil && (u.lastError.Code == protocol.CodeRevoked || u.lastError.Code == protocol.CodeNotMember)
+// ownerKey finds the present owner key of a mesh in the home. The error wraps fs.ErrNotExist when it is not here.
+func (d *Daemon) ownerKey(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error) {
+	keys, err := d.home.OwnerKeys(mesh)
+	for _, k := range keys {
+		if k.Public == owner {
+			return k, nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for the owner key: %w", err)
+	}
+	return nil, fs.ErrNotExist
 }

@@ -184,14 +184,6 @@ func (d *Daemon) sentBy(acting *localSession, req *protocol.SendRequest, sent *p
 	}
 }
 
-// memberOf is the member that a key speaks for: itself where it is no session's.
-func (m *mesh) memberOf(key crypto.PublicKey) crypto.PublicKey {
-	if s := m.trust.Session(key); s != nil {
-		return s.Body.(*protocol.Session).Member
-	}
-	return key
-}
-
 // handleStatusLine tells of one mesh what fits on a line: of the default one, or the first.
 func (d *Daemon) handleStatusLine(w http.ResponseWriter, r *http.Request) error {
 	all := d.meshes()

@@ -214,3 +214,19 @@ func (d *Daemon) handleRequeue(w http.ResponseWriter, r *http.Request) error {
 	}
 	return reply(w, protocol.OKReply{OK: true})
 }
+
+func (d *Daemon) handleGaps(w http.ResponseWriter, r *http.Request) error {
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	all := []protocol.GapInfo{}
+	for _, m := range meshes {
+		gaps, err := m.gaps()
+		if err != nil {
+			return err
+		}
+		all = append(all, gaps...)
+	}
+	return reply(w, all)
+}

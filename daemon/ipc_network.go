@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/claudemesh/claudemesh/daemon/probe"
+	"github.com/claudemesh/claudemesh/protocol"
 )
 
 // handleNetwork walks to the brokers as the daemon's own connections do, with its environment and not that of who asks. It
@@ -19,4 +20,20 @@ func (d *Daemon) handleNetwork(w http.ResponseWriter, r *http.Request) error {
 	}
 	d.mu.Unlock()
 	return reply(w, probe.Look(r.Context(), urls, probe.Options{Dialer: d.env.broker, Now: d.cfg.Now}))
+}
+
+func (d *Daemon) handlePing(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.PingRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.route(protocol.SendRequest{Mesh: req.Mesh, To: req.To})
+	if err != nil {
+		return err
+	}
+	res, err := m.ping(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	return reply(w, res)
 }

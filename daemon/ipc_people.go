@@ -173,3 +173,48 @@ func (d *Daemon) handleBan(w http.ResponseWriter, r *http.Request) error {
 	}
 	return reply(w, protocol.OKReply{OK: true})
 }
+
+// handleGroups lists the groups that messages can be sent to.
+func (d *Daemon) handleGroups(w http.ResponseWriter, r *http.Request) error {
+	acting, err := d.acting(r.FormValue("session"))
+	if err != nil {
+		return err
+	}
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	all := []protocol.GroupInfo{}
+	for _, m := range meshes {
+		all = append(all, m.groups(acting)...)
+	}
+	return reply(w, all)
+}
+
+func (d *Daemon) handleGrants(w http.ResponseWriter, r *http.Request) error {
+	meshes, err := d.some(r.FormValue("mesh"))
+	if err != nil {
+		return err
+	}
+	all := []protocol.GrantInfo{}
+	for _, m := range meshes {
+		all = append(all, m.grantList()...)
+	}
+	return reply(w, all)
+}
+
+func (d *Daemon) handleGrant(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.GrantRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.one(req.Mesh)
+	if err != nil {
+		return err
+	}
+	info, err := m.changeGrant(req)
+	if err != nil {
+		return err
+	}
+	return reply(w, info)
+}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
-	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/wallclock"
@@ -181,18 +180,4 @@ func keepList(ids []protocol.ID) []protocol.ID {
 	slices.SortFunc(ids, func(a, b protocol.ID) int { return bytes.Compare(a[:], b[:]) })
 	ids = slices.Compact(ids)
 	return ids[:min(len(ids), maxKeep)]
-}
-
-// ownerKey finds the present owner key of a mesh in the home. The error wraps fs.ErrNotExist when it is not here.
-func (d *Daemon) ownerKey(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error) {
-	keys, err := d.home.OwnerKeys(mesh)
-	for _, k := range keys {
-		if k.Public == owner {
-			return k, nil
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("look for the owner key: %w", err)
-	}
-	return nil, fs.ErrNotExist
 }

@@ -151,3 +151,11 @@ func lastSeenText(ms int64) string {
 	}
 	return protocol.TimeOf(ms).Format(time.RFC3339)
 }
+
+// memberOf is the member that a key speaks for: itself where it is no session's.
+func (m *mesh) memberOf(key crypto.PublicKey) crypto.PublicKey {
+	if s := m.trust.Session(key); s != nil {
+		return s.Body.(*protocol.Session).Member
+	}
+	return key
+}

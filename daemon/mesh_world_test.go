@@ -424,13 +424,12 @@ func (n *node) messages(acting *localSession) []protocol.InboxMessage {
 	n.Helper()
 	var v *inbox.Viewer
 	if acting != nil {
-		heirs := &succession{owner: map[crypto.PublicKey]string{}}
+		owner := make(map[crypto.PublicKey]string)
 		for _, s := range n.m.ring.sessions(true) {
-			heirs.owner[s.public()] = s.ID
+			owner[s.public()] = s.ID
 		}
-		v = &inbox.Viewer{ID: acting.ID, Key: acting.public(), Label: acting.Label, Heir: func(own crypto.PublicKey, label string) bool {
-			id, _ := heirs.heir(own, label)
-			return id == "" || id == acting.ID
+		v = &inbox.Viewer{ID: acting.ID, Key: acting.public(), Label: acting.Label, Heir: func(own crypto.PublicKey, _ string) bool {
+			return owner[own] == "" || owner[own] == acting.ID
 		}}
 	}
 	q := protocol.InboxQuery{All: true, Limit: 100_000}

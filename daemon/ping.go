@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"net/http"
 	"sync"
 	"time"
 
@@ -167,20 +166,4 @@ func (m *mesh) pingFrame(id string, to crypto.PublicKey) (*protocol.Send, error)
 // millis is d in milliseconds, to the hundredth.
 func millis(d time.Duration) float64 {
 	return float64(d.Round(10*time.Microsecond)) / float64(time.Millisecond)
-}
-
-func (d *Daemon) handlePing(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.PingRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
-	m, err := d.route(protocol.SendRequest{Mesh: req.Mesh, To: req.To})
-	if err != nil {
-		return err
-	}
-	res, err := m.ping(r.Context(), req)
-	if err != nil {
-		return err
-	}
-	return reply(w, res)
 }

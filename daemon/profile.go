@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -206,4 +207,33 @@ func (m *mesh) whoami(acting *localSession) protocol.WhoAmI {
 		who.Session, who.SessionKey = acting.Label, acting.public().String()
 	}
 	return who
+}
+
+// carried is a session as it goes on a mesh: with the groups and the summary that it had there before.
+func (m *mesh) carried(s *localSession) *localSession {
+	old, _ := m.ring.session(s.public())
+	if old == nil {
+		return s
+	}
+	changed := *s
+	if s.Groups == nil {
+		changed.Groups = old.Groups
+	}
+	if s.Summary == "" {
+		changed.Summary = old.Summary
+	}
+	return &changed
+}
+
+// sessionState is the state of the connection of a live session; empty where the session is not on this mesh.
+func (m *mesh) sessionState(key crypto.PublicKey) string {
+	m.mu.Lock()
+	u := m.uplinks[key]
+	m.mu.Unlock()
+	if u == nil {
+		return ""
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.state
 }

@@ -215,3 +215,10 @@ func (u *uplink) readersChanged() {
 	u.mu.Unlock()
 	u.wakeUp()
 }
+
+// shutOut reports whether the broker does not let this key in any more.
+func (u *uplink) shutOut() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.conn == nil && u.lastError != nil && (u.lastError.Code == protocol.CodeRevoked || u.lastError.Code == protocol.CodeNotMember)
+}

@@ -250,3 +250,7 @@ func (w *worker) notice(frame []byte) error {
 	}
 	return nil
 }
+
+// errStopped is why a daemon ends that was told to: it says so to its brokers, and its member is offline at once. A daemon that ends for any other
+// reason is expected back, and a lease hides that it was gone.
+var errStopped = errors.New("stopped")
