@@ -142,10 +142,11 @@ func (m *mesh) admittedBy(link crypto.PublicKey) (members []crypto.PublicKey) {
 	return members
 }
 
-// closeAfterBan closes our links of more than one use when somebody was removed since they were made: he may hold one.
+// closeAfterBan closes our links of more than one use when somebody was removed since they were made: he may hold one. A key of a
+// session or program is nobody: that it was revoked closes nothing.
 func (m *mesh) closeAfterBan() error {
-	bans := m.bans()
-	if bans == 0 {
+	removed := m.banned()
+	if len(removed) == 0 {
 		return nil
 	}
 	rows, err := m.inviteRows()
@@ -154,7 +155,7 @@ func (m *mesh) closeAfterBan() error {
 	}
 	for _, row := range rows {
 		inv := row.invite
-		if inv.Issuer != m.self || inv.Uses == 1 || row.Bans >= bans || row.state(m) != linkOpen {
+		if inv.Issuer != m.self || inv.Uses == 1 || row.Bans >= len(removed) || row.state(m) != linkOpen {
 			continue
 		}
 		m.notice(fmt.Sprintf("your link of %d uses was closed, because somebody was removed from %s", inv.Uses, m.slug()))
@@ -165,12 +166,23 @@ func (m *mesh) closeAfterBan() error {
 	return nil
 }
 
-// bans counts the removals in the log. They only grow in number, and no date of anybody's decides.
-func (m *mesh) bans() (n int) {
-	for _, s := range m.trust.View().Log() {
-		if r, ok := s.Body.(*protocol.Revoke); ok && r.Kind == protocol.RevokeKey {
-			n++
+// bans counts the people whom the log removed. They only grow in number, and no date of anybody's decides.
+func (m *mesh) bans() int { return len(m.banned()) }
+
+// banned lists the members whom the log removed.
+func (m *mesh) banned() map[crypto.PublicKey]bool {
+	view := m.trust.View()
+	people := make(map[crypto.PublicKey]bool)
+	for _, s := range view.Statements() {
+		if c, ok := s.Body.(*protocol.Cert); ok {
+			people[c.Member] = true
 		}
 	}
-	return n
+	removed := make(map[crypto.PublicKey]bool)
+	for _, s := range view.Log() {
+		if r, ok := s.Body.(*protocol.Revoke); ok && r.Kind == protocol.RevokeKey && people[r.Target] {
+			removed[r.Target] = true
+		}
+	}
+	return removed
 }

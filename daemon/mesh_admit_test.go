@@ -2,12 +2,14 @@ package daemon
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -289,6 +291,57 @@ func TestBrokerInventsMembers(t *testing.T) {
 			if strings.Contains(member.Name, "carol") {
 				t.Errorf("member %+v", member)
 			}
+		}
+	})
+}
+
+// Bob takes back an API key and a session's key, which alice's daemon repeats into the log: her open link stays open. Cathy is
+// removed: it is closed, and alice is told.
+func TestOnlyRemovedPeopleCloseLinks(t *testing.T) {
+	story(t, func(w *world) {
+		info := w.alice.link(9)
+		state := func() string {
+			all, err := w.alice.m.invites()
+			if err != nil || len(all) != 1 || all[0].ID != info.ID {
+				t.Fatalf("links: %+v, %v", all, err)
+			}
+			return all[0].State
+		}
+		w.bob.session("phone")
+		made, err := w.bob.m.createAPIKey(protocol.APIKeyRequest{Label: "ci", Capabilities: []string{"send"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		if err := w.bob.m.revokeDevice(context.Background(), "phone", "stolen"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.bob.m.revokeAPIKey(context.Background(), made.ID, "leaked"); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		repeated := 0
+		for _, s := range w.alice.m.trust.View().Log() {
+			if r, ok := s.Body.(*protocol.Revoke); ok && r.Issuer == w.alice.m.self {
+				repeated++
+			}
+		}
+		if repeated != 2 {
+			t.Fatalf("alice repeated %d of bob's two revokes", repeated)
+		}
+		if got := state(); got != linkOpen {
+			t.Errorf("after keys were revoked the link is %s", got)
+		}
+		if err := w.alice.m.ban(context.Background(), w.cathy.m.self, ""); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		if got := state(); got != linkClosed {
+			t.Errorf("after cathy was removed the link is %s", got)
+		}
+		told := w.alice.events.of(inbox.EventNotice)
+		if !slices.ContainsFunc(told, func(ev protocol.Event) bool { return strings.Contains(ev.Notice, "somebody was removed") }) {
+			t.Errorf("alice was told %+v", told)
 		}
 	})
 }
