@@ -2,6 +2,7 @@ package broker
 
 import (
 	"hash/maphash"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -26,11 +27,15 @@ type recent struct {
 
 const recentChunk = 64
 
+// unknownTarget stands for that of a message to many of which only receipts are left.
+const unknownTarget = "*"
+
 // sent is one message that was accepted or is about to be.
 type sent struct {
 	number    uint64           // from 1; another message has taken the slot when it is another number, none uses it when it is 0
 	to        crypto.PublicKey // of a direct message
 	at        int64            // when its state changed, Unix ms
+	print     uint64           // of target and nonce, see printOf; 0 where only the target is known
 	messageID [messageIDSize]byte
 	clientID  [usualID]byte // of the usual length
 	state     stateCode
@@ -191,6 +196,25 @@ func (r *recent) forget(s *sent) {
 		delete(r.byID, h)
 	}
 	*s = sent{}
+}
+
+// printOf tells messages apart that have one client id. Who seals anew has another nonce.
+func printOf(v *protocol.SendView) uint64 {
+	return max(1, maphash.Bytes(idSeed, v.TargetSpec)^bits.RotateLeft64(maphash.Bytes(idSeed, v.Nonce), 1))
+}
+
+// differs reports whether v, which has the client id of s, is another message. What a broker has found again when it started it
+// knows by its target alone.
+func (r *recent) differs(s *sent, v *protocol.SendView) bool {
+	if s.print != 0 {
+		return s.print != printOf(v)
+	}
+	target := r.target(s)
+	return target != string(v.TargetSpec) && target != unknownTarget
+}
+
+func errOtherMessage() error {
+	return protocol.Refuse(protocol.CodeExists, "the id was used for another message")
 }
 
 // target is where the sender sent s.

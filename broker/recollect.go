@@ -148,5 +148,5 @@ func (e *recollected) enter(r *recent) {
 		return
 	}
 	b := r.more(s)
-	b.target, b.recipients = cmp.Or(e.target, "*"), e.recipients // receipts say only that it was to many
+	b.target, b.recipients = cmp.Or(e.target, unknownTarget), e.recipients // receipts say only that it was to many
 }

@@ -215,6 +215,10 @@ func (c *restCall) queue(v *protocol.SendView) (any, error) {
 	now := m.srv.now()
 	m.mu.Lock()
 	if s, ok := p.recent.repeat(v.ID); ok {
+		if p.recent.differs(s, v) {
+			m.mu.Unlock()
+			return nil, errOtherMessage()
+		}
 		m.srv.metrics.repeats.Inc()
 		if s.committed {
 			answered <- answer{string(s.messageID[:]), nil}

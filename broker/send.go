@@ -84,8 +84,14 @@ func (c *conn) send(v *protocol.SendView) error {
 	now := m.srv.now()
 	m.mu.Lock()
 	if s, ok := c.member.recent.repeat(v.ID); ok {
-		c.repeatLocked(s, string(v.ReqID), string(v.ID))
+		differs := c.member.recent.differs(s, v)
+		if !differs {
+			c.repeatLocked(s, string(v.ReqID), string(v.ID))
+		}
 		m.mu.Unlock()
+		if differs {
+			return errOtherMessage()
+		}
 		return nil
 	}
 	o, err := c.acceptLocked(v, now)
@@ -167,6 +173,7 @@ func (m *mesh) acceptLocked(p *member, sender crypto.PublicKey, receipts bool, v
 func (o *outgoing) remember(m *mesh, v *protocol.SendView) {
 	r := o.member.recent
 	s := r.add(v.ID)
+	s.print = printOf(v)
 	protocol.AppendMessageID(s.messageID[:0], m.id, o.member.key, v.ID)
 	if len(o.to) == 1 && len(o.wraps) == 0 && !many(v.TargetSpec) {
 		s.to = o.to[0].key

@@ -328,3 +328,32 @@ func TestFrozenCathyDoesNotDisturbBob(t *testing.T) {
 		}
 	})
 }
+
+// A client id names one message. The same bytes again are answered as they were the first time; other bytes or another target
+// under the id are refused, before and after a restart, and the first message arrives as it was.
+func TestClientIDWithAnotherMessage(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		alice := w.alice.connect()
+		first := alice.seal(w.bob.key.Public(), protocol.PriorityNext, "pay 10")
+		id := alice.wantQueued(first)
+		other := alice.seal(w.bob.key.Public(), protocol.PriorityNext, "pay 1000")
+		other.ID = first.ID
+		elsewhere := first
+		elsewhere.TargetSpec = w.cathy.key.Public().String()
+		for _, s := range []protocol.Send{other, elsewhere} {
+			alice.wantNotQueued(s, protocol.CodeExists)
+		}
+		if again := alice.wantQueued(first); again != id {
+			t.Errorf("the repeat has the id %s, not %s", again, id)
+		}
+		w.restart()
+		alice = w.alice.connect()
+		alice.wantNotQueued(elsewhere, protocol.CodeExists)
+		if again := alice.wantQueued(first); again != id {
+			t.Errorf("after a restart the repeat has the id %s, not %s", again, id)
+		}
+		bob := w.bob.connect()
+		bob.Want("pay 10")
+		bob.wantNone(protocol.TypePush)
+	})
+}

@@ -150,6 +150,53 @@ func TestClientIDIsIdempotent(t *testing.T) {
 	})
 }
 
+// A client id names one message: another target, text, priority, kind or answer under it is refused, also when the daemon was
+// started anew, and the first message is untouched. The same target in other words is the same message.
+func TestClientIDOfAnotherMessage(t *testing.T) {
+	story(t, func(w *world) {
+		send := func(change func(*protocol.SendRequest)) error {
+			req := protocol.SendRequest{To: "bob", Body: "pay 10", ClientID: "0123456789abcdef"}
+			change(&req)
+			_, err := w.alice.m.send(context.Background(), req, nil)
+			return err
+		}
+		same := func(*protocol.SendRequest) {}
+		if err := send(same); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			for what, change := range map[string]func(*protocol.SendRequest){
+				"another target":   func(r *protocol.SendRequest) { r.To = "cathy" },
+				"everybody":        func(r *protocol.SendRequest) { r.To = "*" },
+				"nobody":           func(r *protocol.SendRequest) { r.To = "zoe" },
+				"another text":     func(r *protocol.SendRequest) { r.Body = "pay 1000" },
+				"another priority": func(r *protocol.SendRequest) { r.Priority = protocol.PriorityNow },
+				"another kind":     func(r *protocol.SendRequest) { r.Kind = protocol.KindQuestion },
+				"meta":             func(r *protocol.SendRequest) { r.Meta = []byte(`{"a":1}`) },
+				"an answer":        func(r *protocol.SendRequest) { r.ReplyTo = "fedcba9876543210" },
+			} {
+				if err := send(change); protocol.CodeOf(err) != protocol.CodeExists {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+			for _, change := range []func(*protocol.SendRequest){
+				same,
+				func(r *protocol.SendRequest) { r.Priority = protocol.PriorityNext },
+				func(r *protocol.SendRequest) { r.To = w.bob.m.self.String() },
+				func(r *protocol.SendRequest) { r.Meta = []byte("{}") },
+			} {
+				if err := send(change); err != nil {
+					t.Errorf("the same message: %v", err)
+				}
+			}
+			w.alice.restart()
+			pass(time.Minute)
+		}
+		w.bob.want("alice: pay 10")
+		w.cathy.want()
+	})
+}
+
 func TestWaitReturnsWhenDelivered(t *testing.T) {
 	story(t, func(w *world) {
 		res, err := w.alice.m.send(context.Background(), protocol.SendRequest{To: "bob", Body: "hi", WaitMS: 10_000}, nil)

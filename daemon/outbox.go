@@ -41,6 +41,8 @@ type outRow struct {
 	Priority   string           `json:"priority"`
 	Kind       string           `json:"kind,omitempty"`
 	ReplyTo    string           `json:"reply_to,omitempty"`
+	Asked      string           `json:"asked,omitempty"`   // the target as the sender wrote it
+	Content    []byte           `json:"content,omitempty"` // draft.content, by which a client id used again is judged
 	Bytes      int              `json:"bytes"`
 	Created    int64            `json:"created"` // Unix ms
 	Since      int64            `json:"since"`   // Unix ms: of the last requeue, from which giving up counts

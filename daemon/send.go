@@ -27,6 +27,7 @@ type draft struct {
 	replyTo  string
 	meta     json.RawMessage
 	body     []byte
+	asked    string         // the target as the request says it
 	people   []outRecipient // direct: exactly one
 	echo     bool           // many: a wrap for ourselves too, because other sessions of ours are to see it
 	number   bool           // the message counts in the numbers of its stream
@@ -56,7 +57,7 @@ func (m *mesh) sendNow(req protocol.SendRequest, acting *localSession) (protocol
 			return protocol.SendResult{}, err
 		}
 		if row != nil {
-			return m.result(row), nil
+			return m.repeated(row, req)
 		}
 	}
 	d, err := m.draft(req, acting)
@@ -67,12 +68,15 @@ func (m *mesh) sendNow(req protocol.SendRequest, acting *localSession) (protocol
 	if err != nil {
 		return protocol.SendResult{}, err
 	}
+	if !row.is(d) {
+		return protocol.SendResult{}, errOtherMessage(row)
+	}
 	return m.result(row), nil
 }
 
 // draft checks a request and finds out who is meant.
 func (m *mesh) draft(req protocol.SendRequest, acting *localSession) (*draft, error) {
-	d := &draft{id: req.ClientID, from: m.key, priority: req.Priority, kind: req.Kind, replyTo: req.ReplyTo, body: []byte(req.Body), number: true}
+	d := &draft{id: req.ClientID, from: m.key, priority: req.Priority, kind: req.Kind, replyTo: req.ReplyTo, body: []byte(req.Body), asked: req.To, number: true}
 	if acting != nil {
 		d.from = acting.Key
 	}
@@ -118,9 +122,7 @@ func (m *mesh) checkRequest(req protocol.SendRequest, d *draft) error {
 	if err := m.checkSending(); err != nil {
 		return err
 	}
-	if meta := string(req.Meta); meta != "" && meta != "null" && meta != "{}" { // what it must be the header's rules say
-		d.meta = req.Meta
-	}
+	d.meta = givenMeta(req) // what it must be the header's rules say
 	return nil
 }
 
@@ -210,7 +212,7 @@ func (m *mesh) accept(d *draft) (*outRow, error) {
 	row := &outRow{
 		ID: d.id, MessageID: protocol.MessageID(m.meshID, m.self, d.id), To: d.to, Name: d.name, From: from,
 		Priority: d.priority, Kind: d.kind, ReplyTo: d.replyTo, Bytes: len(d.body), Created: now, Since: now,
-		Stage: stagePending, Recipients: d.people,
+		Stage: stagePending, Recipients: d.people, Asked: d.asked, Content: d.content(),
 	}
 	for i := range row.Recipients {
 		r := &row.Recipients[i]
