@@ -114,8 +114,8 @@ func DialAdmin(ctx context.Context, dir string) (net.Conn, error) {
 // AdminHandler serves the operator: status, limits, backup, compact, and Go's profiles. Who may reach it, may all.
 func (s *Server) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.Status()) })
-	mux.HandleFunc("GET /v1/limits", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.limits.List()) })
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) { s.writeJSON(w, http.StatusOK, s.Status()) })
+	mux.HandleFunc("GET /v1/limits", func(w http.ResponseWriter, _ *http.Request) { s.writeJSON(w, http.StatusOK, s.limits.List()) })
 	mux.HandleFunc("POST /v1/backup", s.handleBackup)
 	mux.HandleFunc("POST /v1/compact", s.handleCompact)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -196,7 +196,7 @@ func (s *Server) handleBackup(w http.ResponseWriter, _ *http.Request) {
 	case err == nil:
 		s.log.Info("backup", "bytes", n)
 	case out.n == 0:
-		writeError(w, s.refusal(s.storeError("backup", err)))
+		s.writeError(w, s.refusal(s.storeError("backup", err)))
 	default:
 		s.log.Error("backup", "err", err)
 		panic(http.ErrAbortHandler) // half a backup must not look like a whole one
@@ -223,12 +223,12 @@ type Compacted struct {
 func (s *Server) handleCompact(w http.ResponseWriter, _ *http.Request) {
 	before := s.dataSize()
 	if err := s.compact(); err != nil {
-		writeError(w, s.refusal(s.storeError("compact", err)))
+		s.writeError(w, s.refusal(s.storeError("compact", err)))
 		return
 	}
 	c := Compacted{Before: before, After: s.dataSize()}
 	s.log.Info("compacted", "before", c.Before, "after", c.After)
-	writeJSON(w, http.StatusOK, c)
+	s.writeJSON(w, http.StatusOK, c)
 }
 
 // compact moves what waits from the journal, then copies the data base without its free pages.

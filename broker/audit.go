@@ -85,7 +85,8 @@ func (m *mesh) note(event string, actor crypto.PublicKey, detail auditDetail) {
 	e.Hash = e.Sum()
 	line, err := json.Marshal(e)
 	if err != nil {
-		panic("broker: audit entry that has no JSON: " + err.Error())
+		m.srv.log.Error("audit entry cannot be encoded", "event", event, "err", err)
+		return
 	}
 	full := e.N-a.first >= auditKept
 	err = m.srv.db.Commit(func(tx *store.Tx) error {

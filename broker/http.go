@@ -53,7 +53,7 @@ func (s *Server) rootRoutes() http.Handler {
 	}
 	s.keyRoutes(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, s.refusal(protocol.Refuse(protocol.CodeNotFound, "there is no %s", r.URL.Path)))
+		s.writeError(w, s.refusal(protocol.Refuse(protocol.CodeNotFound, "there is no %s", r.URL.Path)))
 	})
 	return mux
 }
@@ -108,7 +108,7 @@ func (s *Server) isAdmin(r *http.Request) bool {
 }
 
 func (s *Server) handleHealth(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]any{
+	s.writeJSON(w, http.StatusOK, map[string]any{
 		"ok": true, "version": s.cfg.Version, "uptime": time.Since(s.started).Seconds(), "draining": s.draining.Load(),
 	})
 }
@@ -116,14 +116,14 @@ func (s *Server) handleHealth(w http.ResponseWriter, _ *http.Request) {
 // handleReady says yes only after it has written to both the journal and the data base.
 func (s *Server) handleReady(w http.ResponseWriter, r *http.Request) {
 	if s.draining.Load() {
-		writeError(w, s.refusal(errDraining()))
+		s.writeError(w, s.refusal(errDraining()))
 		return
 	}
 	if err := s.probe(r.Context()); err != nil {
-		writeError(w, s.refusal(s.storeError("not ready", err)))
+		s.writeError(w, s.refusal(s.storeError("not ready", err)))
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"ok": true})
+	s.writeJSON(w, http.StatusOK, map[string]any{"ok": true})
 }
 
 // Ready writes to the disk and returns nil when that went well, as /health/ready does. Errors: store.ErrFull among what else a
@@ -192,21 +192,21 @@ func (v *visits) sweep() {
 func (s *Server) limited(h func(r *http.Request) (int, any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if addr := s.clientAddr(r); !isLoopback(addr) && !s.isAdmin(r) && !s.visits.allow(addr) {
-			writeError(w, s.refusal(protocol.Refuse(protocol.CodeRateLimit, "more than %d requests a minute from one address",
+			s.writeError(w, s.refusal(protocol.Refuse(protocol.CodeRateLimit, "more than %d requests a minute from one address",
 				s.limits.HTTPPerAddress).RetryAfter(time.Minute/time.Duration(s.limits.HTTPPerAddress))))
 			return
 		}
 		if s.draining.Load() {
-			writeError(w, s.refusal(errDraining()))
+			s.writeError(w, s.refusal(errDraining()))
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, s.limits.HTTPBody)
 		status, answer, err := h(r)
 		if err != nil {
-			writeError(w, s.refusal(err))
+			s.writeError(w, s.refusal(err))
 			return
 		}
-		writeJSON(w, status, answer)
+		s.writeJSON(w, status, answer)
 	}
 }
 
@@ -222,10 +222,16 @@ func readBody(r *http.Request, v any) error {
 	return nil
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
+// writeJSON answers. What has no JSON is a fault of ours: it is logged, and the client hears that much.
+func (s *Server) writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		s.log.Error("answer cannot be encoded", "err", err)
+		status, b = http.StatusInternalServerError, []byte(`{"ok":false,"code":"internal","error":"internal error"}`)
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v) // an error means that the client went away
+	w.Write(append(b, '\n')) // an error means that the client went away
 }
 
 // httpError is the body of a refusal, the fields of JoinReply and CreateReply.
@@ -238,11 +244,11 @@ type httpError struct {
 	RetryAfter int64         `json:"retry_after_ms,omitempty"`
 }
 
-func writeError(w http.ResponseWriter, e *protocol.Error) {
+func (s *Server) writeError(w http.ResponseWriter, e *protocol.Error) {
 	if e.After > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.After.Seconds()))))
 	}
-	writeJSON(w, httpStatus(e.Code), httpError{
+	s.writeJSON(w, httpStatus(e.Code), httpError{
 		Code: e.Code, Error: e.Message, Hint: e.Hint, Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(),
 	})
 }

@@ -27,19 +27,27 @@ func (m *mesh) memberItems(keys []crypto.PublicKey) []protocol.MemberItem {
 
 func (m *mesh) memberItemLocked(p *member) protocol.MemberItem {
 	item := protocol.MemberItem{Pubkey: p.key.String(), LastSeen: p.lastSeen, Online: m.onlineLocked(p)}
-	for _, st := range p.certs {
-		item.Certs = append(item.Certs, st.Text())
-	}
 	if p.enrol != nil {
 		item.Invite, item.Enrol = p.invite.Text(), p.enrol.Text()
 	}
-	for _, k := range p.keys {
-		if k.goodLocked(m.srv.now()) == nil {
-			item.APIKeys = append(item.APIKeys, k.st.Text())
+	room := maxMemberItem
+	add := func(list *[]string, st *protocol.Statement) {
+		text := st.Text()
+		if room -= len(text); room >= 0 {
+			*list = append(*list, text)
 		}
 	}
 	for _, st := range p.newestSessions() {
-		item.Sessions = append(item.Sessions, st.Text())
+		add(&item.Sessions, st)
+	}
+	for _, st := range slices.Backward(p.certs) { // the newest first; all are in the log
+		add(&item.Certs, st)
+	}
+	slices.Reverse(item.Certs)
+	for _, k := range p.keys {
+		if k.goodLocked(m.srv.now()) == nil {
+			add(&item.APIKeys, k.st)
+		}
 	}
 	return item
 }

@@ -126,19 +126,37 @@ func (c *conn) writeNews() (n int, err error) {
 			}
 		}
 	}
-	for page := range slices.Chunk(tell.people, membersPerFrame) {
-		n++
-		if err := c.writeJSON(protocol.Membership{Tag: protocol.Tag{Type: protocol.TypeMembership}, Members: c.mesh.memberItems(page)}); err != nil {
-			return n, err
+	for keys := range slices.Chunk(tell.people, membersPerFrame) {
+		for page := range paged(c.mesh.memberItems(keys), sizeOf, c.srv.limits.ListBytes) {
+			n++
+			if err := c.writeJSON(protocol.Membership{Tag: protocol.Tag{Type: protocol.TypeMembership}, Members: page}); err != nil {
+				return n, err
+			}
 		}
 	}
-	for page := range slices.Chunk(tell.presences, peersPerFrame) {
+	for keys := range slices.Chunk(tell.presences, peersPerFrame) {
 		n++
-		if err := c.writeJSON(c.mesh.presenceOf(c, page)); err != nil {
+		if err := c.writePresence(keys); err != nil {
 			return n, err
 		}
 	}
 	return n, nil
+}
+
+// writePresence tells of these connections, who left with the first page.
+func (c *conn) writePresence(keys []crypto.PublicKey) error {
+	tag := protocol.Tag{Type: protocol.TypePresence}
+	peers, left := c.mesh.presenceOf(c, keys)
+	if len(peers) == 0 {
+		return c.writeJSON(protocol.Presence{Tag: tag, Left: left})
+	}
+	for page := range paged(peers, sizeOfPeer, c.srv.limits.ListBytes) {
+		if err := c.writeJSON(protocol.Presence{Tag: tag, Peers: page, Left: left}); err != nil {
+			return err
+		}
+		left = nil
+	}
+	return nil
 }
 
 // newsOfMesh takes what is new for the peer, statements as many as fit a frame.
@@ -152,7 +170,7 @@ func (c *conn) newsOfMesh() (protocol.Log, owed) {
 	return log, changed
 }
 
-// Pages keep frames far below the frame limit: a member has up to a few KiB of statements, a peer a card of 12 KiB.
+// So many items are made at once; what they are worth in bytes decides how many frames they fill.
 const (
 	membersPerFrame = 64
 	peersPerFrame   = 64

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"encoding/json"
 	"fmt"
 	"sync"
 	"testing"
@@ -135,7 +136,11 @@ func TestRequestBehindTheHello(t *testing.T) {
 	conn := bob.ws.NetConn()
 	var packet []byte
 	for _, v := range []any{hello, protocol.Tag{Type: protocol.TypeListPeers, ReqID: "1"}} {
-		packet = append(packet, clientFrame(0x80|websocket.TextMessage, marshal(v))...)
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		packet = append(packet, clientFrame(0x80|websocket.TextMessage, b)...)
 	}
 	if _, err := conn.Write(packet); err != nil {
 		t.Fatal(err)

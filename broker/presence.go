@@ -39,7 +39,8 @@ func (m *mesh) appearLocked(c *conn, h protocol.Hello, session *protocol.Stateme
 		p.until = nil
 	}
 	now := shown{
-		name: m.nameLocked(c.member), status: statusOr(h.Status), sessionID: h.SessionID, peerType: h.PeerType, channel: h.Channel,
+		name: m.nameLocked(c.member), status: statusOr(h.Status), sessionID: protocol.Cut(h.SessionID, maxShownWord),
+		peerType: protocol.Cut(h.PeerType, maxShownWord), channel: protocol.Cut(h.Channel, maxShownWord),
 		since: m.srv.now().UnixMilli(),
 	}
 	if p.session != nil {
@@ -113,18 +114,18 @@ func (m *mesh) vanishLocked(key crypto.PublicKey) {
 	}
 }
 
-func (m *mesh) presenceOf(c *conn, keys []crypto.PublicKey) protocol.Presence {
+// presenceOf tells what is known of these connections now, and which of them are gone.
+func (m *mesh) presenceOf(c *conn, keys []crypto.PublicKey) (peers []protocol.PeerItem, left []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	f := protocol.Presence{Tag: protocol.Tag{Type: protocol.TypePresence}}
 	for _, k := range keys {
 		if p, ok := m.presences[k]; ok {
-			f.Peers = append(f.Peers, p.itemFor(c.member.key))
+			peers = append(peers, p.itemFor(c.member.key))
 		} else {
-			f.Left = append(f.Left, k.String())
+			left = append(left, k.String())
 		}
 	}
-	return f
+	return peers, left
 }
 
 // itemFor is the item as reader sees it: with the session statement, and with the card if it was wrapped for him.
@@ -150,11 +151,7 @@ func (c *conn) handleListPeers(tag protocol.Tag, _ []byte) error {
 	peers := make([]protocol.PeerItem, 0, len(m.presences))
 	for k, p := range m.presences {
 		item := p.itemFor(c.member.key)
-		size += peerSize + len(item.Session)
-		if item.Card != nil {
-			size += len(item.Card.Ciphertext)
-		}
-		if size > m.srv.limits.ListBytes {
+		if size += sizeOfPeer(item); size > m.srv.limits.ListBytes {
 			rest = append(rest, k)
 			continue
 		}
@@ -171,7 +168,7 @@ func (c *conn) handleListPeers(tag protocol.Tag, _ []byte) error {
 	return nil
 }
 
-// peerSize is what an item without session statement and card has as JSON, about.
+// peerSize is what an item has as JSON without what its member chose.
 const peerSize = 1 << 10
 
 // handleSetStatus changes the status that others see of this connection.
@@ -203,12 +200,12 @@ func (c *conn) handleSetCard(tag protocol.Tag, frame []byte) error {
 	if err := json.Unmarshal(frame, &f); err != nil {
 		return errShape(tag)
 	}
-	if !validNonce([]byte(f.Nonce)) || len(f.Ciphertext) > maxCardCiphertext || len(f.Keys) > protocol.MaxKeys {
+	if !validNonce([]byte(f.Nonce)) || !validBase64([]byte(f.Ciphertext)) || len(f.Ciphertext) > maxCardCiphertext || len(f.Keys) > protocol.MaxKeys {
 		return protocol.Refuse(protocol.CodeInvalid, "a card is a group envelope of at most %d bytes", maxCardCiphertext)
 	}
 	for _, wrap := range f.Keys {
-		if len(wrap) != wrapSize {
-			return protocol.Refuse(protocol.CodeInvalid, "a wrap has %d characters", wrapSize)
+		if len(wrap) != wrapSize || !validBase64([]byte(wrap)) {
+			return protocol.Refuse(protocol.CodeInvalid, "a wrap has %d characters of base64", wrapSize)
 		}
 	}
 	now := time.Now()

@@ -60,7 +60,7 @@ func (s *Server) keyRoutes(mux *http.ServeMux) {
 			case err != nil:
 				s.restRefuse(w, r, err)
 			case answer != nil: // a stream has answered already
-				writeJSON(w, http.StatusOK, answer)
+				s.writeJSON(w, http.StatusOK, answer)
 			}
 		})
 	}
@@ -148,7 +148,7 @@ func (s *Server) restRefuse(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
-	writeJSON(w, status, protocol.RESTError{
+	s.writeJSON(w, status, protocol.RESTError{
 		Code: code, Message: e.Message, Status: status, Timestamp: timeText(s.now().UnixMilli()), Path: r.URL.Path, RetryAfter: e.After.Milliseconds(),
 	})
 }

@@ -57,18 +57,19 @@ func (c *conn) enqueue(f func(dst []byte) []byte) {
 	c.nudge()
 }
 
-// marshal panics if v has no JSON.
-func marshal(v any) []byte {
+// reply sends v as one frame. A request whose answer has no JSON is refused: a fault of ours is answered, too.
+func (c *conn) reply(v any) {
 	frame, err := json.Marshal(v)
 	if err != nil {
-		panic("broker: frame that has no JSON: " + err.Error())
+		c.log().Error("frame cannot be encoded", "err", err)
+		refusal := protocol.ErrorFrame{Tag: protocol.Tag{Type: protocol.TypeError}, Code: protocol.CodeInternal, Message: "internal error"}
+		if of, ok := v.(interface{ RequestID() string }); ok {
+			refusal.ReqID = of.RequestID()
+		}
+		if frame, err = json.Marshal(refusal); err != nil {
+			return
+		}
 	}
-	return frame
-}
-
-// reply sends v as one frame.
-func (c *conn) reply(v any) {
-	frame := marshal(v)
 	c.enqueue(func(dst []byte) []byte { return append(dst, frame...) })
 }
 
@@ -239,8 +240,15 @@ func (c *conn) writeFrame(frame []byte) error {
 	return c.net.flushFrom(flushAt)
 }
 
-// writeJSON is writeFrame for a value. Only the writer calls it.
-func (c *conn) writeJSON(v any) error { return c.writeFrame(marshal(v)) }
+// writeJSON is writeFrame for a value. Only the writer calls it. News that have no JSON are logged and left out.
+func (c *conn) writeJSON(v any) error {
+	frame, err := json.Marshal(v)
+	if err != nil {
+		c.log().Error("frame cannot be encoded", "err", err)
+		return nil
+	}
+	return c.writeFrame(frame)
+}
 
 // sayGoodbye writes the last answers and the close frame, then gives the peer closeGrace for its own.
 func (c *conn) sayGoodbye() {

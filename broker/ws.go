@@ -22,13 +22,13 @@ var upgrader = websocket.Upgrader{
 func (s *Server) handleWebSocket(w http.ResponseWriter, r *http.Request) {
 	if !websocket.IsWebSocketUpgrade(r) {
 		w.Header().Set("Upgrade", "websocket")
-		writeError(w, s.refusal(protocol.Refuse(protocol.CodeNoUpgrade, "this is the broker's WebSocket, and the request does not ask for an upgrade").
+		s.writeError(w, s.refusal(protocol.Refuse(protocol.CodeNoUpgrade, "this is the broker's WebSocket, and the request does not ask for an upgrade").
 			WithHint("a proxy between the client and the broker must pass the Upgrade and Connection headers")))
 		return
 	}
 	addr := s.clientAddr(r)
 	if err := s.claim(addr); err != nil {
-		writeError(w, s.refusal(err))
+		s.writeError(w, s.refusal(err))
 		return
 	}
 	h := &hijacker{ResponseWriter: w, timeout: s.limits.WriteTimeout}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -347,6 +348,31 @@ func TestWhatIsNoFrameIsSkipped(t *testing.T) {
 		defer e.mu.Unlock()
 		if e.opened != 1 {
 			t.Errorf("bob connected %d times", e.opened)
+		}
+	})
+}
+
+// Statements that are large go to the broker in frames that it reads.
+func TestLargeStatementsArePublished(t *testing.T) {
+	ambush(t, func(w *world) {
+		keep := make([]protocol.ID, 1700)
+		for i := range keep {
+			keep[i] = protocol.ID(crypto.Hash([]byte(fmt.Sprint(i))))
+		}
+		large := w.sign(&protocol.Revoke{
+			Mesh: w.charter.Mesh(), Issuer: w.owner.Public(), Kind: protocol.RevokeKey, Target: crypto.GenerateKey().Public(), Keep: keep, At: 1,
+		}, w.owner)
+		all := slices.Repeat([]*protocol.Statement{large, w.charter}, 100)
+		for len(all) > 0 {
+			n := publishable(all)
+			frame := protocol.Publish{Tag: protocol.Tag{Type: protocol.TypePublish}}
+			for _, s := range all[:n] {
+				frame.Statements = append(frame.Statements, s.Text())
+			}
+			if b, err := json.Marshal(frame); err != nil || n == 0 || len(b) > protocol.MaxFrame {
+				t.Fatalf("a frame of %d statements, %d bytes, %v", n, len(b), err)
+			}
+			all = all[n:]
 		}
 	})
 }

@@ -191,14 +191,31 @@ func (m *mesh) notice(text string) {
 	m.env.events.Emit(protocol.Event{Type: inbox.EventNotice, Mesh: m.slug(), Notice: text}, inbox.EventOptions{})
 }
 
-// publishChunk is how many statements go into one publish frame: of the largest that are common, a megabyte.
-const publishChunk = 200
+// One publish frame holds so many statements, or so many bytes of them: a frame that is too long would end the connection, and
+// the next one.
+const (
+	publishChunk = 200
+	publishBytes = protocol.MaxFrame / 2
+)
+
+// publishable is how many of the statements go into the next frame.
+func publishable(statements []*protocol.Statement) (n int) {
+	size := 0
+	for n < min(len(statements), publishChunk) {
+		size += len(statements[n].Raw())*4/3 + 8
+		if n > 0 && size > publishBytes {
+			break
+		}
+		n++
+	}
+	return n
+}
 
 // offer publishes statements and returns the broker's refusals.
 func (w *worker) offer(statements []*protocol.Statement) ([]protocol.RefusedStatement, error) {
 	var refused []protocol.RefusedStatement
 	for len(statements) > 0 {
-		n := min(len(statements), publishChunk)
+		n := publishable(statements)
 		got, err := offerTo(w.c, statements[:n])
 		if err != nil {
 			return refused, err

@@ -53,6 +53,9 @@ type Tag struct {
 	ReqID string `json:"_reqId,omitempty"` // echoed in exactly one reply
 }
 
+// RequestID returns the id that the answer to the frame echoes; empty: nobody waits for one.
+func (t Tag) RequestID() string { return t.ReqID }
+
 // HelloChallenge asks for a nonce; Challenge answers it. A nonce is good for one hello on its own connection.
 type HelloChallenge struct {
 	Tag
