@@ -151,5 +151,5 @@ func clientStatus(file string) (status string, since time.Time) {
 		return "", since
 	}
 	status = map[string]string{"busy": protocol.StatusWorking, "idle": protocol.StatusIdle, "waiting": protocol.StatusWaiting}[said.Status]
-	return status, time.UnixMilli(said.Since)
+	return status, protocol.TimeOf(said.Since)
 }

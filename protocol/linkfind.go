@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -152,7 +151,7 @@ func unescape(s string) string {
 // name tells one link from another and is not secret: the id is the one that `invite list` shows.
 func (l *Link) name() string {
 	return fmt.Sprintf("link %.8s (to join as %s the mesh %.8s at %s, until %s)", l.Invite.ID, l.Inv.Role, l.Inv.Mesh, BrokerHost(l.Inv.URL),
-		time.Unix(l.Inv.Expires, 0).Format("2006-01-02 15:04"))
+		TimeOfSeconds(l.Inv.Expires).Local().Format("2006-01-02 15:04"))
 }
 
 func errTwoLinks(a, b string) *Error {
