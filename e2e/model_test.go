@@ -64,6 +64,7 @@ type reply struct {
 	Text  string
 	Tool  string
 	Input any
+	Read  int // tokens that the model says it read; one by default
 }
 
 func newModel(t *testing.T, script func(asked) reply) *model {
@@ -172,7 +173,7 @@ func answer(w http.ResponseWriter, stream bool, r reply) {
 		block = map[string]any{"type": "tool_use", "id": fmt.Sprintf("toolu_%d", time.Now().UnixNano()), "name": r.Tool, "input": map[string]any{}}
 		delta, stop = map[string]any{"type": "input_json_delta", "partial_json": string(input)}, "tool_use"
 	}
-	message := map[string]any{"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-test", "content": []any{}, "stop_reason": nil, "usage": map[string]any{"input_tokens": 1, "output_tokens": 1}}
+	message := map[string]any{"id": "msg_1", "type": "message", "role": "assistant", "model": "claude-test", "content": []any{}, "stop_reason": nil, "usage": map[string]any{"input_tokens": max(r.Read, 1), "output_tokens": 1}}
 	if !stream {
 		if r.Tool == "" {
 			block["text"] = r.Text

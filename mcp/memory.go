@@ -146,15 +146,22 @@ func (s *server) askMesh(ctx context.Context, _ *sdk.CallToolRequest, in askIn) 
 		if a.Composed {
 			kind = "composed"
 		}
-		out.Answers = append(out.Answers, askAnswer{From: name(a.From), Offer: a.Offer, Project: text(a.Project), Title: text(a.Title), Branch: text(a.Branch), When: a.At, Kind: kind, Text: a.Text})
+		out.Answers = append(out.Answers, askAnswer{From: name(a.From), Offer: a.Offer, Project: quoted(a.Project), Title: quoted(a.Title), Branch: quoted(a.Branch), When: a.At, Kind: kind, Text: quoted(a.Text)})
 	}
 	for _, o := range got.Offers {
 		if o.Status != "ok" && len(out.Offers) < maxAskOffers {
-			out.Offers = append(out.Offers, askOffer{From: name(o.From), Offer: o.ID, Project: text(o.Project), Title: text(o.Title), When: o.At, Status: o.Status})
+			out.Offers = append(out.Offers, askOffer{From: name(o.From), Offer: o.ID, Project: quoted(o.Project), Title: quoted(o.Title), When: o.At, Status: o.Status})
 		}
 	}
 	out.Note = askNote(&got)
-	return nil, out, nil
+	return exact(out)
+}
+
+// quoted is a text from a memory as the model reads it. Nothing in it passes for the client's own
+// marks: a transcript may hold what somebody planted in a file or a page.
+func quoted(s string) string {
+	s, _ = escapeText(s)
+	return s
 }
 
 // askNote tells honestly what silence means.
@@ -205,7 +212,7 @@ func (s *server) recall(ctx context.Context, _ *sdk.CallToolRequest, in recallIn
 	case len(found.Hits) == 0:
 		out.Note = "nothing found; other words may find it: error texts and identifiers work best"
 	}
-	return nil, out, nil
+	return exact(out)
 }
 
 // episodes lists hits while their excerpts fit into left bytes.
@@ -216,7 +223,7 @@ func episodes(hits []protocol.RecallHit, left *int) []episode {
 			break
 		}
 		*left -= len(h.Excerpt)
-		e := episode{ID: h.ID, When: h.At, Title: h.Title, Project: h.Dir, Branch: h.Branch, Kind: h.Kind, Excerpt: h.Excerpt, Peers: h.Secondhand,
+		e := episode{ID: h.ID, When: h.At, Title: quoted(h.Title), Project: h.Dir, Branch: quoted(h.Branch), Kind: h.Kind, Excerpt: quoted(h.Excerpt), Peers: h.Secondhand,
 			Files: h.Files[:min(len(h.Files), recallFiles)]}
 		if h.Kind == "note" {
 			e.By = h.Agent
