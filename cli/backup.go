@@ -129,7 +129,8 @@ func stopIdle(ctx context.Context, home config.Home) error {
 		return err
 	}
 	if len(h.Meshes) > 0 {
-		return protocol.Refuse(protocol.CodeExists, "%s has joined meshes already", home.Dir())
+		return protocol.Refuse(protocol.CodeExists, "%s has joined meshes already", home.Dir()).
+			WithHint("restore into an empty home: %s=<dir> claudemesh restore …", config.EnvDir)
 	}
 	if err := cl.Shutdown(ctx); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
+	"github.com/claudemesh/claudemesh/daemon"
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/localsocket"
@@ -115,6 +116,10 @@ func runDaemonDown(ctx context.Context, c *call) error {
 	switch {
 	case protocol.CodeOf(err) == protocol.CodeUnavailable && by != "": // said already
 	case protocol.CodeOf(err) == protocol.CodeUnavailable:
+		if pid, held := daemon.Holder(home); held {
+			return protocol.Refuse(protocol.CodeUnavailable, "process %d has the daemon's store open and does not answer", pid).
+				WithHint("kill %d ends it; nothing that was accepted is lost", pid)
+		}
 		c.note("no daemon was running")
 	case err != nil:
 		return err

@@ -50,7 +50,7 @@ func (e *examination) service(ctx context.Context, home config.Home) {
 	case err != nil:
 		e.fails("service", svc.StatusCommand(), err)
 	case st.State == service.Failed || st.State == service.Stopped:
-		e.problem("service", "claudemesh daemon up; "+svc.StatusCommand(), "%s says that it is %s: %s", svc.Manager(), st.State, st.Detail)
+		e.problem("service", svc.LogCommand()+"; claudemesh daemon up", "%s says that it is %s: %s", svc.Manager(), st.State, st.Detail)
 	case !current:
 		e.warn("service", "claudemesh daemon install-service", "%s starts another executable than %s, or is of another version", svc.Path(), svc.Executable()).
 			by(func(ctx context.Context) error {

@@ -66,8 +66,11 @@ func explainService(ctx context.Context, home config.Home, e *protocol.Error) {
 		}
 	}
 	e.Hint = svc.StatusCommand() + " says more"
-	if st.State == service.Stopped || st.State == service.Failed {
+	switch st.State {
+	case service.Stopped:
 		e.Hint = "claudemesh daemon up starts it; " + e.Hint
+	case service.Failed: // it would fail again
+		e.Hint = svc.LogCommand() + " says more"
 	}
 }
 

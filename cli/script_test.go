@@ -68,7 +68,11 @@ func TestMain(m *testing.M) {
 //	again yes ID TEXT              bob's next prompt brings that message, marked, and alice, who knew of nothing, is told: see cmdAgain
 //	unfollow                       SIGINT ends it with exit code 0
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
+	testscript.Run(t, scriptParams())
+}
+
+func scriptParams() testscript.Params {
+	return testscript.Params{
 		Dir:                filepath.Join("..", "testdata", "script"),
 		Setup:              setupScript,
 		RequireUniqueNames: true,
@@ -81,7 +85,7 @@ func TestScripts(t *testing.T) {
 			"curl": cmdCurl, "port": cmdPort, "mode": cmdMode, "doc": cmdDoc, "answered": cmdAnswered,
 			"unwritable": cmdUnwritable, "broken": cmdBroken, "again": cmdAgain,
 		},
-	})
+	}
 }
 
 // doras is the home of dora, whose path is too long for a socket.

@@ -224,6 +224,15 @@ func readPID(home config.Home) int {
 	return pid
 }
 
+// Holder is the process that has the home's store open, whether it answers or not: for a caller that reached no daemon.
+func Holder(home config.Home) (pid int, held bool) {
+	pid = readPID(home)
+	if pid == 0 {
+		return 0, false
+	}
+	return pid, errors.Is(table.Check(home), store.ErrLocked)
+}
+
 // openLog opens the daemon's log, unless the caller brought one.
 func openLog(cfg Config) (*slog.Logger, io.Closer, error) {
 	if cfg.Logger != nil {

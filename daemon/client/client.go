@@ -159,7 +159,7 @@ func unreachable(ctx context.Context, err error) error {
 		return absentError{e}
 	}
 	e.Message = "the connection to the daemon ended: " + plain(err)
-	return e
+	return e.WithHint("claudemesh doctor looks what is wrong")
 }
 
 // deniedHint says what to do about a permission denied.

@@ -121,7 +121,8 @@ func lockSpawn(ctx context.Context, home config.Home) (*config.Lock, error) {
 			return lock, nil
 		}
 		if !sleep(ctx, pollEvery) {
-			return nil, protocol.Refuse(protocol.CodeTimeout, "the daemon is being started by another command, which takes too long")
+			return nil, protocol.Refuse(protocol.CodeTimeout, "the daemon is being started by another command, which takes too long").
+				WithHint("wait for that command, or: claudemesh doctor")
 		}
 	}
 }
@@ -195,7 +196,7 @@ func (c *Client) start(ctx context.Context, command []string) (int, error) {
 		return 0, protocol.Refuse(protocol.CodeSpawnFailed, "spawn-failed: the daemon did not start: %s", bootText(boot)).WithHint("claudemesh doctor")
 	case errors.Is(err, errNoAnswer):
 		return 0, protocol.Refuse(protocol.CodeSpawnFailed, "spawn-failed: the daemon (pid %d) did not answer within %s: %s", pid, startTimeout, bootText(boot)).
-			WithHint("claudemesh daemon logs")
+			WithHint("claudemesh doctor looks what is wrong")
 	}
 	return 0, err
 }
@@ -258,7 +259,7 @@ func lastFailure(home config.Home) error {
 		return nil
 	}
 	return protocol.Refuse(protocol.CodeSpawnFailed, "%s (not tried again for %d s)", f.Message, int(rest.Seconds())+1).
-		WithHint("claudemesh daemon up tries at once").RetryAfter(rest)
+		WithHint("claudemesh doctor looks what is wrong").RetryAfter(rest)
 }
 
 // recordFailure and forgetFailure are called under the spawn lock. That they go wrong costs a second try, no more.
