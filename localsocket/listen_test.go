@@ -52,6 +52,7 @@ func answering(t *testing.T, path, word string) *Listener {
 	t.Cleanup(func() {
 		ln.Close()
 		<-done
+		_ = ln.Remove() // some tests took it away themselves
 	})
 	return ln
 }
