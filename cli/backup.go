@@ -9,7 +9,7 @@ import (
 
 	urfave "github.com/urfave/cli/v2"
 
-	"github.com/claudemesh/claudemesh/daemon"
+	"github.com/claudemesh/claudemesh/daemon/backup"
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -44,7 +44,7 @@ func runBackup(ctx context.Context, c *call) error {
 	defer cl.Close()
 	sealed, err := cl.Backup(ctx, sealing)
 	if protocol.CodeOf(err) == protocol.CodeUnavailable { // no daemon runs: the store is free
-		sealed, err = daemon.Backup(home, sealing)
+		sealed, err = backup.Make(home, sealing)
 	}
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func runRestore(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
-	got, err := daemon.Restore(home, file, pass)
+	got, err := backup.Restore(home, file, pass)
 	if err != nil {
 		return err
 	}

@@ -3,17 +3,15 @@ package daemon
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/backup"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -45,7 +43,7 @@ func TestBackupAndRestore(t *testing.T) {
 		if _, err := home.SaveOwnerKey("acme", w.bob.m.meshID, w.owner, nil); err != nil {
 			t.Fatal(err)
 		}
-		sealed, err := backUp(home, w.bob.db, time.Now(), cheapSealing("horse"))
+		sealed, err := backup.MakeFrom(home, w.bob.db, time.Now(), cheapSealing("horse"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,14 +52,14 @@ func TestBackupAndRestore(t *testing.T) {
 			t.Error("the backup lies open")
 		}
 		elsewhere := newHome(t)
-		if _, err := Restore(elsewhere, sealed, []byte("cart")); protocol.CodeOf(err) != protocol.CodeUnauthorized {
+		if _, err := backup.Restore(elsewhere, sealed, []byte("cart")); protocol.CodeOf(err) != protocol.CodeUnauthorized {
 			t.Errorf("wrong passphrase: %v", err)
 		}
-		got, err := Restore(elsewhere, sealed, []byte("horse"))
+		got, err := backup.Restore(elsewhere, sealed, []byte("horse"))
 		if err != nil || !slices.Equal(got.Meshes, []string{"acme"}) || len(got.Owner) != 1 {
 			t.Fatalf("restored %+v, %v", got, err)
 		}
-		if _, err := Restore(elsewhere, sealed, []byte("horse")); protocol.CodeOf(err) != protocol.CodeExists {
+		if _, err := backup.Restore(elsewhere, sealed, []byte("horse")); protocol.CodeOf(err) != protocol.CodeExists {
 			t.Errorf("restored over a home: %v", err)
 		}
 		if k, err := elsewhere.OwnerKey(w.bob.m.meshID); err != nil || k.Public != w.owner.Public() {
@@ -108,14 +106,14 @@ func (n *node) backedUp() (restore func() *node) {
 	if err := home.Update(func(c *config.Config) error { c.Add(n.cfg); return nil }); err != nil {
 		n.Fatal(err)
 	}
-	sealed, err := backUp(home, n.db, time.Now(), cheapSealing("horse"))
+	sealed, err := backup.MakeFrom(home, n.db, time.Now(), cheapSealing("horse"))
 	if err != nil {
 		n.Fatal(err)
 	}
 	return func() *node {
 		n.Helper()
 		home := newHome(n.TB.(*testing.T))
-		if _, err := Restore(home, sealed, []byte("horse")); err != nil {
+		if _, err := backup.Restore(home, sealed, []byte("horse")); err != nil {
 			n.Fatal(err)
 		}
 		again := &node{world: n.world, name: n.name + " again", cfg: n.cfg, dir: home.Dir(), life: 1}
@@ -214,32 +212,6 @@ func TestRestoreWhatWasSentMeanwhile(t *testing.T) {
 	})
 }
 
-func FuzzParseArchive(f *testing.F) {
-	good, err := json.Marshal(&archive{Version: 1, Config: []byte("{}"), Owner: map[string][]byte{"owner-a.key": nil}, Buckets: map[string][]record{table.Trust: {{K: []byte("k")}}}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(good)
-	f.Add([]byte(`{"version":1,"owner":{"../../x":""}}`))
-	f.Add([]byte(`{"version":1,"buckets":{"state":[{"k":"AA=="}]}}`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		a, err := parseArchive(b)
-		if err != nil {
-			return
-		}
-		for name := range a.Owner {
-			if !ownerKeyName.MatchString(name) {
-				t.Fatalf("file %q", name)
-			}
-		}
-		for bucket := range a.Buckets {
-			if !slices.Contains(backedUp, bucket) {
-				t.Fatalf("bucket %q", bucket)
-			}
-		}
-	})
-}
-
 // A copied home is refused while the first is there, and the other way round once the user said which it is; what the copy
 // sends meanwhile is flagged.
 func TestAcceptHost(t *testing.T) {
@@ -333,29 +305,4 @@ func TestRevokeDevice(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-// New rows come behind those of the backup, however many there were, and a file whose numbers nobody can have reached is refused.
-func TestRestoredRowsAreNumberedOn(t *testing.T) {
-	db, err := table.Open(filepath.Join(t.TempDir(), "daemon.db"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	row := func(n uint64) *archive {
-		return &archive{Buckets: map[string][]record{table.Outbox: {{K: binary.BigEndian.AppendUint64([]byte("mesh"), n)}}}}
-	}
-	var next uint64
-	err = db.Update(func(tx *store.Tx) (err error) {
-		if err = row(maxRows).continueNumbers(tx); err == nil {
-			next, err = tx.NextSequence(table.Outbox)
-		}
-		return err
-	})
-	if err != nil || next != maxRows+1 {
-		t.Errorf("behind row %d comes %d, %v", maxRows, next, err)
-	}
-	if err := db.Update(row(maxRows + 1).continueNumbers); protocol.CodeOf(err) != protocol.CodeInvalid {
-		t.Errorf("more rows than anybody has: %v", err)
-	}
 }

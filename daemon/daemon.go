@@ -175,7 +175,7 @@ const endingPatience = 5 * time.Second
 func openHome(ctx context.Context, home config.Home) (*store.DB, error) {
 	until := time.Now().Add(endingPatience)
 	db, err := table.Open(home.DBFile())
-	for errors.Is(err, store.ErrLocked) && !answers(home) && ctx.Err() == nil && time.Now().Before(until) {
+	for errors.Is(err, store.ErrLocked) && !localsocket.Answers(home.SocketFile()) && ctx.Err() == nil && time.Now().Before(until) {
 		db, err = table.Open(home.DBFile()) // waits for the lock itself, a second
 	}
 	switch {
@@ -193,16 +193,6 @@ func openHome(ctx context.Context, home config.Home) (*store.DB, error) {
 		return nil, protocol.Refuse(protocol.CodeStoreFull, "%v", err)
 	}
 	return db, err
-}
-
-// answers reports whether somebody listens on the home's socket.
-func answers(home config.Home) bool {
-	conn, err := localsocket.Dial(context.Background(), home.SocketFile())
-	if err != nil {
-		return false
-	}
-	conn.Close()
-	return true
 }
 
 // pidFile names the process that holds the store. It is for people and messages: the lock decides.

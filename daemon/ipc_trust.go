@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/backup"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -85,7 +86,7 @@ func (d *Daemon) handleBackup(w http.ResponseWriter, r *http.Request) error {
 	if len(req.Head) != config.HeadSize || len(req.Key) != crypto.KeySize {
 		return protocol.Refuse(protocol.CodeInvalid, "a backup needs the head of a sealed file and its key")
 	}
-	sealed, err := backUp(d.home, d.env.db, d.cfg.Now(), &config.Sealing{Head: req.Head, Key: crypto.Key(req.Key)})
+	sealed, err := backup.MakeFrom(d.home, d.env.db, d.cfg.Now(), &config.Sealing{Head: req.Head, Key: crypto.Key(req.Key)})
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,16 @@ func Dial(ctx context.Context, path string) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "unix", at)
 }
 
+// Answers reports whether somebody listens on the socket that belongs at path.
+func Answers(path string) bool {
+	conn, err := Dial(context.Background(), path)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
 // recordFile is where it is written down where a socket is that cannot be at path.
 func recordFile(path string) string { return path + ".path" }
 

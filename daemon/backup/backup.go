@@ -1,4 +1,5 @@
-package daemon
+// Package backup seals a home into one file and makes a home of such a file. The daemon need not run for either.
+package backup
 
 import (
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/table"
+	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -48,18 +50,19 @@ var backedUp = []string{
 // ownerKeyName matches the files that a backup holds beside config.json.
 var ownerKeyName = regexp.MustCompile(`^owner-[a-z0-9][a-z0-9-]*\.key$`)
 
-// Backup seals the home's archive. It needs the home's store, so it is for a home whose daemon does not run; a running one
+// Make seals the home's archive. It needs the home's store, so it is for a home whose daemon does not run; a running one
 // is asked (POST /v1/backup).
-func Backup(home config.Home, sealing *config.Sealing) ([]byte, error) {
+func Make(home config.Home, sealing *config.Sealing) ([]byte, error) {
 	db, err := table.Open(home.DBFile())
 	if err != nil {
 		return nil, fmt.Errorf("back up: %w", err)
 	}
 	defer db.Close()
-	return backUp(home, db, time.Now(), sealing)
+	return MakeFrom(home, db, time.Now(), sealing)
 }
 
-func backUp(home config.Home, db *store.DB, now time.Time, sealing *config.Sealing) ([]byte, error) {
+// MakeFrom is Make for whoever has the home's store open already, the daemon.
+func MakeFrom(home config.Home, db *store.DB, now time.Time, sealing *config.Sealing) ([]byte, error) {
 	a := archive{Version: archiveVersion, Made: now.UTC(), Owner: make(map[string][]byte), Buckets: make(map[string][]record)}
 	var err error
 	if a.Config, err = os.ReadFile(home.ConfigFile()); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -151,7 +154,7 @@ func freeToRestore(home config.Home) error {
 	if paths, err := filepath.Glob(filepath.Join(home.Dir(), "owner-*.key")); err != nil || len(paths) > 0 {
 		return errors.Join(protocol.Refuse(protocol.CodeExists, "%s holds owner keys already: %s", home.Dir(), paths), err)
 	}
-	if answers(home) {
+	if localsocket.Answers(home.SocketFile()) {
 		return protocol.Refuse(protocol.CodeExists, "a daemon runs on %s", home.Dir()).WithHint("claudemesh daemon down stops it")
 	}
 	return nil
