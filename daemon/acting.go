@@ -4,12 +4,13 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 )
 
 // putSession makes a session of this machine known to every mesh, or tells them what changed about it.
-func (d *Daemon) putSession(s *localSession) {
+func (d *Daemon) putSession(s *keyring.Session) {
 	d.mu.Lock()
 	d.sessions[s.ID] = s
 	d.mu.Unlock()
@@ -31,7 +32,7 @@ func (d *Daemon) endSession(id string) {
 }
 
 // addTo makes a session known to one mesh. The session lives on where that does not work: other meshes have it.
-func (d *Daemon) addTo(m *mesh, s *localSession) {
+func (d *Daemon) addTo(m *mesh, s *keyring.Session) {
 	if err := m.addSession(m.carried(s)); err != nil {
 		d.log.Error("session not added", "mesh", m.slug(), "session", s.ID, "reason", err)
 	}
@@ -61,10 +62,10 @@ func (d *Daemon) keepPresence(id string, req protocol.PresenceRequest) {
 	d.sessions[id] = &changed
 }
 
-func (d *Daemon) liveSessions() []*localSession {
+func (d *Daemon) liveSessions() []*keyring.Session {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var all []*localSession
+	var all []*keyring.Session
 	for _, s := range d.sessions {
 		all = append(all, s)
 	}
@@ -72,14 +73,14 @@ func (d *Daemon) liveSessions() []*localSession {
 }
 
 // acting finds the session that a request speaks for: by Claude's id, by key, or by label. Empty means the member, nil.
-func (d *Daemon) acting(ref string) (*localSession, error) {
+func (d *Daemon) acting(ref string) (*keyring.Session, error) {
 	if ref == "" {
 		return nil, nil
 	}
-	var labelled []*localSession
+	var labelled []*keyring.Session
 	live := d.liveSessions()
 	for _, s := range live {
-		if s.ID == ref || s.public().String() == ref {
+		if s.ID == ref || s.Public().String() == ref {
 			return s, nil
 		}
 		if s.Label == ref {

@@ -13,6 +13,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/backup"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -75,7 +76,7 @@ func TestBackupAndRestore(t *testing.T) {
 		if !again.m.trust.MetInPerson(w.alice.m.self) || again.m.trust.Name(w.cathy.m.self) != "cathy" {
 			t.Error("what was believed is lost")
 		}
-		if key, err := sessionKey(again.db, session.ID); err != nil || key.Public() != session.public() {
+		if key, err := keyring.SessionKey(again.db, session.ID); err != nil || key.Public() != session.Public() {
 			t.Errorf("session key: %v", err)
 		}
 		again.wire().push(push)
@@ -282,7 +283,7 @@ func TestRevokeDevice(t *testing.T) {
 		}
 		pass(time.Minute)
 		for _, n := range []*node{w.alice, w.cathy, w.bob} {
-			if _, gone := n.m.trust.View().RevokedOf(w.bob.m.self, s.public()); !gone {
+			if _, gone := n.m.trust.View().RevokedOf(w.bob.m.self, s.Public()); !gone {
 				t.Errorf("%s does not know", n.name)
 			}
 			if !n.m.trust.View().Verified(w.bob.m.self) {
@@ -292,8 +293,8 @@ func TestRevokeDevice(t *testing.T) {
 		stolen.MessageID, stolen.ClientMessageID = "m2", ""
 		w.alice.wire().push(stolen)
 		w.alice.wantAlarm("removed")
-		fresh, err := sessionKey(w.bob.db, s.ID)
-		if err != nil || fresh.Public() == s.public() {
+		fresh, err := keyring.SessionKey(w.bob.db, s.ID)
+		if err != nil || fresh.Public() == s.Public() {
 			t.Errorf("the session keeps its key: %v", err)
 		}
 		if err := w.bob.db.View(func(tx *store.Tx) error {

@@ -152,7 +152,7 @@ func TestClocksOfAliceAndBroker(t *testing.T) {
 			w.Fatal(err)
 		}
 		synctest.Wait()
-		s := w.bob.m.trust.Session(api.public())
+		s := w.bob.m.trust.Session(api.Public())
 		if s == nil || !s.Body.(*protocol.Session).HasGroup("new") {
 			w.Errorf("bob does not know alice's groups")
 		}
@@ -191,7 +191,7 @@ func TestSignedInTheFuture(t *testing.T) {
 	ambush(t, func(w *world) {
 		api := w.alice.session("api", "old")
 		signed := func() *protocol.Statement {
-			s, err := w.alice.m.ring.statement(api.public(), false)
+			s, err := w.alice.m.ring.Statement(api.Public(), false)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -211,14 +211,14 @@ func TestSignedInTheFuture(t *testing.T) {
 			if _, err := w.bob.m.trust.Learn([]*protocol.Statement{now}, nil); err != nil {
 				t.Fatal(err)
 			}
-			if got := w.bob.m.trust.Session(api.public()); got.ID != now.ID {
+			if got := w.bob.m.trust.Session(api.Public()); got.ID != now.ID {
 				t.Errorf("bob goes by %s", got.ID)
 			}
 			if _, err := w.bob.m.trust.Learn([]*protocol.Statement{ahead}, nil); err != nil {
 				t.Fatal(err)
 			}
 		}
-		_, issued, err := w.alice.m.ring.attest(api.public())
+		_, issued, err := w.alice.m.ring.Attest(api.Public())
 		if err != nil || issued > time.Now().UnixMilli() {
 			t.Errorf("a message would bear %s, %v", time.UnixMilli(issued), err)
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -80,7 +81,7 @@ type Daemon struct {
 	joined   map[protocol.MeshID]*joinedMesh
 	foreign  []config.Original
 	fallback string // slug of the default mesh
-	sessions map[string]*localSession
+	sessions map[string]*keyring.Session
 	replaced map[string]registry.Process // sessions that went on under another id, by their old one
 	broken   error                       // config.json as it is now cannot be read; the meshes are those of before
 	broker   *localBroker
@@ -128,7 +129,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	d := &Daemon{
 		cfg: cfg, home: cfg.Home, log: log, start: time.Now(), life: ctx, stop: stop,
 		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
-		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*localSession), replaced: make(map[string]registry.Process),
+		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*keyring.Session), replaced: make(map[string]registry.Process),
 	}
 	d.mail = inbox.NewMailbox(db, cfg.Now, log, passNumber)
 	d.hub = inbox.NewHub(db, d.mail, cfg.Now, log)

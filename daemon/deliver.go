@@ -34,10 +34,10 @@ type arrival struct {
 
 // opener returns what opens messages for this member now.
 func (m *mesh) opener() *protocol.Opener {
-	keys := m.ring.keys()
+	keys := m.ring.Keys()
 	return &protocol.Opener{
 		Mesh: m.meshID, View: m.trust.View(), Now: m.env.now(), Member: keys[0], Sessions: keys[1:],
-		Shared: m.ring.shared, Attested: &m.vouched,
+		Shared: m.ring.Shared, Attested: &m.vouched,
 		Invited: func(member crypto.PublicKey) (string, bool) {
 			return m.trust.Name(member), m.trust.IsInvited(member)
 		},
@@ -166,7 +166,7 @@ func (a *arrival) storeMessage(tx *store.Tx, cloned bool) error {
 
 // storeRow puts a row into the inbox and tells of it. msg is nil for an alarm, which waits for nobody.
 func (m *mesh) storeRow(tx *store.Tx, row *inbox.Row, msg *protocol.Message) error {
-	if s, _ := m.ring.session(row.Own); s != nil && !row.Member {
+	if s, _ := m.ring.Session(row.Own); s != nil && !row.Member {
 		row.ToSession = s.Label
 	}
 	n, err := m.env.mail.Add(tx, row)
@@ -298,7 +298,7 @@ func (m *mesh) proof(h *protocol.Header, r protocol.ReceiptBody) (*protocol.Seal
 	if err != nil {
 		return nil, err
 	}
-	shared, err := m.ring.shared(m.self, h.From)
+	shared, err := m.ring.Shared(m.self, h.From)
 	if err != nil {
 		return nil, err
 	}
@@ -326,7 +326,7 @@ func (a *arrival) storeAlarm(tx *store.Tx) error {
 		return nil
 	}
 	own, err := crypto.ParsePublicKey(a.push.TargetSpec)
-	if err != nil || a.m.ring.private(own) == nil {
+	if err != nil || a.m.ring.Private(own) == nil {
 		own = a.m.self
 	}
 	return a.m.storeRow(tx, a.m.alarmRow(a.alarm.Sender, own, a.push.MessageID, a.alarm.Reason), nil)

@@ -32,7 +32,7 @@ func (m *mesh) devices() []protocol.DeviceInfo {
 		}
 		_, revoked := view.RevokedOf(m.self, s.Session)
 		all = append(all, protocol.DeviceInfo{
-			Mesh: m.slug(), Label: s.Label, Pubkey: s.Session.String(), Kind: deviceSession, Here: m.ring.private(s.Session) != nil,
+			Mesh: m.slug(), Label: s.Label, Pubkey: s.Session.String(), Kind: deviceSession, Here: m.ring.Private(s.Session) != nil,
 			Live: m.who.live(s.Session), ExpiresAt: protocol.TimeOf(s.Expires), Revoked: revoked,
 		})
 	}
@@ -74,7 +74,7 @@ func (m *mesh) revokeDevice(ctx context.Context, ref, reason string) error {
 	if err != nil {
 		return err
 	}
-	s, _ := m.ring.session(key)
+	s, _ := m.ring.Session(key)
 	if err := m.revoke(ctx, key, reason); err != nil {
 		return err
 	}

@@ -105,7 +105,7 @@ func (w *worker) introduce(key crypto.PublicKey) error {
 	if w.introduced[key] {
 		return nil
 	}
-	s, err := w.m.ring.statement(key, false)
+	s, err := w.m.ring.Statement(key, false)
 	if err != nil {
 		return err
 	}

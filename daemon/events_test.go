@@ -12,6 +12,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -165,16 +166,16 @@ func (s *stream) wantMessages(ids ...string) {
 // A session sees its own mail and its member's, but not what it sent itself nor another session's; the member sees all.
 func TestEventsAreScoped(t *testing.T) {
 	d := startDaemon(t, newHome(t))
-	web, api, member := &localSession{ID: "id-web", Label: "web", Key: crypto.GenerateKey()}, &localSession{ID: "id-api", Label: "api", Key: crypto.GenerateKey()}, crypto.GenerateKey().Public()
+	web, api, member := &keyring.Session{ID: "id-web", Label: "web", Key: crypto.GenerateKey()}, &keyring.Session{ID: "id-api", Label: "api", Key: crypto.GenerateKey()}, crypto.GenerateKey().Public()
 	d.putSession(web)
 	d.putSession(api)
 	streams := map[string]*stream{"": d.stream(client.EventQuery{}), "web": d.stream(client.EventQuery{Session: "web"}), "api": d.stream(client.EventQuery{Session: "id-api"})}
 	for _, s := range streams {
 		s.want("ready")
 	}
-	d.alarm("for-web", inbox.Row{Own: web.public()}, web.ID)
+	d.alarm("for-web", inbox.Row{Own: web.Public()}, web.ID)
 	d.alarm("for-member", inbox.Row{Own: member, Member: true}, "")
-	d.alarm("from-web", inbox.Row{Own: member, Member: true, From: web.public()}, "")
+	d.alarm("from-web", inbox.Row{Own: member, Member: true, From: web.Public()}, "")
 	d.notice("web only", inbox.EventOptions{Session: web.ID})
 	d.alarm("last", inbox.Row{Own: member, Member: true}, "")
 	streams[""].wantMessages("for-web", "for-member", "from-web")

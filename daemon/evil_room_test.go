@@ -62,13 +62,13 @@ func TestEvilMemberFillsTheRoom(t *testing.T) {
 		}
 		pass(time.Minute)
 		for _, n := range []*node{w.bob, w.alice} {
-			if _, gone := n.m.trust.View().RevokedOf(w.bob.m.self, phone.public()); !gone {
+			if _, gone := n.m.trust.View().RevokedOf(w.bob.m.self, phone.Public()); !gone {
 				t.Errorf("%s still believes the stolen key", n.name)
 			}
 		}
 		w.bob.restart()
 		pass(time.Minute)
-		if _, gone := w.bob.m.trust.View().RevokedOf(w.bob.m.self, phone.public()); !gone {
+		if _, gone := w.bob.m.trust.View().RevokedOf(w.bob.m.self, phone.Public()); !gone {
 			t.Error("after a restart bob believes the stolen key")
 		}
 		// She is removed: her junk gives way.
@@ -161,7 +161,7 @@ func TestRevokeWithoutConnection(t *testing.T) {
 		}
 		pass(time.Minute)
 		for _, n := range []*node{w.bob, w.alice} {
-			if _, gone := n.m.trust.View().RevokedOf(w.bob.m.self, phone.public()); !gone {
+			if _, gone := n.m.trust.View().RevokedOf(w.bob.m.self, phone.Public()); !gone {
 				t.Errorf("%s still believes the stolen key", n.name)
 			}
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -47,7 +48,7 @@ func newGiver(d *Daemon, db *store.DB) *giver {
 
 // take hands out what is ready for a rung of session s, oldest first, and marks it as taken. Ctx is that of the request
 // that asks: its connection answers for what it takes.
-func (g *giver) take(ctx context.Context, s registry.Session, local *localSession, req protocol.TakeRequest) (protocol.TakeReply, error) {
+func (g *giver) take(ctx context.Context, s registry.Session, local *keyring.Session, req protocol.TakeRequest) (protocol.TakeReply, error) {
 	return g.takeFor(ctx, g.view(s, local, req.Rung), req)
 }
 
@@ -172,7 +173,7 @@ func (v *giveView) tally(row *inbox.Waiting, reply *protocol.TakeReply) {
 }
 
 // count says what waits for a session.
-func (g *giver) count(s registry.Session, local *localSession) (unread, held int, err error) {
+func (g *giver) count(s registry.Session, local *keyring.Session) (unread, held int, err error) {
 	var reply protocol.TakeReply
 	_, err = g.anyReady(g.view(s, local, protocol.RungPull), &reply)
 	return reply.Unread, reply.Held, err

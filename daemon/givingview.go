@@ -8,6 +8,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/wallclock"
@@ -31,9 +32,9 @@ type giveView struct {
 	taken    []takenRow                   // what take handed out
 }
 
-func (g *giver) view(s registry.Session, local *localSession, rung string) *giveView {
+func (g *giver) view(s registry.Session, local *keyring.Session, rung string) *giveView {
 	v := &giveView{
-		s: s, key: local.public(), now: g.d.cfg.Now(), rung: rung, guard: g.guard,
+		s: s, key: local.Public(), now: g.d.cfg.Now(), rung: rung, guard: g.guard,
 		live: make(map[string]registry.Session), groups: make(map[protocol.MeshID][]string),
 	}
 	v.heirs = g.d.succession()
@@ -44,7 +45,7 @@ func (g *giver) view(s registry.Session, local *localSession, rung string) *give
 	}
 	for _, other := range g.d.live.Live() {
 		if _, l, err := g.d.liveSession(other.ID); err == nil {
-			v.live[l.public().String()] = other
+			v.live[l.Public().String()] = other
 		}
 	}
 	chosen := g.choose(v.live, v.now)

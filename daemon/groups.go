@@ -7,12 +7,13 @@ import (
 	"strings"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
 // groups lists the groups of a mesh, with the verified members who are in them by any session. Self is about acting or,
 // with nil, the member.
-func (m *mesh) groups(acting *localSession) []protocol.GroupInfo {
+func (m *mesh) groups(acting *keyring.Session) []protocol.GroupInfo {
 	found := make(map[string]*protocol.GroupInfo)
 	group := func(name string) *protocol.GroupInfo {
 		if found[name] == nil {
@@ -51,7 +52,7 @@ func (m *mesh) groupsByMember() map[crypto.PublicKey][]string {
 		}
 	}
 	groups[m.self] = m.groupsOf(m.self)
-	for _, s := range m.ring.sessions(true) {
+	for _, s := range m.ring.Sessions(true) {
 		groups[m.self] = append(groups[m.self], s.Groups...)
 	}
 	for member, names := range groups {
@@ -62,10 +63,10 @@ func (m *mesh) groupsByMember() map[crypto.PublicKey][]string {
 }
 
 // actingGroups are the groups that a session is in, by itself or with its member; with nil those of the member.
-func (m *mesh) actingGroups(acting *localSession) []string {
+func (m *mesh) actingGroups(acting *keyring.Session) []string {
 	key := m.self
 	if acting != nil {
-		key = acting.public()
+		key = acting.Public()
 	}
 	groups := m.groupsOf(key)
 	slices.Sort(groups)
@@ -100,7 +101,7 @@ func nearestGroups(e *protocol.Error, spec string, names []string) *protocol.Err
 
 // checkLeave refuses to leave groups that acting, or with nil the member, is in on none of the meshes: a slip must not look
 // like success.
-func checkLeave(meshes []*mesh, leave []string, acting *localSession) error {
+func checkLeave(meshes []*mesh, leave []string, acting *keyring.Session) error {
 	var own, members []string
 	for _, m := range meshes {
 		members = append(members, m.actingGroups(nil)...)
@@ -130,19 +131,19 @@ func checkLeave(meshes []*mesh, leave []string, acting *localSession) error {
 }
 
 // localSession is a session, or with nil the member, as this mesh has it; nil where it is not on the mesh.
-func (m *mesh) localSession(acting *localSession) *localSession {
+func (m *mesh) localSession(acting *keyring.Session) *keyring.Session {
 	key := m.self
 	if acting != nil {
-		key = acting.public()
+		key = acting.Public()
 	}
-	s, _ := m.ring.session(key)
+	s, _ := m.ring.Session(key)
 	return s
 }
 
 // groupsOf are the groups that a session of this machine is in, by itself or with its member.
 func (m *mesh) groupsOf(session crypto.PublicKey) (groups []string) {
 	for _, key := range []crypto.PublicKey{session, m.self} {
-		if own, _ := m.ring.session(key); own != nil {
+		if own, _ := m.ring.Session(key); own != nil {
 			groups = append(groups, own.Groups...)
 		}
 	}

@@ -74,7 +74,7 @@ func (w *worker) helloFrame(nonce string) (*protocol.Hello, error) {
 	u.mu.Lock()
 	u.statement, u.status = false, false // both are in this frame; what changes from here on is sent after it
 	u.mu.Unlock()
-	statement, err := m.ring.statement(u.key, true)
+	statement, err := m.ring.Statement(u.key, true)
 	if err != nil {
 		return nil, err
 	}
@@ -87,13 +87,13 @@ func (w *worker) helloFrame(nonce string) (*protocol.Hello, error) {
 	}
 	signers := []*crypto.PrivateKey{m.key}
 	if !u.control {
-		auth.Session, signers = u.key, append(signers, m.ring.private(u.key))
+		auth.Session, signers = u.key, append(signers, m.ring.Private(u.key))
 	}
 	signed, err := protocol.Sign(auth, signers...)
 	if err != nil {
 		return nil, err
 	}
-	s, _ := m.ring.session(u.key)
+	s, _ := m.ring.Session(u.key)
 	frame := &protocol.Hello{
 		Tag: protocol.Tag{Type: protocol.TypeHello}, MeshID: string(m.meshID), SessionID: s.ID,
 		PeerType: s.PeerType, Channel: s.Channel, Status: s.Status,

@@ -8,6 +8,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -60,7 +61,7 @@ func (d *Daemon) handleHeld(w http.ResponseWriter, r *http.Request) error {
 
 // heldSenders lists whose messages would come in front of a session now, if they were not held. What the status keeps waiting, what has low priority, and what
 // another session of the member would get is nothing to bother the user of this one with.
-func (g *giver) heldSenders(s registry.Session, local *localSession) ([]protocol.HeldSender, error) {
+func (g *giver) heldSenders(s registry.Session, local *keyring.Session) ([]protocol.HeldSender, error) {
 	v := g.view(s, local, protocol.RungHook)
 	type who struct {
 		mesh   protocol.MeshID

@@ -6,6 +6,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -48,7 +49,7 @@ func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if req.Human {
-		released, err := d.give.guard.human(local.public())
+		released, err := d.give.guard.human(local.Public())
 		if err != nil {
 			return err
 		}
@@ -75,7 +76,7 @@ func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
 
 // hookMail takes what the event may add to the context. The start of a session adds nothing: the model is not asked before a prompt
 // comes, so nothing could be said to be shown.
-func (d *Daemon) hookMail(ctx context.Context, s registry.Session, local *localSession, req *protocol.HookRequest) (protocol.TakeReply, error) {
+func (d *Daemon) hookMail(ctx context.Context, s registry.Session, local *keyring.Session, req *protocol.HookRequest) (protocol.TakeReply, error) {
 	v := d.give.view(s, local, protocol.RungHook)
 	status := protocol.StatusIdle
 	switch req.Event {
@@ -99,7 +100,7 @@ func (d *Daemon) hookMail(ctx context.Context, s registry.Session, local *localS
 }
 
 // hookStatus follows the turn. What the user set to dnd stays so.
-func (d *Daemon) hookStatus(r *http.Request, s registry.Session, local *localSession, req *protocol.HookRequest, goesOn bool) error {
+func (d *Daemon) hookStatus(r *http.Request, s registry.Session, local *keyring.Session, req *protocol.HookRequest, goesOn bool) error {
 	status := ""
 	switch {
 	case s.Status == protocol.StatusDND:
@@ -123,7 +124,7 @@ func (d *Daemon) hookStatus(r *http.Request, s registry.Session, local *localSes
 }
 
 // setStatus tells all meshes what a session does now.
-func (d *Daemon) setStatus(ctx context.Context, s registry.Session, local *localSession, status string) {
+func (d *Daemon) setStatus(ctx context.Context, s registry.Session, local *keyring.Session, status string) {
 	change := protocol.PresenceRequest{Session: s.ID, Status: status}
 	for _, m := range d.meshes() {
 		if err := m.setPresence(ctx, change, local); err != nil {
@@ -141,13 +142,13 @@ func (d *Daemon) turnEnded(session string) {
 }
 
 // judge finds the ways of delivery that pushed to an idle session which shows nothing of it: the next way gets their mail.
-func (g *giver) judge(s registry.Session, local *localSession) error {
+func (g *giver) judge(s registry.Session, local *keyring.Session) error {
 	now := g.d.cfg.Now()
 	rungs := g.rungs.of(s.ID, now)
 	if !rungs.hooked() || statusOr(s.Status) != protocol.StatusIdle {
 		return nil
 	}
-	key := local.public().String()
+	key := local.Public().String()
 	return g.d.env.db.View(func(tx *store.Tx) error {
 		for k := range tx.Scan(table.Waiting, nil, nil) {
 			var row inbox.Waiting
@@ -165,14 +166,14 @@ func (g *giver) judge(s registry.Session, local *localSession) error {
 }
 
 // sentBy learns from what a session sends: an answer proves that the message was shown, and exchanges are counted.
-func (d *Daemon) sentBy(acting *localSession, req *protocol.SendRequest, sent *protocol.SendResult) {
+func (d *Daemon) sentBy(acting *keyring.Session, req *protocol.SendRequest, sent *protocol.SendResult) {
 	m, err := d.mesh(sent.Mesh)
 	if err != nil {
 		return
 	}
 	for _, r := range sent.Recipients {
 		if key, err := crypto.ParsePublicKey(r.Pubkey); err == nil {
-			d.give.guard.sent(acting.public(), m.memberOf(key))
+			d.give.guard.sent(acting.Public(), m.memberOf(key))
 		}
 	}
 	s, local, err := d.liveSession(acting.ID)
@@ -208,7 +209,7 @@ func (d *Daemon) handleStatusLine(w http.ResponseWriter, r *http.Request) error 
 		if err != nil {
 			return err
 		}
-		line.Guarded = len(d.give.guard.state(local.public(), d.cfg.Now())) > 0
+		line.Guarded = len(d.give.guard.state(local.Public(), d.cfg.Now())) > 0
 		return reply(w, line)
 	}
 	line.Unknown = session != ""

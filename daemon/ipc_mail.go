@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -32,7 +33,7 @@ func (d *Daemon) handleSend(w http.ResponseWriter, r *http.Request) error {
 }
 
 // answered marks what a message that was accepted answers as read by who wrote it.
-func (d *Daemon) answered(req *protocol.SendRequest, acting *localSession) {
+func (d *Daemon) answered(req *protocol.SendRequest, acting *keyring.Session) {
 	if req.ReplyTo == "" {
 		return
 	}
@@ -91,7 +92,7 @@ func (d *Daemon) listInbox(r *http.Request) (page protocol.InboxPage, err error)
 }
 
 // inboxOf checks what narrows a request about mail: an unknown mesh or session is an error, not an empty list.
-func (d *Daemon) inboxOf(mesh, session string) (*localSession, error) {
+func (d *Daemon) inboxOf(mesh, session string) (*keyring.Session, error) {
 	if _, err := d.some(mesh); err != nil {
 		return nil, err
 	}
@@ -103,20 +104,20 @@ func (d *Daemon) handleRead(w http.ResponseWriter, r *http.Request) error {
 }
 
 // markRead marks messages as read by a session or, with nil, by the person.
-func (d *Daemon) markRead(c protocol.InboxChange, acting *localSession) (int, error) {
+func (d *Daemon) markRead(c protocol.InboxChange, acting *keyring.Session) (int, error) {
 	meshes, n, err := d.mail.MarkRead(c, d.viewer(acting), d.give.read(acting))
 	d.wakeMeshes(meshes)
 	return n, err
 }
 
 func (d *Daemon) handleDelete(w http.ResponseWriter, r *http.Request) error {
-	return d.change(w, r, func(c protocol.InboxChange, acting *localSession) (int, error) {
+	return d.change(w, r, func(c protocol.InboxChange, acting *keyring.Session) (int, error) {
 		return d.mail.Delete(c, d.viewer(acting))
 	})
 }
 
 // change runs a change of the inbox that names its messages.
-func (d *Daemon) change(w http.ResponseWriter, r *http.Request, do func(protocol.InboxChange, *localSession) (int, error)) error {
+func (d *Daemon) change(w http.ResponseWriter, r *http.Request, do func(protocol.InboxChange, *keyring.Session) (int, error)) error {
 	var c protocol.InboxChange
 	if err := decode(r, &c); err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -118,7 +119,7 @@ func TestNoSecretsInAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := sessionKey(d.env.db, "s-1")
+	session, err := keyring.SessionKey(d.env.db, "s-1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -52,13 +53,13 @@ func (d *Daemon) openRegistry() error {
 
 // sessionStarted puts a session on every mesh, with the key that its id has had from the first time.
 func (d *Daemon) sessionStarted(s registry.Session) {
-	key, err := sessionKey(d.env.db, s.ID)
+	key, err := keyring.SessionKey(d.env.db, s.ID)
 	if err != nil {
 		d.log.Error("session has no key", "session", s.ID, "reason", err)
 		return
 	}
 	host, _ := os.Hostname()
-	d.putSession(&localSession{
+	d.putSession(&keyring.Session{
 		ID: s.ID, Label: s.Label, Key: key, PID: s.Process.PID, Cwd: s.Cwd, Host: host, Model: s.Model, Title: s.Title,
 		Channel: s.Channel, PeerType: "ai", Status: s.Status,
 	})
@@ -106,7 +107,7 @@ func named(label, wish string) bool {
 }
 
 // successor is the session that a process went on with after the one of this id; nil if there is none.
-func (d *Daemon) successor(id string) *localSession {
+func (d *Daemon) successor(id string) *keyring.Session {
 	d.mu.Lock()
 	p, ok := d.replaced[id]
 	d.mu.Unlock()
@@ -130,7 +131,7 @@ func (d *Daemon) sessionOf(p registry.Process) (registry.Session, bool) {
 }
 
 // liveSession is the live session of a Claude id; the refusal tells its program to register again.
-func (d *Daemon) liveSession(id string) (registry.Session, *localSession, error) {
+func (d *Daemon) liveSession(id string) (registry.Session, *keyring.Session, error) {
 	s, ok := d.live.Get(id)
 	if ok {
 		if local, err := d.acting(id); err == nil && local != nil {
@@ -150,15 +151,15 @@ func (d *Daemon) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
 	if err != nil {
 		return info, err
 	}
-	info.Pubkey = local.public().String()
+	info.Pubkey = local.Public().String()
 	for _, m := range d.meshes() {
-		info.Meshes[m.slug()] = m.sessionState(local.public())
-		if own, _ := m.ring.session(local.public()); own != nil {
+		info.Meshes[m.slug()] = m.sessionState(local.Public())
+		if own, _ := m.ring.Session(local.Public()); own != nil {
 			info.Summary = own.Summary
 			info.Groups = append(info.Groups, own.Groups...)
 		}
 	}
-	info.Guarded = d.give.guard.state(local.public(), d.cfg.Now())
+	info.Guarded = d.give.guard.state(local.Public(), d.cfg.Now())
 	info.Unread, info.Held, err = d.give.count(s, local)
 	return info, err
 }

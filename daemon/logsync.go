@@ -176,7 +176,7 @@ func (m *mesh) follow(c trust.Change) {
 
 // relabel gives the member's own session statement the name of the certificate, which may be another than was asked for.
 func (m *mesh) relabel() {
-	own, _ := m.ring.session(m.self)
+	own, _ := m.ring.Session(m.self)
 	if own.Label == m.label() {
 		return
 	}

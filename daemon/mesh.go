@@ -11,6 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -56,7 +57,7 @@ type mesh struct {
 
 	// each guards itself
 	trust   *trust.State
-	ring    *keyring
+	ring    *keyring.Ring
 	out     *outbox
 	who     *presence
 	grants  *trust.Grants
@@ -116,7 +117,7 @@ func (m *mesh) load() error {
 			return err
 		}
 	}
-	if m.ring, err = loadKeyring(m.env.db, m.meshID, m.key, m.label(), m.env.now); err != nil {
+	if m.ring, err = keyring.Load(m.env.db, m.meshID, m.key, m.label(), m.env.now); err != nil {
 		return err
 	}
 	if m.grants, err = trust.LoadGrants(m.env.db, m.meshID); err != nil {
@@ -229,7 +230,7 @@ func (m *mesh) sweepLoop(ctx context.Context) {
 func (m *mesh) sweep(hourly bool) {
 	steps := []func() error{m.sweepNumbers, m.giveUp}
 	if hourly {
-		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.sweep, m.trust.Sweep, m.trust.SweepAPIKeys, m.repeatLeaves)
+		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.Sweep, m.trust.Sweep, m.trust.SweepAPIKeys, m.repeatLeaves)
 	}
 	m.sweepBy(steps...)
 }
@@ -243,19 +244,19 @@ func (m *mesh) sweepBy(steps ...func() error) {
 }
 
 // addSession opens a connection for a live session of this machine, or brings the open one up to date.
-func (m *mesh) addSession(s *localSession) error {
-	changed, err := m.ring.add(s)
+func (m *mesh) addSession(s *keyring.Session) error {
+	changed, err := m.ring.Add(s)
 	if err != nil {
 		return err
 	}
 	m.mu.Lock()
-	u := m.uplinks[s.public()]
-	if s.public() == m.self {
+	u := m.uplinks[s.Public()]
+	if s.Public() == m.self {
 		u = m.control
 	}
 	if u == nil {
-		u = newUplink(m, s.public())
-		m.uplinks[s.public()] = u
+		u = newUplink(m, s.Public())
+		m.uplinks[s.Public()] = u
 		if m.ctx != nil {
 			m.startLocked(u)
 		}
@@ -267,7 +268,7 @@ func (m *mesh) addSession(s *localSession) error {
 
 // removeSession closes the connection of a session that ended. Its key goes on receiving on the control connection.
 func (m *mesh) removeSession(id string) error {
-	key, ok, err := m.ring.end(id)
+	key, ok, err := m.ring.End(id)
 	if !ok || err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -32,7 +33,7 @@ func TestSessionMail(t *testing.T) {
 		w.bob.sendAs(web, protocol.SendRequest{To: "api", Body: "sibling"})
 		synctest.Wait()
 		from := w.alice.messages(nil)[0].From
-		if from.Name != "bob" || from.Session != "web" || from.Pubkey != web.public().String() || from.MemberPubkey != w.bob.m.self.String() {
+		if from.Name != "bob" || from.Session != "web" || from.Pubkey != web.Public().String() || from.MemberPubkey != w.bob.m.self.String() {
 			t.Errorf("from: %+v", from)
 		}
 		if got := w.bob.inbox(api); !slices.Equal(got, []string{"bob: sibling"}) {
@@ -84,7 +85,7 @@ func TestSessionKeyIsForEver(t *testing.T) {
 	story(t, func(w *world) {
 		first := w.bob.session("web")
 		w.bob.restart()
-		if again := w.bob.session("web"); again.public() != first.public() {
+		if again := w.bob.session("web"); again.Public() != first.Public() {
 			t.Error("the session has another key after a restart")
 		}
 	})
@@ -183,10 +184,10 @@ func TestResolve(t *testing.T) {
 			{"bob", bob, ""},
 			{bob, bob, ""},
 			{bob[:6], bob, ""},
-			{"bob/web", web.public().String(), ""},
+			{"bob/web", web.Public().String(), ""},
 			{"*", "*", ""},
 			{"@backend", "@backend", ""},
-			{"desk", w.alice.m.ring.sessions(true)[0].public().String(), ""},
+			{"desk", w.alice.m.ring.Sessions(true)[0].Public().String(), ""},
 			{bob[:5], "", protocol.CodeNotFound},
 			{"bobby", "", protocol.CodeNotFound},
 			{"bob/api", "", protocol.CodeNotFound},
@@ -233,7 +234,7 @@ func TestTwoOfOneName(t *testing.T) {
 func TestYourselfIsRefused(t *testing.T) {
 	story(t, func(w *world) {
 		desk := w.alice.session("desk")
-		for _, acting := range []*localSession{nil, desk} {
+		for _, acting := range []*keyring.Session{nil, desk} {
 			_, err := w.alice.m.send(context.Background(), protocol.SendRequest{To: "alice", Body: "me"}, acting)
 			wantRefusal(t, err, protocol.CodeInvalid)
 		}
@@ -271,7 +272,7 @@ func TestStatementsAreRenewed(t *testing.T) {
 		w.cathy.stop()
 		web := w.bob.session("web")
 		pass(protocol.SessionLifetime + time.Hour)
-		for _, key := range []crypto.PublicKey{w.bob.m.self, web.public()} {
+		for _, key := range []crypto.PublicKey{w.bob.m.self, web.Public()} {
 			if s := w.alice.m.trust.Session(key).Body.(*protocol.Session); s.Expires < time.Now().UnixMilli() {
 				t.Errorf("alice knows a statement of %s that has expired", s.Label)
 			}

@@ -25,6 +25,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -375,14 +376,14 @@ func (n *node) kill() {
 }
 
 // session puts a live session on the node.
-func (n *node) session(label string, groups ...string) *localSession {
+func (n *node) session(label string, groups ...string) *keyring.Session {
 	n.Helper()
 	id := "id-of-" + n.name + "-" + label
-	key, err := sessionKey(n.db, id)
+	key, err := keyring.SessionKey(n.db, id)
 	if err != nil {
 		n.Fatal(err)
 	}
-	s := &localSession{ID: id, Label: label, Key: key, Groups: groups, Status: protocol.StatusIdle, Cwd: "/src/" + label}
+	s := &keyring.Session{ID: id, Label: label, Key: key, Groups: groups, Status: protocol.StatusIdle, Cwd: "/src/" + label}
 	if err := n.m.addSession(s); err != nil {
 		n.Fatal(err)
 	}
@@ -395,7 +396,7 @@ func (n *node) send(to, body string) string {
 	return n.sendAs(nil, protocol.SendRequest{To: to, Body: body})
 }
 
-func (n *node) sendAs(acting *localSession, req protocol.SendRequest) string {
+func (n *node) sendAs(acting *keyring.Session, req protocol.SendRequest) string {
 	n.Helper()
 	res, err := n.m.send(context.Background(), req, acting)
 	if err != nil {
@@ -408,7 +409,7 @@ func (n *node) sendAs(acting *localSession, req protocol.SendRequest) string {
 }
 
 // inbox lists what acting sees, oldest first: "name: body", or "!reason" of an alarm.
-func (n *node) inbox(acting *localSession) (bodies []string) {
+func (n *node) inbox(acting *keyring.Session) (bodies []string) {
 	n.Helper()
 	for _, msg := range n.messages(acting) {
 		if msg.Alarm != "" {
@@ -420,15 +421,15 @@ func (n *node) inbox(acting *localSession) (bodies []string) {
 	return bodies
 }
 
-func (n *node) messages(acting *localSession) []protocol.InboxMessage {
+func (n *node) messages(acting *keyring.Session) []protocol.InboxMessage {
 	n.Helper()
 	var v *inbox.Viewer
 	if acting != nil {
 		owner := make(map[crypto.PublicKey]string)
-		for _, s := range n.m.ring.sessions(true) {
-			owner[s.public()] = s.ID
+		for _, s := range n.m.ring.Sessions(true) {
+			owner[s.Public()] = s.ID
 		}
-		v = &inbox.Viewer{ID: acting.ID, Key: acting.public(), Label: acting.Label, Heir: func(own crypto.PublicKey, _ string) bool {
+		v = &inbox.Viewer{ID: acting.ID, Key: acting.Public(), Label: acting.Label, Heir: func(own crypto.PublicKey, _ string) bool {
 			return owner[own] == "" || owner[own] == acting.ID
 		}}
 	}

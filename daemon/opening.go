@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -29,7 +30,7 @@ func (d *Daemon) handleOpen(w http.ResponseWriter, r *http.Request) error {
 
 // open reads a message that a session may see: its own, or its member's. A message of a sender whom the user has not let in stays
 // closed, whoever read it meanwhile.
-func (g *giver) open(s registry.Session, local *localSession, id string) (msg protocol.InboxMessage, err error) {
+func (g *giver) open(s registry.Session, local *keyring.Session, id string) (msg protocol.InboxMessage, err error) {
 	v := g.d.viewer(local)
 	err = g.d.env.db.View(func(tx *store.Tx) error {
 		seq, err := g.d.mail.Lookup(tx, id)

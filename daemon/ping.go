@@ -146,7 +146,7 @@ func (m *mesh) absent(res protocol.PingResult, t target) protocol.PingResult {
 
 // pingFrame seals a ping of the member's.
 func (m *mesh) pingFrame(id string, to crypto.PublicKey) (*protocol.Send, error) {
-	shared, err := m.ring.shared(m.self, to)
+	shared, err := m.ring.Shared(m.self, to)
 	if err != nil {
 		return nil, protocol.Refuse(protocol.CodeInvalid, "seal to %s: %v", to.Short(), err)
 	}

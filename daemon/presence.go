@@ -273,7 +273,7 @@ func (m *mesh) peerInfo(p peer) (protocol.PeerInfo, bool) {
 	} else if p.item.PeerRole == protocol.RoleControl { // its status would be nobody's
 		info.Presence, info.Status = protocol.PresenceNoSession, protocol.PresenceNoSession
 	}
-	if own, _ := m.ring.session(key); own != nil {
+	if own, _ := m.ring.Session(key); own != nil {
 		info.Summary, info.Cwd, info.Hostname, info.Model = own.Summary, own.Cwd, own.Host, own.Model
 	} else if p.card != nil && info.Trust == protocol.TrustVerified { // who was removed since is silent
 		info.Summary, info.Cwd = protocol.Neutralize(p.card.Summary), protocol.Neutralize(p.card.Cwd)

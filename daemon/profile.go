@@ -6,11 +6,12 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
 // renewAfter is when a connection replaces its session statement: well before it expires.
-const renewAfter = protocol.SessionLifetime - 2*statementSpare
+const renewAfter = protocol.SessionLifetime - 2*keyring.StatementSpare
 
 // cardEvery is how often a connection changes its card. The broker takes one in 10 s by its own clock: what was held up on the way must not make
 // the next one come too early there, where it would be refused and lost.
@@ -31,12 +32,12 @@ func (w *worker) sendProfile() (later time.Time, err error) {
 		u.card, u.cardNext = false, now.Add(cardEvery)
 	}
 	u.mu.Unlock()
-	s, _ := w.m.ring.session(u.key)
+	s, _ := w.m.ring.Session(u.key)
 	if s == nil {
 		return later, nil
 	}
 	if statement {
-		fresh, err := w.m.ring.statement(u.key, true)
+		fresh, err := w.m.ring.Statement(u.key, true)
 		if err != nil {
 			return later, err
 		}
@@ -62,7 +63,7 @@ func (w *worker) sendProfile() (later time.Time, err error) {
 }
 
 // sendCard seals the card of a session to all verified members.
-func (w *worker) sendCard(s *localSession) error {
+func (w *worker) sendCard(s *keyring.Session) error {
 	m := w.m
 	card := protocol.Card{Summary: s.Summary, Cwd: s.Cwd, Host: s.Host, Model: s.Model, Title: s.Title, SessionID: s.ID}
 	readers := m.audience("*")
@@ -74,12 +75,12 @@ func (w *worker) sendCard(s *localSession) error {
 		m.log.Warn("the card was not sealed", "session", s.Label, "err", err)
 		return nil
 	}
-	att, issued, err := m.ring.attest(s.public())
+	att, issued, err := m.ring.Attest(s.Public())
 	if err != nil {
 		return err
 	}
 	h := protocol.Header{
-		ID: protocol.NewClientID(), Mesh: m.meshID, From: s.public(), Member: m.self, To: "*", Prio: protocol.PriorityLow,
+		ID: protocol.NewClientID(), Mesh: m.meshID, From: s.Public(), Member: m.self, To: "*", Prio: protocol.PriorityLow,
 		TS: max(m.env.now().UnixMilli(), issued), Ep: noEpoch, Log: m.trust.View().Digest(), Att: att, Kind: protocol.KindCard,
 	}
 	g, err := protocol.SealGroup(&h, body, s.Key)
@@ -91,7 +92,7 @@ func (w *worker) sendCard(s *localSession) error {
 		Keys: make(map[string]string, len(readers)),
 	}
 	for _, r := range readers {
-		shared, err := m.ring.shared(s.public(), r.Key)
+		shared, err := m.ring.Shared(s.Public(), r.Key)
 		if err != nil {
 			continue // a certificate for a key that no box can be sealed to; it reads no message either
 		}
@@ -102,7 +103,7 @@ func (w *worker) sendCard(s *localSession) error {
 
 // setPresence changes what others see of a session, or with nil of the member: groups, status, summary. It takes effect when
 // the connection is next open.
-func (m *mesh) setPresence(_ context.Context, req protocol.PresenceRequest, acting *localSession) error {
+func (m *mesh) setPresence(_ context.Context, req protocol.PresenceRequest, acting *keyring.Session) error {
 	for _, g := range append(slices.Clone(req.Join), req.Leave...) {
 		if !protocol.ValidGroup(g) {
 			return protocol.Refuse(protocol.CodeInvalid, "%q is not the name of a group", g)
@@ -115,9 +116,9 @@ func (m *mesh) setPresence(_ context.Context, req protocol.PresenceRequest, acti
 	}
 	key := m.self
 	if acting != nil {
-		key = acting.public()
+		key = acting.Public()
 	}
-	s, live := m.ring.session(key)
+	s, live := m.ring.Session(key)
 	if s == nil || !live {
 		return protocol.Refuse(protocol.CodeNotFound, "that session is not on %s", m.slug())
 	}
@@ -194,7 +195,7 @@ func (m *mesh) role() string {
 }
 
 // whoami describes who acts here.
-func (m *mesh) whoami(acting *localSession) protocol.WhoAmI {
+func (m *mesh) whoami(acting *keyring.Session) protocol.WhoAmI {
 	who := protocol.WhoAmI{
 		Mesh: m.slug(), MeshID: string(m.meshID), Name: m.label(), Role: m.role(), Pubkey: m.self.String(),
 		Trust: m.trust.Trust(m.self), Fingerprint: protocol.Fingerprint(m.meshID, m.self), Groups: []string{},
@@ -204,14 +205,14 @@ func (m *mesh) whoami(acting *localSession) protocol.WhoAmI {
 	}
 	who.Groups = append(who.Groups, m.actingGroups(acting)...)
 	if acting != nil {
-		who.Session, who.SessionKey = acting.Label, acting.public().String()
+		who.Session, who.SessionKey = acting.Label, acting.Public().String()
 	}
 	return who
 }
 
 // carried is a session as it goes on a mesh: with the groups and the summary that it had there before.
-func (m *mesh) carried(s *localSession) *localSession {
-	old, _ := m.ring.session(s.public())
+func (m *mesh) carried(s *keyring.Session) *keyring.Session {
+	old, _ := m.ring.Session(s.Public())
 	if old == nil {
 		return s
 	}

@@ -73,7 +73,7 @@ func (m *mesh) bareName(to string) func(target) bool {
 
 func (m *mesh) ownSession(to string) func(target) bool {
 	return func(t target) bool {
-		s, live := m.ring.session(t.key)
+		s, live := m.ring.Session(t.key)
 		return live && t.member == m.self && t.key != m.self && (s.Label == to || s.ID == to)
 	}
 }
@@ -177,8 +177,8 @@ func (m *mesh) addressable() []target {
 			all = append(all, target{spec: key.String(), key: key, member: member, name: name + "/" + label, session: label})
 		}
 	}
-	for _, s := range m.ring.sessions(true) {
-		session(s.public(), m.self, s.Label)
+	for _, s := range m.ring.Sessions(true) {
+		session(s.Public(), m.self, s.Label)
 	}
 	for _, s := range m.trust.Sessions() {
 		session(s.Session, s.Member, s.Label)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -35,7 +36,7 @@ type draft struct {
 
 // send accepts a message: when it returns without an error, the message is sealed, numbered and on disk. A client id
 // that was used before answers what became of that message. Errors are *protocol.Error.
-func (m *mesh) send(ctx context.Context, req protocol.SendRequest, acting *localSession) (protocol.SendResult, error) {
+func (m *mesh) send(ctx context.Context, req protocol.SendRequest, acting *keyring.Session) (protocol.SendResult, error) {
 	res, err := m.sendNow(req, acting)
 	if err != nil || req.WaitMS <= 0 {
 		return res, err
@@ -47,7 +48,7 @@ func (m *mesh) send(ctx context.Context, req protocol.SendRequest, acting *local
 	return m.waitFor(ctx, res, want, protocol.Millis(int64(req.WaitMS), waitAtMost))
 }
 
-func (m *mesh) sendNow(req protocol.SendRequest, acting *localSession) (protocol.SendResult, error) {
+func (m *mesh) sendNow(req protocol.SendRequest, acting *keyring.Session) (protocol.SendResult, error) {
 	if req.ClientID != "" {
 		if !protocol.ValidClientID(req.ClientID) {
 			return protocol.SendResult{}, protocol.Refuse(protocol.CodeInvalid, "client id is not 16 to 64 of [0-9A-Za-z_-]")
@@ -75,7 +76,7 @@ func (m *mesh) sendNow(req protocol.SendRequest, acting *localSession) (protocol
 }
 
 // draft checks a request and finds out who is meant.
-func (m *mesh) draft(req protocol.SendRequest, acting *localSession) (*draft, error) {
+func (m *mesh) draft(req protocol.SendRequest, acting *keyring.Session) (*draft, error) {
 	d := &draft{id: req.ClientID, from: m.key, priority: req.Priority, kind: req.Kind, replyTo: req.ReplyTo, body: []byte(req.Body), asked: req.To, number: true}
 	if acting != nil {
 		d.from = acting.Key
@@ -154,8 +155,8 @@ func (m *mesh) address(d *draft, t target) error {
 		return protocol.Refuse(protocol.CodeForbidden, "you are not admitted to %s yet: only direct messages are possible", m.slug())
 	}
 	d.people = m.audience(t.spec)
-	for _, s := range m.ring.sessions(true) {
-		d.echo = d.echo || s.public() != from && (t.spec == "*" || inGroup(s.Groups, t.spec))
+	for _, s := range m.ring.Sessions(true) {
+		d.echo = d.echo || s.Public() != from && (t.spec == "*" || inGroup(s.Groups, t.spec))
 	}
 	if len(d.people) == 0 && !d.echo {
 		if t.spec == "*" {
@@ -204,7 +205,7 @@ func (m *mesh) accept(d *draft) (*outRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	att, issued, err := m.ring.attest(from)
+	att, issued, err := m.ring.Attest(from)
 	if err != nil {
 		return nil, err
 	}
@@ -269,7 +270,7 @@ func (m *mesh) sharedKeys(d *draft) (map[crypto.PublicKey]*crypto.Key, error) {
 	for w := range workers {
 		wg.Go(func() {
 			for i := w; i < len(want); i += workers {
-				derived[i], failed[i] = m.ring.shared(d.from.Public(), want[i])
+				derived[i], failed[i] = m.ring.Shared(d.from.Public(), want[i])
 			}
 		})
 	}

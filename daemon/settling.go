@@ -6,6 +6,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -25,8 +26,8 @@ type settling struct {
 }
 
 // settle records what became of taken messages. Ids that are unknown, or were settled before, are no error.
-func (g *giver) settle(s registry.Session, local *localSession, req protocol.SettleRequest) error {
-	in := &settling{g: g, s: s, key: local.public(), state: req.State, rung: req.Rung}
+func (g *giver) settle(s registry.Session, local *keyring.Session, req protocol.SettleRequest) error {
+	in := &settling{g: g, s: s, key: local.Public(), state: req.State, rung: req.Rung}
 	err := g.d.env.db.Commit(func(tx *store.Tx) error {
 		in.proved, in.meshes = nil, nil
 		for _, id := range req.IDs {
@@ -90,7 +91,7 @@ func (g *giver) seen(tx *store.Tx, seq uint64, row *inbox.Waiting, s registry.Se
 
 // read returns what follows for delivery when somebody marked a message as read: for the person's sessions it is done
 // with, for others of a group only where a session marked it.
-func (g *giver) read(acting *localSession) func(tx *store.Tx, seq uint64) error {
+func (g *giver) read(acting *keyring.Session) func(tx *store.Tx, seq uint64) error {
 	if acting == nil {
 		return func(tx *store.Tx, seq uint64) error { return tx.Delete(table.Waiting, table.U64(seq)) }
 	}
@@ -100,7 +101,7 @@ func (g *giver) read(acting *localSession) func(tx *store.Tx, seq uint64) error 
 		if ok, err := table.GetJSON(tx, table.Waiting, table.U64(seq), &row); !ok || err != nil {
 			return err
 		}
-		return g.seen(tx, seq, &row, s, acting.public(), row.Given[acting.public().String()].Rung)
+		return g.seen(tx, seq, &row, s, acting.Public(), row.Given[acting.Public().String()].Rung)
 	}
 }
 
@@ -129,10 +130,10 @@ func (g *giver) othersWait(row *inbox.Waiting, shown crypto.PublicKey) bool {
 	}
 	for _, s := range g.d.live.Live() {
 		_, l, err := g.d.liveSession(s.ID)
-		if err != nil || row.Group != "" && !slices.Contains(m.groupsOf(l.public()), row.Group) {
+		if err != nil || row.Group != "" && !slices.Contains(m.groupsOf(l.Public()), row.Group) {
 			continue
 		}
-		if l.public() != shown && l.public() != row.From && !row.ShownTo(l.public()) && row.Received >= s.Registered.UnixMilli() {
+		if l.Public() != shown && l.Public() != row.From && !row.ShownTo(l.Public()) && row.Received >= s.Registered.UnixMilli() {
 			return true
 		}
 	}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
@@ -19,7 +20,7 @@ func (d *Daemon) succession() *succession {
 	s := &succession{owner: make(map[crypto.PublicKey]string), holder: make(map[string]string)}
 	d.formerKeys(s.owner)
 	for _, l := range d.liveSessions() {
-		s.owner[l.public()], s.holder[l.Label] = l.ID, l.ID
+		s.owner[l.Public()], s.holder[l.Label] = l.ID, l.ID
 	}
 	return s
 }
@@ -64,12 +65,12 @@ func (d *Daemon) formerKeys(owner map[crypto.PublicKey]string) {
 }
 
 // viewer is who a request acts for, nil for the person.
-func (d *Daemon) viewer(acting *localSession) *inbox.Viewer {
+func (d *Daemon) viewer(acting *keyring.Session) *inbox.Viewer {
 	if acting == nil {
 		return nil
 	}
 	heirs := d.succession()
-	return &inbox.Viewer{ID: acting.ID, Key: acting.public(), Label: acting.Label, Heir: func(own crypto.PublicKey, label string) bool {
+	return &inbox.Viewer{ID: acting.ID, Key: acting.Public(), Label: acting.Label, Heir: func(own crypto.PublicKey, label string) bool {
 		id, _ := heirs.heir(own, label)
 		return id == "" || id == acting.ID
 	}}

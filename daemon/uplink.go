@@ -120,7 +120,7 @@ func (u *uplink) failed(err error, backoff time.Duration) time.Duration {
 			wait = refusedWait
 		case refusal.Code == protocol.CodeTimestamp:
 			wait = clockWait + rand.N(clockWait)
-			u.m.ring.signAnew(u.key)
+			u.m.ring.SignAnew(u.key)
 		}
 	}
 	u.m.log.Info("no connection", "key", u.key.Short(), "state", state, "reason", refusal.Code, "err", err, "again_in", wait.Round(time.Millisecond))

@@ -1,4 +1,4 @@
-package daemon
+package keyring
 
 import (
 	"fmt"
@@ -12,51 +12,16 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// localSession is one session of this machine. It is never changed after addSession: whoever changes something gives
-// a changed copy to addSession again. With the member's own key it stands for the member without a session.
-type localSession struct {
-	ID       string // Claude session id
-	Label    string
-	Key      *crypto.PrivateKey
-	PID      int
-	Cwd      string
-	Host     string
-	Model    string
-	Channel  string
-	PeerType string
-	Groups   []string // without @, ascending
-	Status   string
-	Summary  string
-	Title    string
-}
-
-func (s *localSession) public() crypto.PublicKey { return s.Key.Public() }
-
-// sessionKey returns the key of a Claude session id: made at first use, the same for ever and on all meshes.
-func sessionKey(db *store.DB, id string) (*crypto.PrivateKey, error) {
-	var seed [crypto.SeedSize]byte
-	err := db.Commit(func(tx *store.Tx) error {
-		if have := tx.Get(table.Sessions, []byte(id)); have != nil {
-			seed = [crypto.SeedSize]byte(have)
-			return nil
-		}
-		seed = [crypto.SeedSize]byte(crypto.RandomBytes(crypto.SeedSize))
-		return tx.Put(table.Sessions, []byte(id), append([]byte(nil), seed[:]...))
-	})
-	if err != nil {
-		return nil, fmt.Errorf("keep the session's key: %w", err)
-	}
-	return crypto.KeyFromSeed(seed), nil
-}
+// StatementSpare is what a session statement has left to run when it is renewed.
+const StatementSpare = time.Hour
 
 const (
-	sharedPeers    = 1024                // shared keys remembered per own key: 40 bytes each, 70 µs saved
-	statementSpare = time.Hour           // a session statement is renewed when it has less than this to run
-	endedKept      = 60 * 24 * time.Hour // how long an ended session's key is kept: twice what any envelope to it may live
+	sharedPeers = 1024                // shared keys remembered per own key: 40 bytes each, 70 µs saved
+	endedKept   = 60 * 24 * time.Hour // how long an ended session's key is kept: twice what any envelope to it may live
 )
 
-// keyring holds the keys that this machine speaks for in one mesh: the member's, and those of its sessions, live or ended.
-type keyring struct {
+// Ring holds the keys that this machine speaks for in one mesh: the member's, and those of its sessions, live or ended.
+type Ring struct {
 	db     *store.DB
 	mesh   protocol.MeshID
 	member *crypto.PrivateKey
@@ -68,7 +33,7 @@ type keyring struct {
 
 // ownKey is one key of the ring.
 type ownKey struct {
-	session   *localSession
+	session   *Session
 	shared    *crypto.SharedCache
 	live      bool
 	statement *protocol.Statement // newest that we signed; nil before the first
@@ -85,17 +50,17 @@ type ownRow struct {
 	EndedAt int64    `json:"ended_at,omitempty"` // Unix ms
 }
 
-// loadKeyring reads the ring; sessions are taken for ended until they are added again.
-func loadKeyring(db *store.DB, mesh protocol.MeshID, member *crypto.PrivateKey, name string, now func() time.Time) (*keyring, error) {
-	r := &keyring{db: db, mesh: mesh, member: member, now: now, own: make(map[crypto.PublicKey]*ownKey)}
-	r.put(&localSession{Label: name, Key: member}, true)
+// Load reads the ring; sessions are taken for ended until they are added again.
+func Load(db *store.DB, mesh protocol.MeshID, member *crypto.PrivateKey, name string, now func() time.Time) (*Ring, error) {
+	r := &Ring{db: db, mesh: mesh, member: member, now: now, own: make(map[crypto.PublicKey]*ownKey)}
+	r.put(&Session{Label: name, Key: member}, true)
 	err := db.View(func(tx *store.Tx) error {
 		for k := range tx.Scan(table.OwnSessions, []byte(mesh), nil) {
 			var row ownRow
 			if _, err := table.GetJSON(tx, table.OwnSessions, k, &row); err != nil {
 				return err
 			}
-			s := &localSession{ID: row.ID, Label: row.Label, Key: member, Groups: row.Groups, Summary: row.Summary}
+			s := &Session{ID: row.ID, Label: row.Label, Key: member, Groups: row.Groups, Summary: row.Summary}
 			if len(row.Seed) == crypto.SeedSize {
 				s.Key = crypto.KeyFromSeed([crypto.SeedSize]byte(row.Seed))
 			}
@@ -110,8 +75,8 @@ func loadKeyring(db *store.DB, mesh protocol.MeshID, member *crypto.PrivateKey, 
 }
 
 // put adds or replaces a key in memory.
-func (r *keyring) put(s *localSession, live bool) {
-	pub := s.public()
+func (r *Ring) put(s *Session, live bool) {
+	pub := s.Public()
 	have, ok := r.own[pub]
 	if !ok {
 		have = &ownKey{shared: crypto.NewSharedCache(s.Key, sharedPeers)}
@@ -121,13 +86,13 @@ func (r *keyring) put(s *localSession, live bool) {
 }
 
 // save writes a session's row.
-func (r *keyring) save(s *localSession, endedAt int64) error {
+func (r *Ring) save(s *Session, endedAt int64) error {
 	row := ownRow{ID: s.ID, Label: s.Label, Groups: s.Groups, Summary: s.Summary, EndedAt: endedAt}
-	if s.public() != r.member.Public() {
+	if s.Public() != r.member.Public() {
 		seed := s.Key.Seed()
 		row.Seed = seed[:]
 	}
-	pub := s.public()
+	pub := s.Public()
 	err := r.db.Commit(func(tx *store.Tx) error {
 		return table.PutJSON(tx, table.OwnSessions, table.Key(r.mesh, pub[:]), row)
 	})
@@ -137,26 +102,26 @@ func (r *keyring) save(s *localSession, endedAt int64) error {
 	return nil
 }
 
-// add makes s live. It reports whether what a session statement says has changed.
-func (r *keyring) add(s *localSession) (changed bool, err error) {
+// Add makes s live. It reports whether what a session statement says has changed.
+func (r *Ring) Add(s *Session) (changed bool, err error) {
 	if err := r.save(s, 0); err != nil {
 		return false, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := r.own[s.public()]
+	old := r.own[s.Public()]
 	changed = old == nil || !old.live || old.session.Label != s.Label || !slices.Equal(old.session.Groups, s.Groups)
 	r.put(s, true)
 	if changed {
-		r.own[s.public()].stale = true
+		r.own[s.Public()].stale = true
 	}
 	return changed, nil
 }
 
-// end marks a session as ended and returns its key.
-func (r *keyring) end(id string) (crypto.PublicKey, bool, error) {
+// End marks a session as ended and returns its key.
+func (r *Ring) End(id string) (crypto.PublicKey, bool, error) {
 	r.mu.Lock()
-	var s *localSession
+	var s *Session
 	for pub, own := range r.own {
 		if own.live && own.session.ID == id && pub != r.member.Public() {
 			s = own.session
@@ -167,11 +132,11 @@ func (r *keyring) end(id string) (crypto.PublicKey, bool, error) {
 	if s == nil {
 		return crypto.PublicKey{}, false, nil
 	}
-	return s.public(), true, r.save(s, r.now().UnixMilli())
+	return s.Public(), true, r.save(s, r.now().UnixMilli())
 }
 
-// private returns the private half of an own key, nil for others.
-func (r *keyring) private(pub crypto.PublicKey) *crypto.PrivateKey {
+// Private returns the private half of an own key, nil for others.
+func (r *Ring) Private(pub crypto.PublicKey) *crypto.PrivateKey {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if own, ok := r.own[pub]; ok {
@@ -180,8 +145,8 @@ func (r *keyring) private(pub crypto.PublicKey) *crypto.PrivateKey {
 	return nil
 }
 
-// shared derives the key of the boxes between an own key and a peer's.
-func (r *keyring) shared(own, peer crypto.PublicKey) (crypto.Key, error) {
+// Shared derives the key of the boxes between an own key and a peer's.
+func (r *Ring) Shared(own, peer crypto.PublicKey) (crypto.Key, error) {
 	r.mu.Lock()
 	k, ok := r.own[own]
 	r.mu.Unlock()
@@ -191,8 +156,8 @@ func (r *keyring) shared(own, peer crypto.PublicKey) (crypto.Key, error) {
 	return k.shared.Shared(peer)
 }
 
-// session returns the session of an own key and whether it is live; nil for keys that are not ours.
-func (r *keyring) session(pub crypto.PublicKey) (s *localSession, live bool) {
+// Session returns the session of an own key and whether it is live; nil for keys that are not ours.
+func (r *Ring) Session(pub crypto.PublicKey) (s *Session, live bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if own, ok := r.own[pub]; ok {
@@ -201,11 +166,11 @@ func (r *keyring) session(pub crypto.PublicKey) (s *localSession, live bool) {
 	return nil, false
 }
 
-// sessions returns the sessions of this machine, the member itself left out.
-func (r *keyring) sessions(live bool) []*localSession {
+// Sessions returns the sessions of this machine, the member itself left out.
+func (r *Ring) Sessions(live bool) []*Session {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var all []*localSession
+	var all []*Session
 	for pub, own := range r.own {
 		if pub != r.member.Public() && (own.live || !live) {
 			all = append(all, own.session)
@@ -214,8 +179,8 @@ func (r *keyring) sessions(live bool) []*localSession {
 	return all
 }
 
-// keys returns all public keys of the ring, the member's first.
-func (r *keyring) keys() []crypto.PublicKey {
+// Keys returns all public keys of the ring, the member's first.
+func (r *Ring) Keys() []crypto.PublicKey {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	all := []crypto.PublicKey{r.member.Public()}
@@ -227,9 +192,9 @@ func (r *keyring) keys() []crypto.PublicKey {
 	return all
 }
 
-// statement returns a session statement for an own key with at least statementSpare to run, signing one when there is
+// Statement returns a session statement for an own key with at least StatementSpare to run, signing one when there is
 // none or fresh asks for a new one. Its issue time rises, so that receivers prefer it.
-func (r *keyring) statement(pub crypto.PublicKey, fresh bool) (*protocol.Statement, error) {
+func (r *Ring) Statement(pub crypto.PublicKey, fresh bool) (*protocol.Statement, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	own, ok := r.own[pub]
@@ -243,7 +208,7 @@ func (r *keyring) statement(pub crypto.PublicKey, fresh bool) (*protocol.Stateme
 	}
 	if own.statement != nil {
 		last := own.statement.Body.(*protocol.Session)
-		if !fresh && !own.stale && last.Expires-issued > statementSpare.Milliseconds() {
+		if !fresh && !own.stale && last.Expires-issued > StatementSpare.Milliseconds() {
 			return own.statement, nil
 		}
 		issued = max(issued, last.Issued+1)
@@ -261,8 +226,8 @@ func (r *keyring) statement(pub crypto.PublicKey, fresh bool) (*protocol.Stateme
 	return s, nil
 }
 
-// signAnew forgets the statement of an own key: the next one is as old as the clock says, whatever was signed before.
-func (r *keyring) signAnew(pub crypto.PublicKey) {
+// SignAnew forgets the statement of an own key: the next one is as old as the clock says, whatever was signed before.
+func (r *Ring) SignAnew(pub crypto.PublicKey) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if own, ok := r.own[pub]; ok {
@@ -270,21 +235,21 @@ func (r *keyring) signAnew(pub crypto.PublicKey) {
 	}
 }
 
-// attest returns the `att` of an envelope from an own key, empty for the member's, and the earliest time (Unix ms) that
+// Attest returns the `att` of an envelope from an own key, empty for the member's, and the earliest time (Unix ms) that
 // such an envelope may bear.
-func (r *keyring) attest(pub crypto.PublicKey) (att string, issued int64, err error) {
+func (r *Ring) Attest(pub crypto.PublicKey) (att string, issued int64, err error) {
 	if pub == r.member.Public() {
 		return "", 0, nil
 	}
-	s, err := r.statement(pub, false)
+	s, err := r.Statement(pub, false)
 	if err != nil {
 		return "", 0, err
 	}
 	return s.Text(), s.Body.(*protocol.Session).Issued, nil
 }
 
-// sweep forgets sessions that ended long ago.
-func (r *keyring) sweep() error {
+// Sweep forgets sessions that ended long ago.
+func (r *Ring) Sweep() error {
 	old := r.now().Add(-endedKept).UnixMilli()
 	var gone []crypto.PublicKey
 	err := r.db.Commit(func(tx *store.Tx) error {
