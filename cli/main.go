@@ -33,16 +33,9 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
 	return &app{stdin: stdin, stdout: &stream{w: stdout}, stderr: &stream{w: stderr}, colour: wantsColour(stdout), root: verbs()}
 }
 
-// run arranges the arguments, runs the verb that they name, and reports what went wrong.
+// run runs one command line, closes stdout, and reports what went wrong.
 func (a *app) run(ctx context.Context, argv []string) int {
-	line, err := arrange(a.root, argv)
-	if err == nil && line.has(flagOtherHome) {
-		err = os.Setenv(config.EnvOtherHome, "1") // also for a daemon that the verb starts
-	}
-	if err == nil {
-		err = a.dispatch(ctx, line)
-		err = a.orUnwritten(line, err)
-	}
+	line, err := a.perform(ctx, argv)
 	if err == nil {
 		a.stdout.close()
 		err = a.orUnwritten(line, nil)
@@ -51,6 +44,18 @@ func (a *app) run(ctx context.Context, argv []string) int {
 		a.report(line, err)
 	}
 	return exitCode(err)
+}
+
+// perform arranges the arguments and runs the verb that they name.
+func (a *app) perform(ctx context.Context, argv []string) (*line, error) {
+	l, err := arrange(a.root, argv)
+	if err == nil && l.has(flagOtherHome) {
+		err = os.Setenv(config.EnvOtherHome, "1") // also for a daemon that the verb starts
+	}
+	if err == nil {
+		err = a.orUnwritten(l, a.dispatch(ctx, l))
+	}
+	return l, err
 }
 
 // orUnwritten returns the error of the verb, or that its output did not arrive: whatever else it says, nobody has read it.

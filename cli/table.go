@@ -23,8 +23,8 @@ func verbs() *verb {
 			"claudemesh send bob \"tests are green\"            send a message",
 		},
 		subs: []*verb{
-			demoVerb(), recallVerb(), rememberVerb(), askVerb(), knowledgeVerb(),
-			createVerb(), inviteVerb(), joinVerb(), leaveVerb(), meshVerb(),
+			demoVerb(), createVerb(), inviteVerb(), joinVerb(), leaveVerb(), meshVerb(),
+			recallVerb(), rememberVerb(), askVerb(), knowledgeVerb(),
 			sendVerb(), replyVerb(), inboxVerb(), messageVerb(), acceptVerb(),
 			statusVerb(), summaryVerb(), groupVerb(), peersVerb(), peerVerb(), membersVerb(), deviceVerb(), whoamiVerb(), auditVerb(),
 			apikeyVerb(), brokerVerb(), benchVerb(), daemonVerb(), doctorVerb(), backupVerb(), restoreVerb(), completionVerb(), completeVerb(), versionVerb(),

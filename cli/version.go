@@ -60,8 +60,12 @@ func versionVerb() *verb {
 	}
 }
 
-func runRoot(_ context.Context, c *call) error {
-	if !c.yes("version") {
+func runRoot(ctx context.Context, c *call) error {
+	switch {
+	case c.yes("version"):
+	case fresh():
+		return c.begin(ctx)
+	default:
 		c.overview()
 		return nil
 	}
