@@ -66,7 +66,7 @@ func (a askAPI) ask(w http.ResponseWriter, r *http.Request) error {
 			to = t.member.String()
 		}
 	}
-	got, err := a.e.Ask(r.Context(), ask.Question{Mesh: string(m.meshID), Text: req.Question, Terms: req.Terms, Context: req.Context, To: to, Session: req.Session, Wait: wait})
+	got, err := a.e.Ask(r.Context(), ask.Question{Mesh: string(m.id()), Text: req.Question, Terms: req.Terms, Context: req.Context, To: to, Session: req.Session, Wait: wait})
 	if err != nil {
 		return invalid(err)
 	}
@@ -207,7 +207,7 @@ func (a askAPI) share(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rule := ask.Rule{Mesh: string(m.meshID), Level: level}
+	rule := ask.Rule{Mesh: string(m.id()), Level: level}
 	if req.Dir != "" {
 		rule.Dir = filepath.Clean(req.Dir)
 	}
@@ -244,7 +244,7 @@ func (a askAPI) unshare(w http.ResponseWriter, r *http.Request) error {
 	if req.All {
 		dir = "*"
 	}
-	n, err := a.e.Unshare(string(m.meshID), dir)
+	n, err := a.e.Unshare(string(m.id()), dir)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (h askHost) Send(_ context.Context, mesh, to, kind, replyTo, session string
 	if err != nil {
 		return "", nil, err
 	}
-	from := m.key
+	var from *crypto.PrivateKey // nil: the member
 	if session != "" {
 		acting, err := h.d.acting(session)
 		if err != nil && kind == ask.KindAsk {
@@ -53,11 +53,11 @@ func (h askHost) Asker(mesh, member string) (ask.Asker, bool) {
 		return ask.Asker{}, false
 	}
 	key, err := crypto.ParsePublicKey(member)
-	if err != nil || !m.trust.View().Verified(key) || !m.grants.Allows(key, key, false) {
+	if err != nil || !m.mayAsk(key) {
 		return ask.Asker{}, false
 	}
 	a := ask.Asker{Key: member, Name: m.callName(key)}
-	for _, s := range m.trust.Sessions() {
+	for _, s := range m.Trust().Sessions() {
 		if s.Member == key {
 			a.Groups = append(a.Groups, s.Groups...)
 		}

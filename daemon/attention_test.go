@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/daemontest"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -80,7 +81,7 @@ func TestSessionWaitsForItsHuman(t *testing.T) {
 
 	// It is not set by hand, and dnd stays.
 	err = a.bob.Presence(t.Context(), protocol.PresenceRequest{Session: "s1", Status: protocol.StatusWaiting})
-	wantRefusal(t, err, protocol.CodeInvalid)
+	daemontest.WantRefusal(t, err, protocol.CodeInvalid)
 	if err := a.bob.Presence(t.Context(), protocol.PresenceRequest{Session: "s1", Status: protocol.StatusDND}); err != nil {
 		t.Fatal(err)
 	}

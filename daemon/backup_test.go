@@ -13,6 +13,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/backup"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/daemontest"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -37,7 +38,7 @@ func TestBackupAndRestore(t *testing.T) {
 		w.bob.wire().push(push)
 		first := w.bob.sealed(w.bob.send("alice", "from the old machine"), w.alice)
 
-		home := newHome(t)
+		home := daemontest.NewHome(t)
 		if err := home.Update(func(c *config.Config) error { c.Add(w.bob.cfg); return nil }); err != nil {
 			t.Fatal(err)
 		}
@@ -52,7 +53,7 @@ func TestBackupAndRestore(t *testing.T) {
 		if bytes.Contains(sealed, seed[:]) || bytes.Contains(sealed, []byte("before")) || bytes.Contains(sealed, []byte(w.bob.m.key.Hex())) {
 			t.Error("the backup lies open")
 		}
-		elsewhere := newHome(t)
+		elsewhere := daemontest.NewHome(t)
 		if _, err := backup.Restore(elsewhere, sealed, []byte("cart")); protocol.CodeOf(err) != protocol.CodeUnauthorized {
 			t.Errorf("wrong passphrase: %v", err)
 		}
@@ -103,7 +104,7 @@ func TestBackupAndRestore(t *testing.T) {
 // backedUp takes a backup of a node, which may be restored as another.
 func (n *node) backedUp() (restore func() *node) {
 	n.Helper()
-	home := newHome(n.TB.(*testing.T))
+	home := daemontest.NewHome(n.TB.(*testing.T))
 	if err := home.Update(func(c *config.Config) error { c.Add(n.cfg); return nil }); err != nil {
 		n.Fatal(err)
 	}
@@ -113,7 +114,7 @@ func (n *node) backedUp() (restore func() *node) {
 	}
 	return func() *node {
 		n.Helper()
-		home := newHome(n.TB.(*testing.T))
+		home := daemontest.NewHome(n.TB.(*testing.T))
 		if _, err := backup.Restore(home, sealed, []byte("horse")); err != nil {
 			n.Fatal(err)
 		}

@@ -60,6 +60,7 @@ type Daemon struct {
 	cfg     Config
 	home    config.Home
 	log     *slog.Logger
+	db      *store.DB
 	env     *env
 	hub     *inbox.Hub
 	mail    *inbox.Mailbox
@@ -127,7 +128,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 		cfg.watchEvery = time.Second
 	}
 	d := &Daemon{
-		cfg: cfg, home: cfg.Home, log: log, start: time.Now(), life: ctx, stop: stop,
+		cfg: cfg, home: cfg.Home, log: log, db: db, start: time.Now(), life: ctx, stop: stop,
 		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
 		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*keyring.Session), replaced: make(map[string]registry.Process),
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/daemon/daemontest"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -29,7 +30,7 @@ func TestDecodeChangesNoText(t *testing.T) {
 			t.Errorf("%q: %v", body, err)
 		}
 		if err != nil {
-			wantRefusal(t, err, protocol.CodeInvalid)
+			daemontest.WantRefusal(t, err, protocol.CodeInvalid)
 			continue
 		}
 		var want struct{ Body string }
@@ -47,7 +48,7 @@ func TestDecodeSaysTheSize(t *testing.T) {
 		r := httptest.NewRequest("POST", "/v1/send", body)
 		boundBody(r)
 		err := decode(r, new(protocol.SendRequest))
-		wantRefusal(t, err, protocol.CodePayloadTooLarge)
+		daemontest.WantRefusal(t, err, protocol.CodePayloadTooLarge)
 		want := fmt.Sprintf("request of %d bytes,", n+int64(len(head)+len(tail)))
 		if n > countMost {
 			want = fmt.Sprintf("request of %d or more bytes,", countMost)

@@ -73,7 +73,7 @@ func TestDamagedMailIsNotTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = d.env.db.Commit(func(tx *store.Tx) error {
+	err = d.db.Commit(func(tx *store.Tx) error {
 		for _, v := range []string{"{damaged", `{"own":"x"}`} {
 			n, err := tx.NextSequence(table.Waiting)
 			if err != nil {

@@ -110,7 +110,7 @@ func TestEventsOverARestart(t *testing.T) {
 func TestEventsCapped(t *testing.T) {
 	d := startDaemon(t, newHome(t))
 	const more = 25
-	err := d.env.db.Commit(func(tx *store.Tx) error {
+	err := d.db.Commit(func(tx *store.Tx) error {
 		for n := range inbox.EventsKept + more {
 			if err := d.hub.Put(tx, protocol.Event{Type: inbox.EventNotice, Notice: fmt.Sprint(n + 1)}, inbox.EventOptions{}); err != nil {
 				return err
@@ -139,7 +139,7 @@ func TestEventsCapped(t *testing.T) {
 func (d *testDaemon) alarm(id string, row inbox.Row, session string) {
 	d.t.Helper()
 	row.MessageID, row.Alarm, row.Received = id, "test", time.Now().UnixMilli()
-	err := d.env.db.Commit(func(tx *store.Tx) error {
+	err := d.db.Commit(func(tx *store.Tx) error {
 		n, err := d.mail.Add(tx, &row)
 		if err != nil {
 			return err
@@ -204,7 +204,7 @@ func TestEventsForgetDeletedMessages(t *testing.T) {
 	s := d.stream(client.EventQuery{Replay: true})
 	s.want("ready")
 	s.wantMessages("message-2")
-	d.env.db.View(func(tx *store.Tx) error {
+	d.db.View(func(tx *store.Tx) error {
 		for _, v := range tx.Scan(table.Events, nil, nil) {
 			if strings.Contains(string(v), "body of") {
 				t.Error("an event holds a copy of the body")
@@ -220,7 +220,7 @@ func TestEventsSlowReader(t *testing.T) {
 	slow := d.stream(client.EventQuery{})
 	slow.want("ready")
 	long := strings.Repeat("x", 10<<10)
-	err := d.env.db.Commit(func(tx *store.Tx) error {
+	err := d.db.Commit(func(tx *store.Tx) error {
 		for range 500 { // 5 MiB: more than any socket buffers
 			if err := d.hub.Put(tx, protocol.Event{Type: inbox.EventNotice, Notice: long}, inbox.EventOptions{}); err != nil {
 				return err

@@ -62,7 +62,7 @@ func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeReque
 	if ready, err := g.anyReady(v, &reply); err != nil || !ready {
 		return reply, err
 	}
-	err := g.d.env.db.Commit(func(tx *store.Tx) error {
+	err := g.d.db.Commit(func(tx *store.Tx) error {
 		reply, v.gave, v.taken = protocol.TakeReply{Messages: []protocol.InboxMessage{}}, nil, nil
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(table.Waiting, nil, nil) {
@@ -144,7 +144,7 @@ func (g *giver) hand(tx *store.Tx, k []byte, row *inbox.Waiting, v *giveView, ag
 
 // anyReady looks without writing, and counts: the common answer is that there is nothing.
 func (g *giver) anyReady(v *giveView, reply *protocol.TakeReply) (ready bool, err error) {
-	err = g.d.env.db.View(func(tx *store.Tx) error {
+	err = g.d.db.View(func(tx *store.Tx) error {
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(table.Waiting, nil, nil) {
 			var row inbox.Waiting
@@ -188,7 +188,7 @@ func (g *giver) acceptedIn(tx *store.Tx) func(protocol.MeshID, crypto.PublicKey)
 
 // accept lets a sender's messages come in front of sessions from now on, and those that are held too.
 func (g *giver) accept(mesh protocol.MeshID, member crypto.PublicKey) error {
-	err := g.d.env.db.Commit(func(tx *store.Tx) error {
+	err := g.d.db.Commit(func(tx *store.Tx) error {
 		return tx.Put(table.Accepted, table.Key(mesh, member[:]), table.U64(uint64(g.d.cfg.Now().UnixMilli())))
 	})
 	if err != nil {

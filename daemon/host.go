@@ -12,7 +12,7 @@ import (
 )
 
 func (d *Daemon) handleAcceptHost(w http.ResponseWriter, _ *http.Request) error {
-	if err := table.AcceptHost(d.env.db); err != nil {
+	if err := table.AcceptHost(d.db); err != nil {
 		return table.Refusal("accept this machine", err)
 	}
 	d.log.Info("this home is the place of its keys now")

@@ -68,7 +68,7 @@ func (g *giver) heldSenders(s registry.Session, local *keyring.Session) ([]proto
 		member crypto.PublicKey
 	}
 	held, at := []protocol.HeldSender{}, make(map[who]int)
-	err := g.d.env.db.View(func(tx *store.Tx) error {
+	err := g.d.db.View(func(tx *store.Tx) error {
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(table.Waiting, nil, nil) {
 			var row inbox.Waiting

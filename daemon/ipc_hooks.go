@@ -149,7 +149,7 @@ func (g *giver) judge(s registry.Session, local *keyring.Session) error {
 		return nil
 	}
 	key := local.Public().String()
-	return g.d.env.db.View(func(tx *store.Tx) error {
+	return g.d.db.View(func(tx *store.Tx) error {
 		for k := range tx.Scan(table.Waiting, nil, nil) {
 			var row inbox.Waiting
 			if _, err := table.GetJSON(tx, table.Waiting, k, &row); err != nil {

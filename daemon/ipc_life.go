@@ -32,7 +32,7 @@ func (d *Daemon) handleLeave(w http.ResponseWriter, r *http.Request) error {
 	}
 	key, err := d.home.OwnerKey(j.member.MeshID)
 	if j.mesh != nil { // a hand-over leaves the key that it replaced
-		key, err = d.ownerKey(j.member.MeshID, j.mesh.trust.View().Owner())
+		key, err = d.ownerKey(j.member.MeshID, j.mesh.Trust().View().Owner())
 	}
 	if err == nil {
 		out.OwnerKey = key.Path

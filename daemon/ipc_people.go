@@ -145,11 +145,11 @@ func (d *Daemon) handlePublish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := m.control.shutOut()
+	out := m.shutOut()
 	if err := m.publish(r.Context(), req.Statements...); err != nil {
 		return err
 	}
-	if out && m.trust.Trust(m.self) != protocol.TrustUnverified {
+	if out && m.believed() {
 		d.restartMeshes(m) // the way is open again
 	}
 	return reply(w, protocol.OKReply{OK: true})

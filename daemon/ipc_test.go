@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -119,7 +120,7 @@ func TestNoSecretsInAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := keyring.SessionKey(d.env.db, "s-1")
+	session, err := keyring.SessionKey(d.db, "s-1")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +164,7 @@ func TestNoSecretsInAnswers(t *testing.T) {
 		"member": made.Membership.Key, "owner": owner.Key, "recovery": made.Recovery, "session": session, "link": link.Key,
 	} {
 		seed := key.Seed()
-		for _, secret := range []string{hex.EncodeToString(seed[:]), base64Text(seed[:])[:42], string(seed[:])} {
+		for _, secret := range []string{hex.EncodeToString(seed[:]), base64.StdEncoding.EncodeToString(seed[:])[:42], string(seed[:])} {
 			if strings.Contains(all, secret) {
 				t.Errorf("the %s key is in an answer", name)
 			}

@@ -14,11 +14,11 @@ func (d *Daemon) handleStatements(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	view := m.trust.View()
+	view := m.Trust().View()
 	out := protocol.StatementsReply{
 		Mesh: m.slug(), MeshID: string(m.id()), Charter: view.Charter().Text(), Statements: []string{}, Accepted: make(map[uint64]string),
 	}
-	for _, s := range m.trust.Statements() {
+	for _, s := range m.Trust().Statements() {
 		out.Statements = append(out.Statements, s.Text())
 	}
 	for n, id := range view.Accepted().Owner {
@@ -41,10 +41,10 @@ func (d *Daemon) handleVerify(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return protocol.Refuse(protocol.CodeInvalid, "pubkey: %v", err)
 	}
-	if req.Agreed && !m.trust.View().Verified(key) {
+	if req.Agreed && !m.Trust().View().Verified(key) {
 		return protocol.Refuse(protocol.CodeNotMember, "%s is no verified member of %s", key.Short(), m.slug())
 	}
-	if err := m.trust.MarkInPerson(key, req.Agreed); err != nil {
+	if err := m.Trust().MarkInPerson(key, req.Agreed); err != nil {
 		return err
 	}
 	return reply(w, protocol.OKReply{OK: true})
@@ -86,7 +86,7 @@ func (d *Daemon) handleBackup(w http.ResponseWriter, r *http.Request) error {
 	if len(req.Head) != config.HeadSize || len(req.Key) != crypto.KeySize {
 		return protocol.Refuse(protocol.CodeInvalid, "a backup needs the head of a sealed file and its key")
 	}
-	sealed, err := backup.MakeFrom(d.home, d.env.db, d.cfg.Now(), &config.Sealing{Head: req.Head, Key: crypto.Key(req.Key)})
+	sealed, err := backup.MakeFrom(d.home, d.db, d.cfg.Now(), &config.Sealing{Head: req.Head, Key: crypto.Key(req.Key)})
 	if err != nil {
 		return err
 	}

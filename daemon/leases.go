@@ -116,7 +116,7 @@ func (g *giver) watchLeases(ctx context.Context) {
 func (g *giver) giveBack(rows []takenRow) error {
 	type source struct{ session, rung string }
 	var from map[source]bool
-	err := g.d.env.db.Commit(func(tx *store.Tx) error {
+	err := g.d.db.Commit(func(tx *store.Tx) error {
 		from = make(map[source]bool)
 		for _, r := range rows {
 			var row inbox.Waiting

@@ -38,7 +38,7 @@ func TestLeave(t *testing.T) {
 		if err != nil {
 			return false
 		}
-		_, revoked := m.trust.View().Revoked(key)
+		_, revoked := m.Trust().View().Revoked(key)
 		return revoked
 	})
 }
@@ -93,13 +93,13 @@ func TestAdminAndOwnerLeave(t *testing.T) {
 			if err != nil {
 				return false
 			}
-			r, gone := m.trust.View().Revoked(key)
+			r, gone := m.Trust().View().Revoked(key)
 			return gone && !r.Own && r.By == owner.Public
 		}
 	}
 	until(t, "bob knows that he is an admin", func() bool {
 		m, err := bob.mesh("acme")
-		return err == nil && m.trust.View().IsAdmin(bobsKey)
+		return err == nil && m.Trust().View().IsAdmin(bobsKey)
 	})
 	if _, err := bob.Leave(ctx, "acme", false); err != nil {
 		t.Fatal(err)

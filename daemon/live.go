@@ -20,7 +20,7 @@ func (d *Daemon) openRegistry() error {
 		return fmt.Errorf("read the exchanges of sessions: %w", err)
 	}
 	var saved []byte
-	err := d.env.db.View(func(tx *store.Tx) error {
+	err := d.db.View(func(tx *store.Tx) error {
 		saved = tx.Get(table.State, []byte(stateSessions))
 		return nil
 	})
@@ -41,7 +41,7 @@ func (d *Daemon) openRegistry() error {
 			d.hub.Wake() // mail that was offered to it goes to another
 		},
 		Save: func(b []byte) error {
-			return d.env.db.Commit(func(tx *store.Tx) error { return tx.Put(table.State, []byte(stateSessions), b) })
+			return d.db.Commit(func(tx *store.Tx) error { return tx.Put(table.State, []byte(stateSessions), b) })
 		},
 	})
 	if err != nil {
@@ -53,7 +53,7 @@ func (d *Daemon) openRegistry() error {
 
 // sessionStarted puts a session on every mesh, with the key that its id has had from the first time.
 func (d *Daemon) sessionStarted(s registry.Session) {
-	key, err := keyring.SessionKey(d.env.db, s.ID)
+	key, err := keyring.SessionKey(d.db, s.ID)
 	if err != nil {
 		d.log.Error("session has no key", "session", s.ID, "reason", err)
 		return
@@ -154,7 +154,7 @@ func (d *Daemon) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
 	info.Pubkey = local.Public().String()
 	for _, m := range d.meshes() {
 		info.Meshes[m.slug()] = m.sessionState(local.Public())
-		if own, _ := m.ring.Session(local.Public()); own != nil {
+		if own := m.localSession(local); own != nil {
 			info.Summary = own.Summary
 			info.Groups = append(info.Groups, own.Groups...)
 		}

@@ -23,9 +23,17 @@ func (a *arrival) queueAsk(tx *store.Tx) error {
 	})
 }
 
+// mayAsk reports whether a member is verified and the user refuses him nothing that he asks of the memory.
+func (m *mesh) mayAsk(member crypto.PublicKey) bool {
+	return m.trust.View().Verified(member) && m.grants.Allows(member, member, false)
+}
+
 // sendMemory accepts a message of the memory, or the mail of a late answer. Other sessions of this
-// member get no copy of it.
+// member get no copy of it. A nil from is the member.
 func (m *mesh) sendMemory(to, kind, replyTo string, from *crypto.PrivateKey, body []byte) (protocol.SendResult, error) {
+	if from == nil {
+		from = m.key
+	}
 	d := &draft{id: protocol.NewClientID(), from: from, priority: protocol.PriorityNext, kind: kind, replyTo: replyTo, body: body, number: true}
 	if err := m.checkSending(); err != nil {
 		return protocol.SendResult{}, err

@@ -157,6 +157,15 @@ func statementsOf(cfg config.Membership) (charter *protocol.Statement, extra []*
 func (m *mesh) slug() string        { return m.cfg.Slug }
 func (m *mesh) id() protocol.MeshID { return m.meshID }
 
+// Trust is who is believed in this mesh. It guards itself.
+func (m *mesh) Trust() *trust.State { return m.trust }
+
+// believed reports whether the member's own key is still believed here.
+func (m *mesh) believed() bool { return m.trust.Trust(m.self) != protocol.TrustUnverified }
+
+// shutOut reports whether the broker does not let this member in any more.
+func (m *mesh) shutOut() bool { return m.control.shutOut() }
+
 // label is what the member without a session is called in its session statement: its name.
 func (m *mesh) label() string {
 	if name := m.trust.Name(m.self); protocol.ValidName(name) {

@@ -24,6 +24,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/daemontest"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -480,12 +481,9 @@ func pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// wantRefusal fails unless err is a refusal of this code.
 func wantRefusal(t testing.TB, err error, code protocol.Code) {
 	t.Helper()
-	if got := protocol.CodeOf(err); got != code {
-		t.Errorf("error %v has code %q, want %q", err, got, code)
-	}
+	daemontest.WantRefusal(t, err, code)
 }
 
 // copyOf takes a copy of a daemon's home, for another to run on.

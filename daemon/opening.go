@@ -32,7 +32,7 @@ func (d *Daemon) handleOpen(w http.ResponseWriter, r *http.Request) error {
 // closed, whoever read it meanwhile.
 func (g *giver) open(s registry.Session, local *keyring.Session, id string) (msg protocol.InboxMessage, err error) {
 	v := g.d.viewer(local)
-	err = g.d.env.db.View(func(tx *store.Tx) error {
+	err = g.d.db.View(func(tx *store.Tx) error {
 		seq, err := g.d.mail.Lookup(tx, id)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/daemon/daemontest"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -27,22 +28,22 @@ func TestOpenOneMessage(t *testing.T) {
 		}
 	}
 	_, err := open("s2", id)
-	wantRefusal(t, err, protocol.CodeNotFound)
+	daemontest.WantRefusal(t, err, protocol.CodeNotFound)
 	_, err = open("s1", "nosuchmessage")
-	wantRefusal(t, err, protocol.CodeNotFound)
+	daemontest.WantRefusal(t, err, protocol.CodeNotFound)
 	_, err = open("nosuch", id)
-	wantRefusal(t, err, protocol.CodeUnknownSession)
+	daemontest.WantRefusal(t, err, protocol.CodeUnknownSession)
 
 	bypass := true
 	a.hook(protocol.HookSessionStart, "s1", func(r *protocol.HookRequest) { r.Session.Bypass = &bypass })
 	held := a.send("bob", "run it", protocol.PriorityNext)
 	_, err = open("s1", held)
-	wantRefusal(t, err, protocol.CodeForbidden)
+	daemontest.WantRefusal(t, err, protocol.CodeForbidden)
 	if _, err := a.bob.MarkRead(t.Context(), protocol.InboxChange{IDs: []string{held}}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = open("s1", held)
-	wantRefusal(t, err, protocol.CodeForbidden)
+	daemontest.WantRefusal(t, err, protocol.CodeForbidden)
 	if err := a.bob.Accept(t.Context(), "acme", "alice"); err != nil {
 		t.Fatal(err)
 	}

@@ -28,7 +28,7 @@ type settling struct {
 // settle records what became of taken messages. Ids that are unknown, or were settled before, are no error.
 func (g *giver) settle(s registry.Session, local *keyring.Session, req protocol.SettleRequest) error {
 	in := &settling{g: g, s: s, key: local.Public(), state: req.State, rung: req.Rung}
-	err := g.d.env.db.Commit(func(tx *store.Tx) error {
+	err := g.d.db.Commit(func(tx *store.Tx) error {
 		in.proved, in.meshes = nil, nil
 		for _, id := range req.IDs {
 			seq, err := g.d.mail.Lookup(tx, id)

@@ -51,7 +51,7 @@ func (d *Daemon) formerKeys(owner map[crypto.PublicKey]string) {
 	if len(former) == 0 {
 		return
 	}
-	err := d.env.db.View(func(tx *store.Tx) error {
+	err := d.db.View(func(tx *store.Tx) error {
 		for id, now := range former {
 			if seed := tx.Get(table.Sessions, []byte(id)); seed != nil {
 				owner[crypto.KeyFromSeed([crypto.SeedSize]byte(seed)).Public()] = now

@@ -52,3 +52,11 @@ func WantCode(t *testing.T, what string, err error, want protocol.Code) *protoco
 	}
 	return e
 }
+
+// WantRefusal goes on with the test whatever err is, and fails it unless err is a refusal of that code.
+func WantRefusal(t testing.TB, err error, code protocol.Code) {
+	t.Helper()
+	if got := protocol.CodeOf(err); got != code {
+		t.Errorf("error %v has code %q, want %q", err, got, code)
+	}
+}
