@@ -12,7 +12,6 @@ import (
 var timeMakers = []string{
 	"ask.timeOf",                // bounded by moment
 	"broker/queue.(Disk).Stats", // its own clock
-	"daemon.(conn).handlePong",  // of a ping of our own, and checked
 	"daemon/brokerhttp.bound",   // a deadline in the past
 	"protocol.(opening).span",   // the header is bounded, and the time compared
 	"protocol.TimeOf",

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/claudemesh/claudemesh/daemon/keyring"
+	"github.com/claudemesh/claudemesh/daemon/mesh"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 )
@@ -25,16 +26,16 @@ func (d *Daemon) endSession(id string) {
 	delete(d.sessions, id)
 	d.mu.Unlock()
 	for _, m := range d.meshes() {
-		if err := m.removeSession(id); err != nil {
-			d.log.Error("session not removed", "mesh", m.slug(), "session", id, "reason", err)
+		if err := m.RemoveSession(id); err != nil {
+			d.log.Error("session not removed", "mesh", m.Slug(), "session", id, "reason", err)
 		}
 	}
 }
 
 // addTo makes a session known to one mesh. The session lives on where that does not work: other meshes have it.
-func (d *Daemon) addTo(m *mesh, s *keyring.Session) {
-	if err := m.addSession(m.carried(s)); err != nil {
-		d.log.Error("session not added", "mesh", m.slug(), "session", s.ID, "reason", err)
+func (d *Daemon) addTo(m *mesh.Mesh, s *keyring.Session) {
+	if err := m.AddSession(m.Carried(s)); err != nil {
+		d.log.Error("session not added", "mesh", m.Slug(), "session", s.ID, "reason", err)
 	}
 }
 
@@ -52,7 +53,7 @@ func (d *Daemon) keepPresence(id string, req protocol.PresenceRequest) {
 		return // it ended meanwhile
 	}
 	changed := *s
-	changed.Groups = mergeGroups(s.Groups, req.Join, req.Leave)
+	changed.Groups = mesh.MergeGroups(s.Groups, req.Join, req.Leave)
 	if req.Status != "" {
 		changed.Status = req.Status
 	}
@@ -110,27 +111,27 @@ func (d *Daemon) acting(ref string) (*keyring.Session, error) {
 }
 
 // meshes are the running ones, by slug.
-func (d *Daemon) meshes() []*mesh {
+func (d *Daemon) meshes() []*mesh.Mesh {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var all []*mesh
+	var all []*mesh.Mesh
 	for _, j := range d.joined {
 		if j.mesh != nil {
 			all = append(all, j.mesh)
 		}
 	}
-	slices.SortFunc(all, func(a, b *mesh) int { return strings.Compare(a.slug(), b.slug()) })
+	slices.SortFunc(all, func(a, b *mesh.Mesh) int { return strings.Compare(a.Slug(), b.Slug()) })
 	return all
 }
 
 // mesh finds a running mesh by slug or mesh id.
-func (d *Daemon) mesh(name string) (*mesh, error) {
+func (d *Daemon) mesh(name string) (*mesh.Mesh, error) {
 	var slugs []string
 	for _, m := range d.meshes() {
-		if m.slug() == name || string(m.id()) == name {
+		if m.Slug() == name || string(m.ID()) == name {
 			return m, nil
 		}
-		slugs = append(slugs, m.slug())
+		slugs = append(slugs, m.Slug())
 	}
 	e := protocol.Refuse(protocol.CodeNotFound, "no mesh %q is joined", name).WithHint("claudemesh mesh list")
 	e.Names = slugs
@@ -138,7 +139,7 @@ func (d *Daemon) mesh(name string) (*mesh, error) {
 }
 
 // some returns the mesh of that name, or all of them where the name is empty.
-func (d *Daemon) some(name string) ([]*mesh, error) {
+func (d *Daemon) some(name string) ([]*mesh.Mesh, error) {
 	if name == "" {
 		return d.meshes(), nil
 	}
@@ -146,11 +147,11 @@ func (d *Daemon) some(name string) ([]*mesh, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []*mesh{m}, nil
+	return []*mesh.Mesh{m}, nil
 }
 
 // one returns the mesh of that name; where the name is empty, the default mesh or the only one.
-func (d *Daemon) one(name string) (*mesh, error) {
+func (d *Daemon) one(name string) (*mesh.Mesh, error) {
 	if name != "" {
 		return d.mesh(name)
 	}
@@ -166,10 +167,10 @@ func (d *Daemon) one(name string) (*mesh, error) {
 	}
 	e := protocol.Refuse(protocol.CodeAmbiguous, "more than one mesh is joined").WithHint("name one with --mesh, or: claudemesh mesh use <slug>")
 	for _, m := range all {
-		if m.slug() == fallback {
+		if m.Slug() == fallback {
 			return m, nil
 		}
-		e.Names = append(e.Names, m.slug())
+		e.Names = append(e.Names, m.Slug())
 	}
 	return nil, e
 }
@@ -180,7 +181,7 @@ func errNoMesh() *protocol.Error {
 
 // route finds the mesh that a message belongs to: the one that is named, that of the message it answers, or the only one
 // that knows the recipient. A recipient known on several is never guessed.
-func (d *Daemon) route(req protocol.SendRequest) (*mesh, error) {
+func (d *Daemon) route(req protocol.SendRequest) (*mesh.Mesh, error) {
 	all := d.meshes()
 	if req.Mesh == "" && len(all) > 1 && req.ReplyTo != "" {
 		if original, err := d.mail.Find(req.ReplyTo); err == nil {
@@ -192,17 +193,17 @@ func (d *Daemon) route(req protocol.SendRequest) (*mesh, error) {
 	if req.Mesh != "" || len(all) < 2 || req.To == "*" || strings.HasPrefix(req.To, "@") {
 		return d.one(req.Mesh)
 	}
-	var found []*mesh
+	var found []*mesh.Mesh
 	var names []string
 	for _, m := range all {
-		_, err := m.resolve(req.To)
+		_, err := m.Resolve(req.To)
 		e, refused := err.(*protocol.Error)
 		switch {
 		case err == nil:
 			found = append(found, m)
 		case refused && e.Code == protocol.CodeNotFound:
 			for _, n := range e.Names {
-				names = append(names, n+" on "+m.slug())
+				names = append(names, n+" on "+m.Slug())
 			}
 		default:
 			return nil, err
@@ -218,7 +219,7 @@ func (d *Daemon) route(req protocol.SendRequest) (*mesh, error) {
 	}
 	e := protocol.Refuse(protocol.CodeAmbiguous, "%q is on more than one mesh", req.To).WithHint("name one with --mesh")
 	for _, m := range found {
-		e.Names = append(e.Names, m.slug())
+		e.Names = append(e.Names, m.Slug())
 	}
 	return nil, e
 }

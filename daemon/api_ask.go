@@ -58,19 +58,19 @@ func (a askAPI) ask(w http.ResponseWriter, r *http.Request) error {
 	}
 	to := "*"
 	if req.To != "" {
-		t, err := m.resolve(req.To)
+		t, err := m.Resolve(req.To)
 		if err != nil {
 			return err
 		}
-		if to = t.spec; !t.many() {
-			to = t.member.String()
+		if to = t.Spec; !t.Many() {
+			to = t.Member.String()
 		}
 	}
-	got, err := a.e.Ask(r.Context(), ask.Question{Mesh: string(m.id()), Text: req.Question, Terms: req.Terms, Context: req.Context, To: to, Session: req.Session, Wait: wait})
+	got, err := a.e.Ask(r.Context(), ask.Question{Mesh: string(m.ID()), Text: req.Question, Terms: req.Terms, Context: req.Context, To: to, Session: req.Session, Wait: wait})
 	if err != nil {
 		return invalid(err)
 	}
-	return reply(w, a.told(got, m.slug()))
+	return reply(w, a.told(got, m.Slug()))
 }
 
 // invalid makes an error of the engine the caller's, unless it is a refusal already.
@@ -107,7 +107,7 @@ func (a askAPI) asked(x ask.Asked) protocol.AskedInfo {
 // slugOf is what the user calls a mesh, or its id when it was left.
 func (d *Daemon) slugOf(id string) string {
 	if m, err := d.mesh(id); err == nil {
-		return m.slug()
+		return m.Slug()
 	}
 	return id
 }
@@ -207,22 +207,22 @@ func (a askAPI) share(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	rule := ask.Rule{Mesh: string(m.id()), Level: level}
+	rule := ask.Rule{Mesh: string(m.ID()), Level: level}
 	if req.Dir != "" {
 		rule.Dir = filepath.Clean(req.Dir)
 	}
 	for _, name := range req.With {
-		t, err := m.resolve(name)
+		t, err := m.Resolve(name)
 		if err != nil {
 			return err
 		}
 		switch {
-		case t.spec == "*":
+		case t.Spec == "*":
 			return protocol.Refuse(protocol.CodeInvalid, "everybody is the default: leave out with")
-		case t.many():
-			rule.With = append(rule.With, t.spec)
+		case t.Many():
+			rule.With = append(rule.With, t.Spec)
 		default:
-			rule.With = append(rule.With, t.member.String())
+			rule.With = append(rule.With, t.Member.String())
 		}
 	}
 	if rule, err = a.e.Share(rule); err != nil {
@@ -244,12 +244,12 @@ func (a askAPI) unshare(w http.ResponseWriter, r *http.Request) error {
 	if req.All {
 		dir = "*"
 	}
-	n, err := a.e.Unshare(string(m.id()), dir)
+	n, err := a.e.Unshare(string(m.ID()), dir)
 	if err != nil {
 		return err
 	}
 	if n == 0 {
-		return protocol.Refuse(protocol.CodeNotFound, "nothing of that is shared with %s", m.slug()).WithHint("claudemesh knowledge status")
+		return protocol.Refuse(protocol.CodeNotFound, "nothing of that is shared with %s", m.Slug()).WithHint("claudemesh knowledge status")
 	}
 	return reply(w, protocol.KnowledgeGone{Removed: n})
 }

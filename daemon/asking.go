@@ -32,7 +32,7 @@ func (h askHost) Send(_ context.Context, mesh, to, kind, replyTo, session string
 			from = acting.Key
 		}
 	}
-	res, err := m.sendMemory(to, kind, replyTo, from, body)
+	res, err := m.SendMemory(to, kind, replyTo, from, body)
 	if protocol.CodeOf(err) == protocol.CodeNotFound && to == "*" {
 		return "", nil, nil // nobody else is in the mesh
 	}
@@ -53,10 +53,10 @@ func (h askHost) Asker(mesh, member string) (ask.Asker, bool) {
 		return ask.Asker{}, false
 	}
 	key, err := crypto.ParsePublicKey(member)
-	if err != nil || !m.mayAsk(key) {
+	if err != nil || !m.MayAsk(key) {
 		return ask.Asker{}, false
 	}
-	a := ask.Asker{Key: member, Name: m.callName(key)}
+	a := ask.Asker{Key: member, Name: m.CallName(key)}
 	for _, s := range m.Trust().Sessions() {
 		if s.Member == key {
 			a.Groups = append(a.Groups, s.Groups...)
@@ -69,7 +69,7 @@ func (h askHost) Asker(mesh, member string) (ask.Asker, bool) {
 func (h askHost) Notice(mesh, text string) {
 	slug := mesh
 	if m, err := h.d.mesh(mesh); err == nil {
-		slug = m.slug()
+		slug = m.Slug()
 	}
 	h.d.hub.Emit(protocol.Event{Type: inbox.EventNotice, Mesh: slug, Notice: text}, inbox.EventOptions{})
 }

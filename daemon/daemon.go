@@ -19,6 +19,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
+	"github.com/claudemesh/claudemesh/daemon/mesh"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -61,7 +62,7 @@ type Daemon struct {
 	home    config.Home
 	log     *slog.Logger
 	db      *store.DB
-	env     *env
+	env     *mesh.Env
 	hub     *inbox.Hub
 	mail    *inbox.Mailbox
 	live    *registry.Registry
@@ -132,14 +133,14 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
 		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*keyring.Session), replaced: make(map[string]registry.Process),
 	}
-	d.mail = inbox.NewMailbox(db, cfg.Now, log, passNumber)
+	d.mail = inbox.NewMailbox(db, cfg.Now, log, mesh.PassNumber)
 	d.hub = inbox.NewHub(db, d.mail, cfg.Now, log)
 	d.give = newGiver(d, db)
 	d.waits = newAttention(d)
 	d.recall = newRecallAPI(cfg, log)
 	d.paths = pathRedactor()
 	d.asks = ask.New(ask.Config{DB: db, Host: askHost{d}, Composer: cfg.Composer, Log: log, Now: cfg.Now})
-	d.env = &env{asked: d.asks.Wake, db: db, log: log, clock: clock, broker: brokerhttp.For(cfg.Dial, cfg.Now), events: d.hub, mail: d.mail, ownerKey: d.ownerKey}
+	d.env = &mesh.Env{Asked: d.asks.Wake, DB: db, Log: log, Clock: clock, Broker: brokerhttp.For(cfg.Dial, cfg.Now), Events: d.hub, Mail: d.mail, OwnerKey: d.ownerKey}
 	return d
 }
 
@@ -156,8 +157,8 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 	defer d.live.Close()
 	var wg sync.WaitGroup
 	wg.Go(func() { d.live.Run(d.life) })
-	wg.Go(func() { d.env.clock.Watch(d.life) })
-	wg.Go(func() { d.mail.Run(d.life, d.log, d.env.clock.Settled) })
+	wg.Go(func() { d.env.Clock.Watch(d.life) })
+	wg.Go(func() { d.mail.Run(d.life, d.log, d.env.Clock.Settled) })
 	wg.Go(func() { d.watch(seen, ln) })
 	wg.Go(func() { d.recall.keep.Run(d.life) })
 	wg.Go(func() { d.asks.Run(d.life) })

@@ -111,7 +111,7 @@ func (g *giver) questionOf(m *protocol.InboxMessage) string {
 	if err != nil {
 		return ""
 	}
-	if sent, err := mesh.message(m.ReplyTo); err == nil && sent.Kind == protocol.KindQuestion {
+	if sent, err := mesh.Message(m.ReplyTo); err == nil && sent.Kind == protocol.KindQuestion {
 		return sent.ID
 	}
 	return ""

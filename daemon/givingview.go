@@ -41,7 +41,7 @@ func (g *giver) view(s registry.Session, local *keyring.Session, rung string) *g
 	v.ladder = g.rungs.of(s.ID, v.now)
 	v.status = v.ladder.status(statusOr(s.Status), v.now)
 	for _, m := range g.d.meshes() {
-		v.groups[m.id()] = m.groupsOf(v.key)
+		v.groups[m.ID()] = m.GroupsOf(v.key)
 	}
 	for _, other := range g.d.live.Live() {
 		if _, l, err := g.d.liveSession(other.ID); err == nil {

@@ -31,7 +31,7 @@ func (d *Daemon) health() protocol.Health {
 	d.mu.Unlock()
 	for _, j := range joined {
 		if j.mesh != nil {
-			h.Meshes[j.member.Slug] = j.mesh.health()
+			h.Meshes[j.member.Slug] = j.mesh.Health()
 			continue
 		}
 		h.OK = false
@@ -56,7 +56,7 @@ func (d *Daemon) handleMeshes(w http.ResponseWriter, _ *http.Request) error {
 	all := []protocol.MeshInfo{}
 	meshes := d.meshes()
 	for _, m := range meshes {
-		info := m.info()
+		info := m.Info()
 		info.Default = info.Mesh == fallback || len(meshes) == 1
 		all = append(all, info)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/mesh"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -21,13 +22,13 @@ func (d *Daemon) handleAcceptHost(w http.ResponseWriter, _ *http.Request) error 
 }
 
 // restartMeshes has meshes load their state anew and connect at once.
-func (d *Daemon) restartMeshes(meshes ...*mesh) {
+func (d *Daemon) restartMeshes(meshes ...*mesh.Mesh) {
 	for _, m := range meshes {
 		d.reloads.Lock()
 		d.mu.Lock()
-		j := d.joined[m.id()]
+		j := d.joined[m.ID()]
 		if j != nil && j.mesh == m {
-			delete(d.joined, m.id())
+			delete(d.joined, m.ID())
 		}
 		d.mu.Unlock()
 		if j != nil && j.mesh == m {

@@ -14,7 +14,7 @@ func (d *Daemon) handleAPIKeys(w http.ResponseWriter, r *http.Request) error {
 	}
 	all := []protocol.APIKeyInfo{}
 	for _, m := range meshes {
-		keys, err := m.apiKeys()
+		keys, err := m.APIKeys()
 		if err != nil {
 			return err
 		}
@@ -32,7 +32,7 @@ func (d *Daemon) handleCreateAPIKey(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	made, err := m.createAPIKey(req)
+	made, err := m.CreateAPIKey(req)
 	if err != nil {
 		return err
 	}
@@ -48,7 +48,7 @@ func (d *Daemon) handleRevokeAPIKey(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	done, err := m.revokeAPIKey(r.Context(), req.ID, req.Reason)
+	done, err := m.RevokeAPIKey(r.Context(), req.ID, req.Reason)
 	if err != nil {
 		return err
 	}
@@ -60,11 +60,11 @@ func (d *Daemon) handleOpNonce(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	nonce, err := m.opNonce()
+	nonce, err := m.OpNonce()
 	if err != nil {
 		return err
 	}
-	return reply(w, protocol.OpNonce{Mesh: m.slug(), MeshID: string(m.id()), Nonce: hex.EncodeToString(nonce[:])})
+	return reply(w, protocol.OpNonce{Mesh: m.Slug(), MeshID: string(m.ID()), Nonce: hex.EncodeToString(nonce[:])})
 }
 
 func (d *Daemon) handleOp(w http.ResponseWriter, r *http.Request) error {
@@ -76,7 +76,7 @@ func (d *Daemon) handleOp(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	done, err := m.op(req)
+	done, err := m.Op(req)
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	for _, m := range d.meshes() {
-		out.Meshes = append(out.Meshes, m.whoami(local))
+		out.Meshes = append(out.Meshes, m.Whoami(local))
 	}
 	return reply(w, out)
 }
@@ -127,8 +127,8 @@ func (d *Daemon) hookStatus(r *http.Request, s registry.Session, local *keyring.
 func (d *Daemon) setStatus(ctx context.Context, s registry.Session, local *keyring.Session, status string) {
 	change := protocol.PresenceRequest{Session: s.ID, Status: status}
 	for _, m := range d.meshes() {
-		if err := m.setPresence(ctx, change, local); err != nil {
-			d.log.Warn("status not told", "mesh", m.slug(), "session", s.Label, "err", err)
+		if err := m.SetPresence(ctx, change, local); err != nil {
+			d.log.Warn("status not told", "mesh", m.Slug(), "session", s.Label, "err", err)
 		}
 	}
 	d.keepPresence(s.ID, change)
@@ -173,7 +173,7 @@ func (d *Daemon) sentBy(acting *keyring.Session, req *protocol.SendRequest, sent
 	}
 	for _, r := range sent.Recipients {
 		if key, err := crypto.ParsePublicKey(r.Pubkey); err == nil {
-			d.give.guard.sent(acting.Public(), m.memberOf(key))
+			d.give.guard.sent(acting.Public(), m.MemberOf(key))
 		}
 	}
 	s, local, err := d.liveSession(acting.ID)
@@ -195,8 +195,8 @@ func (d *Daemon) handleStatusLine(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		m = all[0]
 	}
-	line := protocol.StatusLine{Mesh: m.slug(), More: len(all) - 1, State: m.health().State}
-	for _, member := range m.members() {
+	line := protocol.StatusLine{Mesh: m.Slug(), More: len(all) - 1, State: m.Health().State}
+	for _, member := range m.Members() {
 		line.Members++
 		if member.Online || member.Self && line.State == protocol.ConnOpen {
 			line.Online++

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/mesh"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -22,7 +23,7 @@ func (d *Daemon) handleLeave(w http.ResponseWriter, r *http.Request) error {
 	out := protocol.LeaveReply{OK: true, Mesh: j.member.Slug}
 	if j.mesh == nil {
 		out.Reason = "the mesh was not running: " + j.err.Error()
-	} else if err := j.mesh.leave(r.Context()); err == nil || protocol.CodeOf(err) == protocol.CodeRevoked {
+	} else if err := j.mesh.Leave(r.Context()); err == nil || protocol.CodeOf(err) == protocol.CodeRevoked {
 		out.Published = true // the broker may hang up on a revoked key before it has answered
 	} else {
 		if e, ok := errors.AsType[*protocol.Error](err); ok && e.Code == protocol.CodeUnavailable && !req.Force {
@@ -69,6 +70,6 @@ func (d *Daemon) joinedAs(name string) (*joinedMesh, error) {
 
 // handleShutdown answers and stops the daemon.
 func (d *Daemon) handleShutdown(w http.ResponseWriter, _ *http.Request) error {
-	defer d.stop(errStopped)
+	defer d.stop(mesh.ErrStopped)
 	return reply(w, protocol.OKReply{OK: true})
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/claudemesh/claudemesh/daemon/keyring"
+	"github.com/claudemesh/claudemesh/daemon/mesh"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -21,7 +22,7 @@ func (d *Daemon) handleSend(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	result, err := m.send(r.Context(), req, acting)
+	result, err := m.Send(r.Context(), req, acting)
 	if err != nil {
 		return err
 	}
@@ -51,8 +52,8 @@ func (d *Daemon) handleMessage(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	var found protocol.SendResult
 	none := protocol.Refuse(protocol.CodeNotFound, "no message %q was sent from here", id).WithHint("ids are those that send printed")
-	err = firstThatKnows(meshes, none, func(m *mesh) (err error) {
-		found, err = m.message(id)
+	err = firstThatKnows(meshes, none, func(m *mesh.Mesh) (err error) {
+		found, err = m.Message(id)
 		return err
 	})
 	if err != nil {
@@ -160,7 +161,7 @@ func (d *Daemon) wakeMeshes(ids []protocol.MeshID) {
 	defer d.mu.Unlock()
 	for _, id := range ids {
 		if j := d.joined[id]; j != nil && j.mesh != nil {
-			j.mesh.wake()
+			j.mesh.Wake()
 		}
 	}
 }
@@ -172,7 +173,7 @@ func (d *Daemon) handleOutbox(w http.ResponseWriter, r *http.Request) error {
 	}
 	all := []protocol.OutboxRow{}
 	for _, m := range meshes {
-		rows, err := m.outbox()
+		rows, err := m.Outbox()
 		if err != nil {
 			return err
 		}
@@ -191,7 +192,7 @@ func (d *Daemon) handleSent(w http.ResponseWriter, r *http.Request) error {
 	}
 	all := []protocol.SendResult{}
 	for _, m := range meshes {
-		sent, err := m.sent(sentListed)
+		sent, err := m.Sent(sentListed)
 		if err != nil {
 			return err
 		}
@@ -210,7 +211,7 @@ func (d *Daemon) handleRequeue(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	none := protocol.Refuse(protocol.CodeNotFound, "no message %q in the outbox", req.ID).WithHint("claudemesh daemon outbox list")
-	if err := firstThatKnows(meshes, none, func(m *mesh) error { return m.requeue(req.ID) }); err != nil {
+	if err := firstThatKnows(meshes, none, func(m *mesh.Mesh) error { return m.Requeue(req.ID) }); err != nil {
 		return err
 	}
 	return reply(w, protocol.OKReply{OK: true})
@@ -223,7 +224,7 @@ func (d *Daemon) handleGaps(w http.ResponseWriter, r *http.Request) error {
 	}
 	all := []protocol.GapInfo{}
 	for _, m := range meshes {
-		gaps, err := m.gaps()
+		gaps, err := m.Gaps()
 		if err != nil {
 			return err
 		}

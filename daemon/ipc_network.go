@@ -19,7 +19,7 @@ func (d *Daemon) handleNetwork(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	d.mu.Unlock()
-	return reply(w, probe.Look(r.Context(), urls, probe.Options{Dialer: d.env.broker, Now: d.cfg.Now}))
+	return reply(w, probe.Look(r.Context(), urls, probe.Options{Dialer: d.env.Broker, Now: d.cfg.Now}))
 }
 
 func (d *Daemon) handlePing(w http.ResponseWriter, r *http.Request) error {
@@ -31,7 +31,7 @@ func (d *Daemon) handlePing(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	res, err := m.ping(r.Context(), req)
+	res, err := m.Ping(r.Context(), req)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/mesh"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -14,7 +15,7 @@ func (d *Daemon) handleWhoAmI(w http.ResponseWriter, r *http.Request) error {
 	}
 	all := []protocol.WhoAmI{}
 	for _, m := range d.meshes() {
-		all = append(all, m.whoami(acting))
+		all = append(all, m.Whoami(acting))
 	}
 	return reply(w, all)
 }
@@ -26,7 +27,7 @@ func (d *Daemon) handlePeers(w http.ResponseWriter, r *http.Request) error {
 	}
 	all := []protocol.PeerInfo{}
 	for _, m := range meshes {
-		all = append(all, m.peers()...)
+		all = append(all, m.Peers()...)
 	}
 	return reply(w, all)
 }
@@ -38,7 +39,7 @@ func (d *Daemon) handleMembers(w http.ResponseWriter, r *http.Request) error {
 	}
 	all := []protocol.MemberInfo{}
 	for _, m := range meshes {
-		all = append(all, m.members()...)
+		all = append(all, m.Members()...)
 	}
 	return reply(w, all)
 }
@@ -63,11 +64,11 @@ func (d *Daemon) handlePresence(w http.ResponseWriter, r *http.Request) error {
 	if len(meshes) == 0 {
 		return errNoMesh()
 	}
-	if err := checkLeave(meshes, req.Leave, acting); err != nil {
+	if err := mesh.CheckLeave(meshes, req.Leave, acting); err != nil {
 		return err
 	}
 	for _, m := range meshes {
-		if err := m.setPresence(r.Context(), req, acting); err != nil {
+		if err := m.SetPresence(r.Context(), req, acting); err != nil {
 			return err
 		}
 	}
@@ -84,7 +85,7 @@ func (d *Daemon) handleInvites(w http.ResponseWriter, r *http.Request) error {
 	}
 	all := []protocol.InviteInfo{}
 	for _, m := range meshes {
-		links, err := m.invites()
+		links, err := m.Invites()
 		if err != nil {
 			return err
 		}
@@ -102,7 +103,7 @@ func (d *Daemon) handleInvite(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	info, err := m.invite(r.Context(), req)
+	info, err := m.Invite(r.Context(), req)
 	if err != nil {
 		return err
 	}
@@ -114,7 +115,7 @@ func (d *Daemon) handleCloseInvite(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	err = firstThatKnows(meshes, errNoInvite(r.PathValue("id")), func(m *mesh) error { return m.closeInvite(r.Context(), r.PathValue("id")) })
+	err = firstThatKnows(meshes, errNoInvite(r.PathValue("id")), func(m *mesh.Mesh) error { return m.CloseInvite(r.Context(), r.PathValue("id")) })
 	if err != nil {
 		return err
 	}
@@ -126,7 +127,7 @@ func errNoInvite(id string) *protocol.Error {
 }
 
 // firstThatKnows runs do on each mesh until one does not answer not_found.
-func firstThatKnows(meshes []*mesh, none error, do func(*mesh) error) error {
+func firstThatKnows(meshes []*mesh.Mesh, none error, do func(*mesh.Mesh) error) error {
 	for _, m := range meshes {
 		if err := do(m); protocol.CodeOf(err) != protocol.CodeNotFound {
 			return err
@@ -145,11 +146,11 @@ func (d *Daemon) handlePublish(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := m.shutOut()
-	if err := m.publish(r.Context(), req.Statements...); err != nil {
+	out := m.ShutOut()
+	if err := m.Publish(r.Context(), req.Statements...); err != nil {
 		return err
 	}
-	if out && m.believed() {
+	if out && m.Believed() {
 		d.restartMeshes(m) // the way is open again
 	}
 	return reply(w, protocol.OKReply{OK: true})
@@ -168,7 +169,7 @@ func (d *Daemon) handleBan(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return protocol.Refuse(protocol.CodeInvalid, "pubkey: %v", err)
 	}
-	if err := m.ban(r.Context(), key, req.Reason); err != nil {
+	if err := m.Ban(r.Context(), key, req.Reason); err != nil {
 		return err
 	}
 	return reply(w, protocol.OKReply{OK: true})
@@ -186,7 +187,7 @@ func (d *Daemon) handleGroups(w http.ResponseWriter, r *http.Request) error {
 	}
 	all := []protocol.GroupInfo{}
 	for _, m := range meshes {
-		all = append(all, m.groups(acting)...)
+		all = append(all, m.Groups(acting)...)
 	}
 	return reply(w, all)
 }
@@ -198,7 +199,7 @@ func (d *Daemon) handleGrants(w http.ResponseWriter, r *http.Request) error {
 	}
 	all := []protocol.GrantInfo{}
 	for _, m := range meshes {
-		all = append(all, m.grantList()...)
+		all = append(all, m.GrantList()...)
 	}
 	return reply(w, all)
 }
@@ -212,7 +213,7 @@ func (d *Daemon) handleGrant(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	info, err := m.changeGrant(req)
+	info, err := m.ChangeGrant(req)
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ func (d *Daemon) handleRegister(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		for _, m := range d.meshes() {
-			if err := m.setPresence(r.Context(), protocol.PresenceRequest{Join: req.Groups}, acting); err != nil {
+			if err := m.SetPresence(r.Context(), protocol.PresenceRequest{Join: req.Groups}, acting); err != nil {
 				return err
 			}
 		}
@@ -137,14 +137,14 @@ func (d *Daemon) handleAccept(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	to, err := m.resolve(req.Peer)
+	to, err := m.Resolve(req.Peer)
 	if err != nil {
 		return err
 	}
-	if to.many() {
+	if to.Many() {
 		return protocol.Refuse(protocol.CodeInvalid, "%q is not a single sender", req.Peer)
 	}
-	if err := d.give.accept(m.id(), to.member); err != nil {
+	if err := d.give.accept(m.ID(), to.Member); err != nil {
 		return err
 	}
 	return reply(w, protocol.OKReply{OK: true})

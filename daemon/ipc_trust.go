@@ -16,7 +16,7 @@ func (d *Daemon) handleStatements(w http.ResponseWriter, r *http.Request) error 
 	}
 	view := m.Trust().View()
 	out := protocol.StatementsReply{
-		Mesh: m.slug(), MeshID: string(m.id()), Charter: view.Charter().Text(), Statements: []string{}, Accepted: make(map[uint64]string),
+		Mesh: m.Slug(), MeshID: string(m.ID()), Charter: view.Charter().Text(), Statements: []string{}, Accepted: make(map[uint64]string),
 	}
 	for _, s := range m.Trust().Statements() {
 		out.Statements = append(out.Statements, s.Text())
@@ -42,7 +42,7 @@ func (d *Daemon) handleVerify(w http.ResponseWriter, r *http.Request) error {
 		return protocol.Refuse(protocol.CodeInvalid, "pubkey: %v", err)
 	}
 	if req.Agreed && !m.Trust().View().Verified(key) {
-		return protocol.Refuse(protocol.CodeNotMember, "%s is no verified member of %s", key.Short(), m.slug())
+		return protocol.Refuse(protocol.CodeNotMember, "%s is no verified member of %s", key.Short(), m.Slug())
 	}
 	if err := m.Trust().MarkInPerson(key, req.Agreed); err != nil {
 		return err
@@ -57,7 +57,7 @@ func (d *Daemon) handleDevices(w http.ResponseWriter, r *http.Request) error {
 	}
 	all := []protocol.DeviceInfo{}
 	for _, m := range meshes {
-		all = append(all, m.devices()...)
+		all = append(all, m.Devices()...)
 	}
 	return reply(w, all)
 }
@@ -71,7 +71,7 @@ func (d *Daemon) handleRevokeDevice(w http.ResponseWriter, r *http.Request) erro
 	if err != nil {
 		return err
 	}
-	if err := m.revokeDevice(r.Context(), req.Key, req.Reason); err != nil {
+	if err := m.RevokeDevice(r.Context(), req.Key, req.Reason); err != nil {
 		return err
 	}
 	return reply(w, protocol.OKReply{OK: true})

@@ -153,8 +153,8 @@ func (d *Daemon) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
 	}
 	info.Pubkey = local.Public().String()
 	for _, m := range d.meshes() {
-		info.Meshes[m.slug()] = m.sessionState(local.Public())
-		if own := m.localSession(local); own != nil {
+		info.Meshes[m.Slug()] = m.SessionState(local.Public())
+		if own := m.LocalSession(local); own != nil {
 			info.Summary = own.Summary
 			info.Groups = append(info.Groups, own.Groups...)
 		}

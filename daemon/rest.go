@@ -52,7 +52,7 @@ func (d *Daemon) restPeers(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := protocol.PlainPeers{Peers: []protocol.PlainPeer{}}
 	for _, m := range meshes {
-		for _, p := range m.peers() {
+		for _, p := range m.Peers() {
 			out.Peers = append(out.Peers, protocol.PlainPeer{PeerInfo: p, DisplayName: p.Name, Via: "ws"})
 		}
 	}
@@ -66,7 +66,7 @@ func (d *Daemon) restMembers(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := protocol.PlainMembers{Members: []protocol.PlainMember{}}
 	for _, m := range meshes {
-		for _, p := range m.members() {
+		for _, p := range m.Members() {
 			out.Members = append(out.Members, protocol.PlainMember{MemberInfo: p, DisplayName: p.Name, IsHuman: true})
 		}
 	}

@@ -130,7 +130,7 @@ func (g *giver) othersWait(row *inbox.Waiting, shown crypto.PublicKey) bool {
 	}
 	for _, s := range g.d.live.Live() {
 		_, l, err := g.d.liveSession(s.ID)
-		if err != nil || row.Group != "" && !slices.Contains(m.groupsOf(l.Public()), row.Group) {
+		if err != nil || row.Group != "" && !slices.Contains(m.GroupsOf(l.Public()), row.Group) {
 			continue
 		}
 		if l.Public() != shown && l.Public() != row.From && !row.ShownTo(l.Public()) && row.Received >= s.Registered.UnixMilli() {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/mesh"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -16,7 +17,7 @@ import (
 // joinedMesh is a membership and the mesh that runs for it. Mesh is nil where it could not be started: err says why.
 type joinedMesh struct {
 	member config.Membership
-	mesh   *mesh
+	mesh   *mesh.Mesh
 	err    error
 	since  time.Time
 	cancel context.CancelFunc
@@ -146,14 +147,14 @@ func (d *Daemon) startMesh(m config.Membership) {
 	}
 	ctx, cancel := context.WithCancel(d.life)
 	j = &joinedMesh{member: m, cancel: cancel, since: d.cfg.Now()}
-	if j.mesh, j.err = newMesh(d.env, m); j.err != nil {
+	if j.mesh, j.err = mesh.New(d.env, m); j.err != nil {
 		d.log.Error("mesh not started", "mesh", m.Slug, "reason", j.err)
 	} else {
 		d.log.Info("mesh started", "mesh", m.Slug, "broker", m.BrokerURL)
 		for _, s := range d.liveSessions() {
 			d.addTo(j.mesh, s)
 		}
-		j.done.Go(func() { j.mesh.run(ctx) })
+		j.done.Go(func() { j.mesh.Run(ctx) })
 	}
 	d.mu.Lock()
 	d.joined[m.MeshID] = j

@@ -57,7 +57,7 @@ func TestWatch(t *testing.T) {
 	until(t, "other is running", func() bool { return d.state("other") != "" })
 	until(t, "other is the default", func() bool {
 		m, err := d.one("")
-		return err == nil && m.slug() == "other"
+		return err == nil && m.Slug() == "other"
 	})
 	update(t, home, func(c *config.Config) { c.Mesh("acme").Name = "robert"; c.Remove("other") })
 	until(t, "other has ended", func() bool { return d.state("other") == "" && d.state("acme") != "" })

@@ -1,0 +1,161 @@
+package mesh
+
+import (
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/trust"
+	"github.com/claudemesh/claudemesh/protocol"
+)
+
+// askMembers has the control connection look for certificates that a message lacked.
+func (w *worker) askMembers() {
+	w.m.chore(func(c *chores) { c.log, c.members = true, true })
+}
+
+func (w *worker) listMembers() error {
+	ask := struct{ protocol.Tag }{protocol.Tag{Type: protocol.TypeListMembers}}
+	var got protocol.MembersList
+	if err := w.c.call(&ask, &ask.Tag, protocol.TypeMembersList, &got); err != nil {
+		return err
+	}
+	return w.takeMembers(got.Members)
+}
+
+func (w *worker) handleMembership(frame []byte) error {
+	var f protocol.Membership
+	if err := decodeFrame(w.m.log, frame, &f); err != nil || !w.u.control {
+		return nil
+	}
+	return w.takeMembers(f.Members)
+}
+
+// takeMembers believes the statements in what the broker says of members, and notes the rest as its word.
+func (w *worker) takeMembers(items []protocol.MemberItem) error {
+	var certs []*protocol.Statement
+	var enrolments []trust.Enrolment
+	for _, item := range items {
+		for _, text := range item.Certs {
+			if s, err := protocol.ParseTextIn(w.m.meshID, text); err == nil {
+				w.log.has[s.ID] = true
+				certs = append(certs, s)
+			}
+		}
+		if e, ok := w.readEnrolment(item); ok {
+			enrolments = append(enrolments, e)
+		}
+		if key, err := crypto.ParsePublicKey(item.Pubkey); err == nil {
+			w.m.who.noteMember(key, item.Online, item.LastSeen, w.m.env.now().UnixMilli())
+		}
+	}
+	if err := w.m.learnStatements(certs); err != nil {
+		return err
+	}
+	fresh, err := w.m.trust.Learn(nil, enrolments)
+	if err != nil {
+		return err
+	}
+	for _, item := range items {
+		if err := w.takeKeys(item.APIKeys); err != nil {
+			return err
+		}
+		for _, text := range item.Sessions {
+			if err := w.takeSession(text); err != nil {
+				return err
+			}
+		}
+	}
+	if fresh {
+		w.m.chore(func(c *chores) { c.duties = true })
+	}
+	return nil
+}
+
+func (w *worker) readEnrolment(item protocol.MemberItem) (trust.Enrolment, bool) {
+	if item.Invite == "" || item.Enrol == "" {
+		return trust.Enrolment{}, false
+	}
+	e, err := trust.ParseEnrolment(item.Invite, item.Enrol)
+	if err != nil {
+		return e, false
+	}
+	enrol, ok := e.Enrol.Body.(*protocol.Enrol)
+	invite, ok2 := e.Invite.Body.(*protocol.Invite)
+	return e, ok && ok2 && enrol.Link == invite.Link && enrol.Member.String() == item.Pubkey
+}
+
+// takeSession learns a session statement of somebody who is, or may become, a member. Each text is read once.
+func (w *worker) takeSession(text string) error {
+	if text == "" || w.log.read[text] {
+		return nil
+	}
+	s, err := protocol.ParseTextIn(w.m.meshID, text)
+	if err != nil {
+		return nil
+	}
+	body, ok := s.Body.(*protocol.Session)
+	if !ok || w.m.trust.Trust(body.Member) == protocol.TrustUnverified {
+		return nil
+	}
+	w.log.read[text] = true
+	_, err = w.m.trust.Learn([]*protocol.Statement{s}, nil)
+	return err
+}
+
+// Members lists who is, was or may become a member.
+func (m *Mesh) Members() []protocol.MemberInfo {
+	view := m.trust.View()
+	all := []protocol.MemberInfo{}
+	add := func(key crypto.PublicKey, role, note string, trust protocol.Trust) {
+		info := protocol.MemberInfo{
+			Mesh: m.Slug(), Name: m.trust.Name(key), Pubkey: key.String(), Role: role, Trust: trust, Note: note,
+			InPerson: m.trust.MetInPerson(key), Self: key == m.self,
+		}
+		r := m.who.reach(key, key)
+		info.Online, info.LastSeen, info.Sessions = r.online(), r.last, r.sessions
+		info.Presence, info.CanAnswer = r.presence(), r.canAnswer(protocol.PriorityNext)
+		all = append(all, info)
+	}
+	for _, member := range view.Members() {
+		role := member.Role
+		if member.Key == view.Owner() {
+			role = "owner"
+		}
+		add(member.Key, role, "", protocol.TrustVerified)
+	}
+	left := leavers(view)
+	for key := range left {
+		add(key, protocol.RoleAdmin, "left; the owner key removes the key for good: claudemesh peer ban", protocol.TrustUnverified)
+	}
+	for key, e := range m.trust.Enrolments() {
+		if _, listed := left[key]; listed || view.Verified(key) {
+			continue
+		}
+		if err := view.Invited(e.Invite, e.Enrol, m.env.now()); err != nil {
+			add(key, protocol.RoleMember, err.Error(), protocol.TrustUnverified)
+			continue
+		}
+		note := "holds a link; not admitted yet"
+		if e.Invite.Body.(*protocol.Invite).Role == protocol.RoleAdmin {
+			note = "holds a link for admins: claudemesh members admit"
+		}
+		add(key, protocol.RoleMember, note, protocol.TrustInvited)
+	}
+	return all
+}
+
+// lastSeenText writes a time of the broker's, Unix ms, as scripts see it.
+func lastSeenText(ms int64) string {
+	if ms <= 0 {
+		return ""
+	}
+	return protocol.TimeOf(ms).Format(time.RFC3339)
+}
+
+// MemberOf is the member that a key speaks for: itself where it is no session's.
+func (m *Mesh) MemberOf(key crypto.PublicKey) crypto.PublicKey {
+	if s := m.trust.Session(key); s != nil {
+		return s.Body.(*protocol.Session).Member
+	}
+	return key
+}
