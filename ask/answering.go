@@ -13,10 +13,6 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// minCoverage is how much of what is rare in a question an episode has to hold before this machine
-// bids on it. It is a share, so it does not depend on how large the memory is.
-const minCoverage = 0.5
-
 func newID() string { return rand.Text() }
 
 // takeQuestion bids on a question of a peer, or stays silent.
@@ -59,7 +55,7 @@ func (e *Engine) takeQuestion(ctx context.Context, in *Incoming) error {
 		entry.Matched = append(entry.Matched, o.Title)
 	}
 	e.busy.Go(func() {
-		e.pause(ctx, b.Offers[0].Coverage)
+		e.pause(ctx)
 		if err := e.sendBid(ctx, in, body, rows, entry); err != nil && ctx.Err() == nil {
 			e.log.Warn("bid not sent", "peer", in.Member, "err", err)
 		}
@@ -95,7 +91,7 @@ func (e *Engine) offers(in *Incoming, q *question, rules []Rule, asker Asker, hi
 	sessions := map[string]bool{}
 	for i := range hits {
 		h := &hits[i]
-		if h.Coverage < minCoverage {
+		if h.Grade() == recall.Poor {
 			continue
 		}
 		if len(b.Offers) == maxOffers || h.Session != "" && sessions[h.Session] {
@@ -103,7 +99,7 @@ func (e *Engine) offers(in *Incoming, q *question, rules []Rule, asker Asker, hi
 			continue
 		}
 		sessions[h.Session] = true
-		o := offer{ID: newID(), Coverage: min(h.Coverage, 1), At: unixMilli(h.End), Project: e.short(projectOf(h.Dir), maxProject),
+		o := offer{ID: newID(), Coverage: coverage(h.Grade()), At: unixMilli(h.End), Project: e.short(projectOf(h.Dir), maxProject),
 			Title: e.short(h.Title, maxTitle), Level: levelFor(rules, in.Mesh, asker, h.Dir)}
 		b.Offers = append(b.Offers, o)
 		text := recall.Clip(e.host.Redact(h.Excerpt(maxPassage)), maxPassage)
@@ -112,6 +108,9 @@ func (e *Engine) offers(in *Incoming, q *question, rules []Rule, asker Asker, hi
 	}
 	return b, rows
 }
+
+// coverage is a grade as it travels: a step, so that nobody can measure a memory word by word.
+func coverage(g recall.Grade) float64 { return float64(g) / float64(recall.Excellent) }
 
 func (e *Engine) short(s string, most int) string {
 	s = strings.Join(strings.Fields(e.host.Redact(s)), " ")

@@ -18,10 +18,10 @@ import (
 const (
 	DefaultWait = 8 * time.Second
 	MaxWait     = 60 * time.Second
-	grace       = 1200 * time.Millisecond // after the first good bid, for better ones
-	fetchTime   = 6 * time.Second         // for the answers of who was fetched from
-	stayOpen    = 24 * time.Hour          // a machine that comes online later still bids
-	goodBid     = 0.75                    // coverage of a bid that is worth no long waiting for others
+	grace       = 800 * time.Millisecond // after the first good bid, for better ones
+	fetchTime   = 6 * time.Second        // for the answers of who was fetched from
+	stayOpen    = 24 * time.Hour         // a machine that comes online later still bids
+	goodBid     = 0.6                    // coverage of a bid that is worth no long waiting for others
 	maxAnswers  = 3
 	maxKept     = 64 // offers kept for one question
 )
@@ -63,7 +63,7 @@ func (e *Engine) Ask(ctx context.Context, q Question) (Reply, error) {
 	if out.Own, err = e.host.Search(ctx, recall.Query{Text: q.Text, Terms: q.Terms, Context: q.Context, Limit: maxAnswers}); err != nil {
 		e.log.Warn("own memory not searched", "err", err) // the others may know
 	}
-	out.Own = slices.DeleteFunc(out.Own, func(h recall.Hit) bool { return h.Coverage < minCoverage })
+	out.Own = slices.DeleteFunc(out.Own, func(h recall.Hit) bool { return h.Grade() == recall.Poor })
 	a, p, err := e.sendQuestion(ctx, &q, body)
 	if err != nil {
 		return out, err

@@ -104,7 +104,7 @@ type Engine struct {
 	log      *slog.Logger
 	now      func() time.Time
 	limits   Limits
-	pause    func(ctx context.Context, coverage float64) // before a bid
+	pause    func(ctx context.Context) // before a bid
 
 	wake chan struct{} // one slot: something is queued
 
@@ -197,15 +197,15 @@ func (e *Engine) handle(ctx context.Context, in *Incoming) {
 	}
 }
 
-// pauseBeforeBid spreads bids over a second, the weaker later, so that good ones arrive first.
-func pauseBeforeBid(ctx context.Context, coverage float64) {
-	weak := 1 - min(max(coverage, 0), 1)
-	wait := time.Duration((0.1 + 0.9*weak) * rand.Float64() * float64(time.Second))
+// pauseBeforeBid spreads bids over half a second. When one comes tells nothing about how good it is.
+func pauseBeforeBid(ctx context.Context) {
 	select {
-	case <-time.After(wait):
+	case <-time.After(time.Duration(rand.Float64() * float64(maxPause))):
 	case <-ctx.Done():
 	}
 }
+
+const maxPause = 500 * time.Millisecond
 
 // counts bounds what this machine answers. It is guarded by Engine.mu.
 type counts struct {

@@ -65,7 +65,7 @@ type question struct {
 // offer says that a machine can answer. It has no content.
 type offer struct {
 	ID       string  `json:"id"`       // of this offer, random
-	Coverage float64 `json:"coverage"` // 0 to 1: how much of what is rare in the question it has
+	Coverage float64 `json:"coverage"` // how well it fits: a third, two thirds or 1
 	At       int64   `json:"at_ms"`    // when the episode ended, Unix ms
 	Project  string  `json:"project,omitempty"`
 	Title    string  `json:"title,omitempty"`

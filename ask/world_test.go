@@ -56,7 +56,7 @@ func (w *world) person(name string, groups ...string) *person {
 	}
 	p := &person{w: w, name: name, groups: groups, db: db, memory: memory}
 	p.Engine = New(Config{DB: db, Host: p})
-	p.pause = func(context.Context, float64) {}
+	p.pause = func(context.Context) {}
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { p.Run(ctx) })

@@ -29,6 +29,7 @@ type Memory struct {
 	opts    Options
 	db      *sql.DB
 	isKnown *sql.Stmt // does another episode than ?2 have record ?1, or was it forgotten
+	counted *sql.Stmt // in how many episodes token ?1 stands
 	known   *redact.Known
 	redact  *redact.Redactor
 	key     []byte // of the fingerprints
@@ -90,6 +91,9 @@ func (m *Memory) load() error {
 	var err error
 	m.isKnown, err = m.db.Prepare(`SELECT EXISTS (SELECT 1 FROM record WHERE hash = ?1 AND episode <> ?2) OR EXISTS (SELECT 1 FROM forgotten WHERE hash = ?1)`)
 	if err != nil {
+		return err
+	}
+	if m.counted, err = m.db.Prepare("SELECT coalesce(sum(doc), 0) FROM vocabulary WHERE term = ?"); err != nil {
 		return err
 	}
 	m.known = redact.NewKnown(m.key)

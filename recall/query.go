@@ -1,7 +1,9 @@
 package recall
 
 import (
+	"cmp"
 	"context"
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -31,6 +33,7 @@ const (
 	maxTerms     = 64
 	maxTerm      = 400
 	maxTokens    = 48
+	maxAlike     = 64
 )
 
 // Weights of a token by where in the query it stands.
@@ -46,6 +49,10 @@ type term struct {
 	weight float64 // of its place in the query
 	df     int     // episodes that hold it
 	idf    float64
+
+	surprise float64 // 0 to 1: how much it tells that an episode has it
+
+	alike []*term // what others say for it; their weight is that of this one
 }
 
 func (t *term) worth() float64 { return t.weight * t.idf }
@@ -53,19 +60,43 @@ func (t *term) worth() float64 { return t.weight * t.idf }
 // parsed is a query in tokens. pairs are neighbours in the question or within a term.
 type parsed struct {
 	terms  []*term
+	alike  map[string]*term // what others say for the terms, and none of the terms
 	pairs  map[[2]string]bool
 	index  map[string]*term
 	starts words.Starts
 }
 
 func parseQuery(q Query) *parsed {
-	p := &parsed{pairs: map[[2]string]bool{}, index: map[string]*term{}, starts: words.Starts{}}
+	p := &parsed{alike: map[string]*term{}, pairs: map[[2]string]bool{}, index: map[string]*term{}, starts: words.Starts{}}
 	for _, t := range q.Terms[:min(len(q.Terms), maxTerms)] {
 		p.add(t, maxTerm, termWeight)
 	}
 	p.add(q.Text, maxQueryText, textWeight)
 	p.add(q.Context, maxQueryText, contextWeight)
+	for _, t := range p.terms {
+		for _, other := range words.Alike(t.token) {
+			p.addAlike(t, other)
+		}
+	}
 	return p
+}
+
+// addAlike lets token stand for t, unless the query has it itself.
+func (p *parsed) addAlike(t *term, token string) {
+	if p.index[token] != nil {
+		return
+	}
+	a := p.alike[token]
+	if a == nil {
+		if len(p.alike) >= maxAlike {
+			return
+		}
+		a = &term{token: token}
+		p.alike[token] = a
+		p.starts.Add(token)
+	}
+	a.weight = math.Max(a.weight, t.weight)
+	t.alike = append(t.alike, a)
 }
 
 func (p *parsed) add(text string, max int, weight float64) {
@@ -93,17 +124,49 @@ func (p *parsed) add(text string, max int, weight float64) {
 	})
 }
 
-// weigh looks up in how many of n episodes each token stands.
-func (m *Memory) weigh(ctx context.Context, p *parsed, n int) error {
-	for _, t := range p.terms {
-		df, err := m.frequency(ctx, t.token, n)
+// weigh looks up in how many episodes of a scope each token stands.
+func (m *Memory) weigh(ctx context.Context, p *parsed, sc *scope) error {
+	n := sc.n
+	for t := range p.all() {
+		df, err := sc.frequency(ctx, m, t.token)
 		if err != nil {
 			return err
 		}
 		t.df = df
-		t.idf = math.Log(1 + (float64(n)-float64(df)+0.5)/(float64(df)+0.5))
+		t.idf = idf(float64(n), float64(df))
+		background := 0.0
+		if words.Common(t.token) {
+			background = backgroundShare * backgroundSize
+		}
+		t.surprise = idf(float64(n)+backgroundSize, float64(df)+background) / idf(float64(n)+backgroundSize, 0)
 	}
 	return nil
+}
+
+// idf is the inverse document frequency of a token that df of n episodes hold.
+func idf(n, df float64) float64 { return math.Log(1 + (n-df+0.5)/(df+0.5)) }
+
+// A memory of ten episodes cannot tell a rare word from one that it has not met often. So the
+// evidence is weighed as if it had so many more episodes, of which a share has each common word.
+const (
+	backgroundSize  = 300
+	backgroundShare = 0.1
+)
+
+// all yields the terms and what is alike.
+func (p *parsed) all() iter.Seq[*term] {
+	return func(yield func(*term) bool) {
+		for _, t := range p.terms {
+			if !yield(t) {
+				return
+			}
+		}
+		for _, t := range p.alike {
+			if !yield(t) {
+				return
+			}
+		}
+	}
 }
 
 // frequent is from how many episodes on the count of a token is remembered: to count it takes long.
@@ -120,7 +183,7 @@ func (m *Memory) frequency(ctx context.Context, token string, n int) (int, error
 	if ok {
 		return df, nil
 	}
-	err := m.db.QueryRowContext(ctx, "SELECT coalesce(sum(doc), 0) FROM vocabulary WHERE term = ?", token).Scan(&df)
+	err := m.counted.QueryRowContext(ctx, token).Scan(&df)
 	if err == nil && df >= frequent {
 		m.mu.Lock()
 		m.common[token] = df
@@ -138,14 +201,17 @@ const (
 // match returns the expression that finds candidates: any of the rarest tokens. Empty: none is known.
 func (p *parsed) match() string {
 	sorted := slices.Clone(p.terms)
-	slices.SortStableFunc(sorted, func(a, b *term) int {
-		switch {
-		case a.worth() > b.worth():
-			return -1
-		case a.worth() < b.worth():
-			return 1
+	for _, a := range p.alike {
+		sorted = append(sorted, a)
+	}
+	worth := func(t *term) float64 {
+		if p.index[t.token] == nil {
+			return alikeShare * t.worth()
 		}
-		return 0
+		return t.worth()
+	}
+	slices.SortStableFunc(sorted, func(a, b *term) int {
+		return cmp.Or(cmp.Compare(worth(b), worth(a)), cmp.Compare(a.token, b.token))
 	})
 	var tokens []string
 	cost := 0

@@ -2,6 +2,7 @@ package recall
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strings"
 
@@ -25,10 +26,11 @@ var fields = []field{
 
 // Parameters of the ranking: BM25 over weighted fields (Robertson and Zaragoza 2009, section 3.6).
 const (
-	saturation  = 1.2 // k1
-	lengthShare = 0.5 // b: part of the length normalisation
-	pairBonus   = 0.4 // of the smaller idf, for two tokens that stand together as in the query
-	unknownPart = 0.5 // of the worth of a token that no episode holds, in the coverage
+	saturation  = 1.2  // k1
+	lengthShare = 0.5  // b: part of the length normalisation
+	pairBonus   = 0.4  // of the smaller idf, for two tokens that stand together as in the query
+	alikeShare  = 0.55 // of what a word is worth, for another word that people say for it
+	unknownPart = 0.5  // of the worth of a token that no episode holds, in the coverage
 )
 
 // rank orders candidates and returns the best, at most limit, each session at most twice.
@@ -75,6 +77,11 @@ func (p *parsed) score(h *Hit) {
 		worth := t.worth()
 		if t.df == 0 {
 			want += unknownPart * worth
+			if w, n := t.otherwise(tf); n > 0 {
+				sum += w * n * (saturation + 1) / (n + saturation)
+				have += unknownPart * w
+				h.Evidence += t.told() * alikeShare * t.like(tf)
+			}
 			continue
 		}
 		want += worth
@@ -82,6 +89,13 @@ func (p *parsed) score(h *Hit) {
 			sum += worth * n * (saturation + 1) / (n + saturation)
 			have += worth
 			h.matched[t.token] = true
+			h.Evidence += t.told() * t.surprise
+			continue
+		}
+		if w, n := t.otherwise(tf); n > 0 {
+			sum += w * n * (saturation + 1) / (n + saturation)
+			have += w
+			h.Evidence += t.told() * w / worth * t.surprise
 		}
 	}
 	for pair := range pairs {
@@ -94,6 +108,35 @@ func (p *parsed) score(h *Hit) {
 		h.Coverage = have / want
 	}
 	h.Score = sum * (0.5 + h.Coverage)
+}
+
+// told is how much a token of the query counts as evidence: what the asker works on says little.
+func (t *term) told() float64 {
+	if t.weight == contextWeight {
+		return contextWeight
+	}
+	return 1
+}
+
+// like is the most surprising of what an episode says for t.
+func (t *term) like(tf map[string]float64) (most float64) {
+	for _, a := range t.alike {
+		if tf[a.token] > 0 {
+			most = math.Max(most, a.surprise)
+		}
+	}
+	return most
+}
+
+// otherwise returns how often an episode says t in other words, and what that is worth.
+func (t *term) otherwise(tf map[string]float64) (worth, n float64) {
+	for _, a := range t.alike {
+		if k := tf[a.token]; k > 0 {
+			n = math.Max(n, k)
+			worth = math.Max(worth, alikeShare*t.weight*math.Min(t.idf, a.idf))
+		}
+	}
+	return worth, n
 }
 
 // count adds what one field holds of the query's tokens and pairs.
@@ -109,7 +152,7 @@ func (p *parsed) count(f field, text string, tf map[string]float64, pairs map[[2
 		if words.Stop(token) {
 			return
 		}
-		if p.index[token] != nil {
+		if p.index[token] != nil || p.alike[token] != nil {
 			counts[token]++
 		}
 		if pair := [2]string{before, token}; p.pairs[pair] {

@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS episode (
 	removed INTEGER NOT NULL, records BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS episode_session ON episode (session);
 CREATE INDEX IF NOT EXISTS episode_ended ON episode (ended);
+CREATE INDEX IF NOT EXISTS episode_dir ON episode (dir);
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(prompt, text, code, output, place,
 	content='', contentless_delete=1, tokenize="unicode61 remove_diacritics 0 tokenchars '_'");
 CREATE VIRTUAL TABLE IF NOT EXISTS vocabulary USING fts5vocab(words, row);

@@ -15,6 +15,7 @@ type Hit struct {
 	ID         int64
 	Score      float64 // compares hits of one query
 	Coverage   float64 // 0 to 1: how much of what is rare in the query stands in the episode
+	Evidence   float64 // how unlikely the episode has by chance what it has of the query
 	Title      string  // of the session; empty when the client gave none
 	Agent      string
 	Session    string
@@ -50,30 +51,35 @@ func (m *Memory) search(ctx context.Context, q Query) ([]Hit, error) {
 		q.Limit = 5
 	}
 	p := parseQuery(q)
-	var n int
-	if err := m.db.QueryRowContext(ctx, "SELECT count(*) FROM episode").Scan(&n); err != nil || n == 0 {
+	sc, err := m.scope(ctx, &q)
+	if err != nil || sc.n == 0 {
 		return nil, err
 	}
-	if err := m.weigh(ctx, p, n); err != nil {
+	if err := m.weigh(ctx, p, sc); err != nil {
 		return nil, err
 	}
 	match := p.match()
 	if match == "" {
 		return nil, nil
 	}
-	found, err := m.candidates(ctx, q, match)
+	found, err := m.candidates(ctx, sc, match)
 	if err != nil {
 		return nil, err
 	}
 	return rank(p, found, q.Limit), nil
 }
 
-func (m *Memory) candidates(ctx context.Context, q Query, match string) ([]Hit, error) {
-	where, args := q.filter()
+// candidates are the episodes of a scope that the index gives for ranking.
+func (m *Memory) candidates(ctx context.Context, sc *scope, match string) ([]Hit, error) {
+	where := ""
+	if sc.where != "" {
+		where = " AND words.rowid IN (SELECT id FROM episode WHERE " + sc.where + ")"
+	}
 	var found []Hit
 	rows, err := m.db.QueryContext(ctx, `SELECT `+hitColumns+` FROM (
-		SELECT words.rowid AS hit, bm25(words, 2.0, 1.2, 1.0, 1.0, 0.8) AS score FROM words`+where+` ORDER BY score LIMIT ?)
-		JOIN episode ON episode.id = hit LEFT JOIN session ON session.id = episode.session ORDER BY score`, append(append([]any{match}, args...), q.wide())...)
+		SELECT words.rowid AS hit, bm25(words, 2.0, 1.2, 1.0, 1.0, 0.8) AS score FROM words WHERE words MATCH ?`+where+` ORDER BY score LIMIT ?)
+		JOIN episode ON episode.id = hit LEFT JOIN session ON session.id = episode.session ORDER BY score`,
+		append(append([]any{match}, sc.args...), candidates)...)
 	if err != nil {
 		return nil, err
 	}
@@ -83,44 +89,9 @@ func (m *Memory) candidates(ctx context.Context, q Query, match string) ([]Hit, 
 		if err != nil {
 			return nil, err
 		}
-		if q.Allow == nil || q.Allow(h.Dir) {
-			found = append(found, h)
-		}
+		found = append(found, h)
 	}
 	return found, rows.Err()
-}
-
-// wide returns how many candidates are fetched: more where a function chooses among them.
-func (q *Query) wide() int {
-	if q.Allow != nil {
-		return 3 * candidates
-	}
-	return candidates
-}
-
-func (q *Query) filter() (where string, args []any) {
-	where = " WHERE words MATCH ?"
-	var inner []string
-	if q.Session != "" {
-		inner, args = append(inner, "session = ?"), append(args, q.Session)
-	}
-	if !q.Since.IsZero() {
-		inner, args = append(inner, "ended >= ?"), append(args, q.Since.UnixMilli())
-	}
-	if !q.Until.IsZero() {
-		inner, args = append(inner, "ended < ?"), append(args, q.Until.UnixMilli())
-	}
-	if q.Dir != "" {
-		dir := strings.TrimSuffix(q.Dir, "/")
-		inner, args = append(inner, "(dir = ? OR substr(dir, 1, ?) = ?)"), append(args, dir, len([]rune(dir))+1, dir+"/")
-	}
-	if q.Own {
-		inner = append(inner, "secondhand = 0")
-	}
-	if len(inner) > 0 {
-		where += " AND words.rowid IN (SELECT id FROM episode WHERE " + strings.Join(inner, " AND ") + ")"
-	}
-	return where, args
 }
 
 const hitColumns = `episode.id, coalesce(session.title, ''), agent, episode.session, sub, dir, branch, kind, secondhand, prompt, text, code, output, files, begun, ended`

@@ -24,3 +24,21 @@ wouldn yes yet you your yours`) {
 
 // Stop reports whether token is a word that tells nothing about what a text is about.
 func Stop(token string) bool { return stopWords[token] }
+
+// commonWords are frequent wherever software is written. A small memory cannot know that by itself.
+var commonWords = func() map[string]bool {
+	set := map[string]bool{}
+	for w := range strings.FieldsSeq(`add address answer api app application bug build call change check class client code command commit config connect
+connection container copy create data database default delete deploy docker endpoint end error example exception fail failed field file fix
+folder format function git group header host http https id image import input install item job json key library limit line link linux list load local
+log login long machine main map memory message method missing model module name network node null number object old open option order output package
+page parameter part path pipeline port print process production program project query read release remove request require response result return root row run
+script search send server service session set setting show side size start state status stop store string system table task test text thread time
+token tool type unknown update upload url user value version wait warning web window write wrong 0 1 2 3 4 5 8 10 64 100 400 404 500 8080`) {
+		set[w], set[Stem(w)] = true, true
+	}
+	return set
+}()
+
+// Common reports whether token is a word that software is full of.
+func Common(token string) bool { return commonWords[token] }
