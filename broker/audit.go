@@ -19,11 +19,16 @@ const (
 	auditKeyCreated = "apikey_created"
 	auditKeyRevoked = "apikey_revoked"
 	auditKicked     = "kicked"
+	auditLeftOut    = "entries_left_out" // of one person in an hour: the first time without their number, and with it when the hour is over
 )
 
 const (
 	// auditKept is how many entries a mesh has at most; the oldest give way.
 	auditKept = 50_000
+
+	// auditPerHour is how many entries one person causes in an hour, statements aside, which are bounded elsewhere. Whoever goes on
+	// like this washes out the log in five weeks, and it says who did.
+	auditPerHour = 60
 
 	// auditPage is how many entries one answer has at most: half a megabyte.
 	auditPage = 1000
@@ -37,6 +42,8 @@ type auditTail struct {
 	first uint64     // number of the oldest entry
 	last  uint64
 	hash  string
+	hour  int64                    // since 1970
+	of    map[crypto.PublicKey]int // entries that each person caused in it, those that were left out included
 }
 
 // loadAudit finds the end of the log.
@@ -68,16 +75,54 @@ func (m *mesh) loadAudit(tx *store.Tx) error {
 // note appends to the audit log. What it tells has happened: where the disk refuses, the broker's own log says so. The caller
 // holds neither the mesh's mutex nor a transaction.
 func (m *mesh) note(event string, actor crypto.PublicKey, detail auditDetail) {
+	a := &m.audit
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m.leftOutLocked(false)
+	if event == auditStatement || actor.IsZero() {
+		m.appendLocked(event, actor, detail)
+		return
+	}
+	a.of[actor]++
+	switch n := a.of[actor]; {
+	case n <= auditPerHour:
+		m.appendLocked(event, actor, detail)
+	case n == auditPerHour+1:
+		m.appendLocked(auditLeftOut, actor, auditDetail{Reason: "too many in this hour"})
+	}
+}
+
+// noteLeftOut appends how many entries of each person were left out in the hour that is over, or that ends now.
+func (m *mesh) noteLeftOut(now bool) {
+	m.audit.mu.Lock()
+	defer m.audit.mu.Unlock()
+	m.leftOutLocked(now)
+}
+
+func (m *mesh) leftOutLocked(now bool) {
+	a := &m.audit
+	hour := m.srv.now().Unix() / 3600
+	if hour == a.hour && a.of != nil && !now {
+		return
+	}
+	for actor, n := range a.of {
+		if n > auditPerHour {
+			m.appendLocked(auditLeftOut, actor, auditDetail{Count: n - auditPerHour})
+		}
+	}
+	a.hour, a.of = hour, make(map[crypto.PublicKey]int)
+}
+
+// appendLocked writes one entry.
+func (m *mesh) appendLocked(event string, actor crypto.PublicKey, detail auditDetail) {
+	if m.gone.Load() {
+		return
+	}
 	e := protocol.AuditEntry{At: timeText(m.srv.now().UnixMilli()), Event: event, Detail: detail}
 	if !actor.IsZero() {
 		e.Actor = actor.String()
 	}
 	a := &m.audit
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if m.gone.Load() {
-		return
-	}
 	e.N, e.Prev = a.last+1, a.hash
 	if e.Prev == "" {
 		e.Prev, a.first = protocol.AuditGenesis, 1

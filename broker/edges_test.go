@@ -221,6 +221,33 @@ func TestEveryLimitAtItsEdge(t *testing.T) {
 				c.wantHelloRefused(c.helloFor(c.key, "control"), protocol.CodeCapacity)
 			},
 		},
+		"conns-per-member": {
+			Limits{ConnsPerMember: 3}, refused(protocol.CodeCapacity),
+			func(w *world) { // his sessions, and his control connection beside them, in any order
+				w.bob.session("api")
+				w.bob.session("web")
+				w.bob.connect()
+				w.bob.session("web")   // in place of the older one
+				w.cathy.session("api") // others are not concerned
+			},
+			func(w *world) {
+				c := w.bob.dial()
+				c.wantHelloRefused(c.helloFor(w.bob.sessionKey("third"), "third"), protocol.CodeCapacity)
+			},
+		},
+		"conns-per-link": {
+			Limits{ConnsPerLink: 2}, refused(protocol.CodeCapacity),
+			func(w *world) { // of two keys
+				w.joinedBy(w.sharedLink(), "dora").session("api")
+				w.joinedBy(w.newLink(), "frank")
+				w.bob.connect()
+				w.joinsBy(w.sharedLink(), "eve", http.StatusOK)
+			},
+			func(w *world) {
+				c := w.people["eve"].dial()
+				c.wantHelloRefused(c.helloFor(c.key, "control"), protocol.CodeCapacity)
+			},
+		},
 		"max-sessions": {
 			Limits{MaxSessions: 3}, dropped(dropForgotten),
 			func(w *world) {

@@ -71,6 +71,10 @@ func (m *mesh) sweep(settled bool) error {
 	if err := m.sweepKeys(old); err != nil {
 		return err
 	}
+	m.noteLeftOut(false)
+	if err := m.sweepSessions(old); err != nil {
+		return err
+	}
 	if err := m.sweepLog(old); err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (m *mesh) tellSender(a *address, r queue.Row, state protocol.State, reason 
 	}
 	at := m.srv.now().UnixMilli()
 	m.noteState(row.member, row.clientID, a.key, state, at)
-	m.queueReceipt(row.sender, a.member, receiptRow{ReceiptView: protocol.ReceiptView{
+	m.queueReceipt(row.sender, row.member, a.member, receiptRow{ReceiptView: protocol.ReceiptView{
 		MessageID: row.messageID, ClientMessageID: row.clientID, Recipient: []byte(a.key.String()), State: []byte(state),
 		Reason: []byte(reason), At: at,
 	}}, nil)

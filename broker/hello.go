@@ -186,11 +186,10 @@ func (m *mesh) mayEnterLocked(auth *protocol.HelloAuth, session *protocol.Statem
 				WithHint("claudemesh daemon accept-host, if the other is gone for good")
 		}
 	}
-	if p.conns.get(key) == nil && len(m.conns) >= m.srv.limits.ConnsPerMesh {
-		return protocol.Refuse(protocol.CodeCapacity, "the mesh has %d connections, the most that this broker allows",
-			m.srv.limits.ConnsPerMesh).RetryAfter(capacityRetry)
+	if p.conns.get(key) != nil { // it takes the place of that one
+		return nil
 	}
-	return nil
+	return m.roomLocked(p, key)
 }
 
 // enterLocked puts the connection into the tables. One of the same key gives way to it.
@@ -231,10 +230,8 @@ func (m *mesh) feedsChangedLocked(p *member) {
 // saveSession writes what a hello changes.
 func (m *mesh) saveSession(key crypto.PublicKey, session *protocol.Statement, fresh bool, gone []*address, now time.Time) error {
 	return m.srv.db.Commit(func(tx *store.Tx) error {
-		for _, a := range gone {
-			if err := tx.Delete(bucketSessions, memberKey(m.id, a.key)); err != nil {
-				return err
-			}
+		if err := deleteSessions(tx, m.id, gone); err != nil {
+			return err
 		}
 		if fresh {
 			s := session.Body.(*protocol.Session)

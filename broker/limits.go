@@ -22,6 +22,8 @@ const (
 	defaultWindowBytes     = 1 << 20                   // what a slow connection may hold of our memory and of the kernel's
 	defaultConnsAddress    = 512                       // an office behind one address; loopback, where proxies live, is exempt
 	defaultConnsMesh       = 4096                      // as many as a mesh may have members
+	defaultConnsMember     = 128                       // sessions of one person at a time, on his one machine; a mesh has room for 32 who go so far
+	defaultConnsLink       = 128                       // of all who came by one link and are not admitted: a whole team, for as long as nobody lets it in
 	defaultReplyBytes      = 256 << 10                 // a thousand answers; who does not read them may not ask on
 	defaultWriteTimeout    = 10 * time.Second          // a phone that changes cells is back in less
 	defaultCardEvery       = 10 * time.Second          // a card is wrapped for every member: it must not be chatter
@@ -65,6 +67,8 @@ type Limits struct {
 
 	ConnsPerAddress int
 	ConnsPerMesh    int
+	ConnsPerMember  int           // of one member, leases included; his control connection has its place beside his sessions
+	ConnsPerLink    int           // of all who came by one link and are not admitted
 	HTTPPerAddress  int           // joins and creations a minute
 	HTTPBody        int64         // bytes of a request body
 	JoinWait        time.Duration // longest hold of an answer to /join
@@ -110,6 +114,8 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.Dedupe, defaultDedupe)
 	orDefault(&l.ConnsPerAddress, defaultConnsAddress)
 	orDefault(&l.ConnsPerMesh, defaultConnsMesh)
+	orDefault(&l.ConnsPerMember, defaultConnsMember)
+	orDefault(&l.ConnsPerLink, defaultConnsLink)
 	orDefault(&l.HTTPPerAddress, defaultHTTPPerAddress)
 	orDefault(&l.StreamsPerKey, defaultStreamsPerKey)
 	orDefault(&l.Streams, defaultStreams)

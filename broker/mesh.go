@@ -224,28 +224,6 @@ func (m *mesh) ownsLocked(p *member, key crypto.PublicKey) bool {
 	return !taken || a.member == p
 }
 
-// forgetSessionsLocked drops the oldest session keys of p above the limit, but none with a connection, and returns them.
-func (m *mesh) forgetSessionsLocked(p *member) []*address {
-	var gone []*address
-	for len(p.sessions) > m.srv.limits.MaxSessions {
-		var oldest crypto.PublicKey
-		at := int64(-1)
-		for k, st := range p.sessions.all() {
-			if issued := st.Body.(*protocol.Session).Issued; p.conns.get(k) == nil && k != p.key && (at < 0 || issued < at) {
-				oldest, at = k, issued
-			}
-		}
-		if at < 0 {
-			break
-		}
-		gone = append(gone, m.addresses[oldest])
-		p.sessions.remove(oldest)
-		delete(m.addresses, oldest)
-	}
-	m.forgetLocked(gone)
-	return gone
-}
-
 // feedsLocked lists the keys whose queues c drains: its own, and for a control connection those of the member's sessions that
 // have no connection of their own.
 func (m *mesh) feedsLocked(c *conn) []*address {

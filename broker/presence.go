@@ -31,6 +31,7 @@ type shown struct {
 func (m *mesh) appearLocked(c *conn, h protocol.Hello, session *protocol.Statement) {
 	p, back := m.presences[c.key]
 	if !back {
+		m.trimPresencesLocked(c.member)
 		p = &presence{}
 		m.presences[c.key] = p
 	}

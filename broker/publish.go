@@ -119,15 +119,17 @@ func (m *mesh) publish(offered []*protocol.Statement) (map[protocol.ID]error, er
 	}
 	m.mu.Lock()
 	m.set = next
-	m.appliedLocked(added, sessions)
+	gone := m.appliedLocked(added, sessions)
 	m.mu.Unlock()
 	m.noteStatements(added)
-	return refused, nil
+	return refused, m.forgetSessions(gone)
 }
 
-// newSessionsLocked returns those that are newer than what is known of their key.
+// newSessionsLocked returns those that are newer than what is known of their key. Of one member it takes as many at once as he
+// may have.
 func (m *mesh) newSessionsLocked(offered []*protocol.Statement, refused map[protocol.ID]error) []*protocol.Statement {
 	var fresh []*protocol.Statement
+	count := make(map[crypto.PublicKey]int)
 	for _, st := range offered {
 		s := st.Body.(*protocol.Session)
 		p := m.memberLocked(s.Member)
@@ -135,16 +137,21 @@ func (m *mesh) newSessionsLocked(offered []*protocol.Statement, refused map[prot
 			refused[st.ID] = protocol.Refuse(protocol.CodeForbidden, "the session key belongs to another member")
 			continue
 		}
-		if m.newerSession(st, p.sessions.get(s.Session)) {
-			fresh = append(fresh, st)
+		if !m.newerSession(st, p.sessions.get(s.Session)) {
+			continue
 		}
+		if count[s.Member]++; count[s.Member] > m.srv.limits.MaxSessions {
+			refused[st.ID] = protocol.Refuse(protocol.CodeCapacity, "a member has at most %d session keys at this broker", m.srv.limits.MaxSessions)
+			continue
+		}
+		fresh = append(fresh, st)
 	}
 	return fresh
 }
 
 // appliedLocked makes committed statements visible: the view, the log of every control connection, the members concerned.
-// Those who are out are for expel.
-func (m *mesh) appliedLocked(log, sessions []*protocol.Statement) {
+// Those who are out are for expel. It returns the session keys that gave way.
+func (m *mesh) appliedLocked(log, sessions []*protocol.Statement) (gone []*address) {
 	concerned := make(map[crypto.PublicKey]bool)
 	for _, st := range sessions {
 		if m.noteSessionLocked(st) {
@@ -169,9 +176,13 @@ func (m *mesh) appliedLocked(log, sessions []*protocol.Statement) {
 		}
 	}
 	for key := range concerned {
+		if p := m.members[key]; p != nil {
+			gone = append(gone, m.forgetSessionsLocked(p)...)
+		}
 		m.personChangedLocked(key)
 		m.renameLocked(key)
 	}
+	return gone
 }
 
 // renameLocked brings the name of a member into his presences.

@@ -75,16 +75,16 @@ func (m *mesh) settle(header []byte, owner *address, state protocol.State, v *pr
 	if v.HasProof {
 		proof = &v.Proof
 	}
-	m.queueReceipt(row.sender, owner.member, receiptRow{ReceiptView: protocol.ReceiptView{
+	m.queueReceipt(row.sender, row.member, owner.member, receiptRow{ReceiptView: protocol.ReceiptView{
 		MessageID: row.messageID, ClientMessageID: row.clientID, Recipient: []byte(owner.key.String()), State: []byte(state),
 		At: at, Proof: proof,
 	}}, nil)
 	return nil
 }
 
-// queueReceipt keeps a receipt of by for the key that sent the message. When it cannot, the sender learns less: done (which may
+// queueReceipt keeps a receipt of by for the key that sent the message; for its member, once the key is forgotten. When it cannot, the sender learns less: done (which may
 // be nil) hears of it.
-func (m *mesh) queueReceipt(to crypto.PublicKey, by *member, r receiptRow, done func(error)) {
+func (m *mesh) queueReceipt(to, member crypto.PublicKey, by *member, r receiptRow, done func(error)) {
 	if done == nil {
 		done = func(err error) {
 			if err != nil {
@@ -94,6 +94,9 @@ func (m *mesh) queueReceipt(to crypto.PublicKey, by *member, r receiptRow, done 
 	}
 	m.mu.Lock()
 	a := m.addresses[to]
+	if a == nil {
+		a = m.addresses[member]
+	}
 	known := a != nil && m.reachableLocked(a, m.srv.now())
 	r.sharer = m.sharerLocked(by)
 	m.mu.Unlock()
@@ -144,7 +147,7 @@ func (c *conn) handleReceipt(tag protocol.Tag, frame []byte) error {
 	if f.Proof != nil {
 		row.Proof = &protocol.SealedView{Sender: []byte(f.Proof.Sender), Nonce: []byte(f.Proof.Nonce), Ciphertext: []byte(f.Proof.Ciphertext)}
 	}
-	c.mesh.queueReceipt(to, c.member, row, func(err error) {
+	c.mesh.queueReceipt(to, to, c.member, row, func(err error) {
 		if err == nil {
 			c.ok(tag)
 			return

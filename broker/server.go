@@ -194,6 +194,9 @@ func (s *Server) close(ctx context.Context) error {
 	<-httpDone
 	s.parking.close()
 	s.stopLeases()
+	for _, m := range s.allMeshes() {
+		m.noteLeftOut(true)
+	}
 	return errors.Join(s.queue.Close(), s.db.Close())
 }
 

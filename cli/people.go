@@ -54,12 +54,25 @@ func (c *call) printPeers(peers []protocol.PeerInfo) {
 		return
 	}
 	var rows [][]string
+	listed := make(map[string]int)
 	for _, p := range peers {
+		if listed[p.MemberPubkey]++; listed[p.MemberPubkey] > sessionsShown {
+			continue
+		}
 		rows = append(rows, []string{who(p.Name, p.Session) + selfMark(p.Self), p.Mesh, clean(p.Status), string(p.Trust), p.Pubkey[:min(8, len(p.Pubkey))],
 			groupWords(p.Groups), clean(cmp.Or(p.Summary, place(p)))})
 	}
 	c.table([]string{"PEER", "MESH", "STATUS", "TRUST", "KEY", "GROUPS", "DOING"}, rows)
+	for _, p := range peers {
+		if n := listed[p.MemberPubkey] - sessionsShown; n > 0 {
+			listed[p.MemberPubkey] = 0
+			c.note("%s of %s in %s are not listed: claudemesh peers --json lists all", plural(n, "more session"), clean(p.Name), p.Mesh)
+		}
+	}
 }
+
+// sessionsShown is how many sessions of one person in a mesh peers lists, so that those of others stay in sight.
+const sessionsShown = 20
 
 func selfMark(self bool) string {
 	if self {

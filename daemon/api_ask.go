@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/ask"
+	"github.com/claudemesh/claudemesh/daemon/mesh"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -42,6 +43,10 @@ func (a askAPI) ask(w http.ResponseWriter, r *http.Request) error {
 	if req.WaitMS < 0 || wait > ask.MaxWait {
 		return protocol.Refuse(protocol.CodeInvalid, "wait at most %s", ask.MaxWait)
 	}
+	view, err := a.d.modelView(req.Session)
+	if err != nil {
+		return err
+	}
 	if req.About != "" {
 		got, err := a.e.Follow(r.Context(), req.About, req.Question, wait)
 		if errors.Is(err, ask.ErrNotFound) {
@@ -50,7 +55,7 @@ func (a askAPI) ask(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return invalid(err)
 		}
-		return reply(w, a.told(got, ""))
+		return reply(w, view.asked(a.d.meshes(), a.told(got, "")))
 	}
 	m, err := a.d.one(req.Mesh)
 	if err != nil {
@@ -60,7 +65,7 @@ func (a askAPI) ask(w http.ResponseWriter, r *http.Request) error {
 	if req.To != "" {
 		t, err := m.Resolve(req.To)
 		if err != nil {
-			return err
+			return view.refusal([]*mesh.Mesh{m}, err)
 		}
 		if to = t.Spec; !t.Many() {
 			to = t.Member.String()
@@ -70,7 +75,7 @@ func (a askAPI) ask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return invalid(err)
 	}
-	return reply(w, a.told(got, m.Slug()))
+	return reply(w, view.asked([]*mesh.Mesh{m}, a.told(got, m.Slug())))
 }
 
 // invalid makes an error of the engine the caller's, unless it is a refusal already.

@@ -78,15 +78,15 @@ func (g *giver) heldSenders(s registry.Session, local *keyring.Session) ([]proto
 			if !v.mine(&row) || !v.held(&row) || row.ShownTo(v.key) || !gate(row.Prio, v.status) || v.anybodys(&row) && !v.chosen {
 				continue
 			}
-			msg, err := g.d.mail.Message(tx, table.ParseU64(k))
-			if err != nil {
-				return err
-			}
-			if msg == nil || !msg.Unseen || msg.Alarm != "" {
-				continue
-			}
 			i, seen := at[who{row.Mesh, row.Sender}]
-			if !seen {
+			if !seen { // one message says who he is; the others are counted without reading them
+				msg, err := g.d.mail.Message(tx, table.ParseU64(k))
+				if err != nil {
+					return err
+				}
+				if msg == nil || !msg.Unseen || msg.Alarm != "" {
+					continue
+				}
 				i = len(held)
 				at[who{row.Mesh, row.Sender}] = i
 				held = append(held, heldSender(&row, msg))

@@ -197,6 +197,9 @@ func (d *Daemon) handleStatusLine(w http.ResponseWriter, r *http.Request) error 
 	}
 	line := protocol.StatusLine{Mesh: m.Slug(), More: len(all) - 1, State: m.Health().State}
 	for _, member := range m.Members() {
+		if member.Trust != protocol.TrustVerified && !member.Self { // whoever holds a link is not somebody to write to
+			continue
+		}
 		line.Members++
 		if member.Online || member.Self && line.State == protocol.ConnOpen {
 			line.Online++

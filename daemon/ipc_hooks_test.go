@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/enrol"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -19,11 +20,12 @@ type agents struct {
 	alice, bob *testDaemon
 	pid        int
 	ahead      *atomic.Int64 // ns that bob's clock is ahead
+	made       *enrol.Created
 }
 
 func newAgents(t *testing.T) *agents {
 	b, alicesHome, bobsHome := newBroker(t), newHome(t), newHome(t)
-	create(t, alicesHome, b, "acme", "alice")
+	made := create(t, alicesHome, b, "acme", "alice")
 	alice := startDaemon(t, alicesHome)
 	alice.wantState("acme", protocol.ConnOpen)
 	if _, err := join(bobsHome, alice.link("acme", 1).Link, "bob"); err != nil {
@@ -37,7 +39,7 @@ func newAgents(t *testing.T) *agents {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { owner.Process.Kill(); owner.Wait() })
-	return &agents{t, alice, bob, owner.Process.Pid, ahead}
+	return &agents{t, alice, bob, owner.Process.Pid, ahead, made}
 }
 
 func (a *agents) hook(event, session string, more ...func(*protocol.HookRequest)) protocol.HookReply {

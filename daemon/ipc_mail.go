@@ -18,19 +18,23 @@ func (d *Daemon) handleSend(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	m, err := d.route(req)
+	view, err := d.modelView(req.Session)
 	if err != nil {
 		return err
 	}
+	m, err := d.route(req)
+	if err != nil {
+		return view.refusal(d.meshes(), err)
+	}
 	result, err := m.Send(r.Context(), req, acting)
 	if err != nil {
-		return err
+		return view.refusal([]*mesh.Mesh{m}, err)
 	}
 	if acting != nil {
 		d.sentBy(acting, &req, &result)
 	}
 	d.answered(&req, acting)
-	return reply(w, result)
+	return reply(w, view.sent(m, result))
 }
 
 // answered marks what a message that was accepted answers as read by who wrote it.

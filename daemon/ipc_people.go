@@ -25,9 +25,13 @@ func (d *Daemon) handlePeers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	view, err := d.modelView(r.FormValue("session"))
+	if err != nil {
+		return err
+	}
 	all := []protocol.PeerInfo{}
 	for _, m := range meshes {
-		all = append(all, m.Peers()...)
+		all = append(all, view.peers(m, m.Peers())...)
 	}
 	return reply(w, all)
 }
@@ -37,9 +41,13 @@ func (d *Daemon) handleMembers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	view, err := d.modelView(r.FormValue("session"))
+	if err != nil {
+		return err
+	}
 	all := []protocol.MemberInfo{}
 	for _, m := range meshes {
-		all = append(all, m.Members()...)
+		all = append(all, view.members(m, m.Members())...)
 	}
 	return reply(w, all)
 }

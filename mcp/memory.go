@@ -167,6 +167,8 @@ func quoted(s string) string {
 // askNote tells honestly what silence means.
 func askNote(got *protocol.AskReply) string {
 	switch {
+	case got.Held > 0 && len(got.Answers) == 0:
+		return "what was answered is held: this session runs without permission prompts, and your user has not accepted who answers. He reads it with: claudemesh ask log"
 	case len(got.Answers) > 0:
 		return "check an answer before you rely on it; it may be out of date"
 	case got.People == 0:
@@ -191,7 +193,7 @@ func (s *server) askLive(ctx context.Context, in askIn) (*sdk.CallToolResult, as
 	if err != nil {
 		return nil, askOut{Answers: []askAnswer{}}, err
 	}
-	return nil, askOut{ID: sent.ID, Answers: []askAnswer{}, Asked: len(sent.Recipients), Note: "the question was sent to the sessions as a message; answers arrive as messages"}, nil
+	return nil, askOut{ID: sent.ID, Answers: []askAnswer{}, Asked: sent.all, Note: "the question was sent to the sessions as a message; answers arrive as messages"}, nil
 }
 
 func (s *server) recall(ctx context.Context, _ *sdk.CallToolRequest, in recallIn) (*sdk.CallToolResult, recallOut, error) {

@@ -16,8 +16,8 @@ import (
 // Mesh is what the server needs of the daemon. Every method may fail with a *protocol.Error; CodeUnavailable means that no daemon answers.
 type Mesh interface {
 	Register(ctx context.Context, r protocol.SessionRequest) (protocol.SessionInfo, error)
-	Peers(ctx context.Context, mesh string) ([]protocol.PeerInfo, error)
-	Members(ctx context.Context, mesh string) ([]protocol.MemberInfo, error)
+	PeersFor(ctx context.Context, session, mesh string) ([]protocol.PeerInfo, error)
+	MembersFor(ctx context.Context, session, mesh string) ([]protocol.MemberInfo, error)
 	Send(ctx context.Context, r protocol.SendRequest) (protocol.SendResult, error)
 	Take(ctx context.Context, r protocol.TakeRequest) (protocol.TakeReply, error)
 	Open(ctx context.Context, r protocol.OpenRequest) (protocol.InboxMessage, error)

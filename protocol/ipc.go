@@ -85,6 +85,7 @@ type PeerInfo struct {
 	Trust        Trust    `json:"trust"`
 	InPerson     bool     `json:"in_person,omitempty"`
 	Self         bool     `json:"self"`
+	Unaccepted   bool     `json:"unaccepted,omitempty"` // asked for a session that may not read the peer's own words
 }
 
 // MemberInfo is one member, in GET /v1/members.

@@ -18,9 +18,10 @@ type AskReply struct {
 	Mesh    string      `json:"mesh"`
 	Own     []RecallHit `json:"own"` // of this machine's memory
 	Answers []AskAnswer `json:"answers"`
-	Offers  []AskOffer  `json:"offers"` // best first
-	People  int         `json:"people"` // who were asked
-	Online  int         `json:"online"` // of these, at that time
+	Offers  []AskOffer  `json:"offers"`         // best first
+	People  int         `json:"people"`         // who were asked
+	Online  int         `json:"online"`         // of these, at that time
+	Held    int         `json:"held,omitempty"` // answers and offers that the asking session may not read: their senders are not accepted
 }
 
 // AskAnswer is what a peer's memory said.

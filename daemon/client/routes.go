@@ -49,6 +49,18 @@ func (c *Client) Peers(ctx context.Context, mesh string) (list []protocol.PeerIn
 	return list, err
 }
 
+// PeersFor is Peers for the model of a session: without those of whom it may know nothing, and without their words.
+func (c *Client) PeersFor(ctx context.Context, session, mesh string) (list []protocol.PeerInfo, err error) {
+	err = c.get(ctx, "/v1/peers", values("mesh", mesh, "session", session), &list)
+	return list, err
+}
+
+// MembersFor is Members for the model of a session: of those of whom it may know nothing there is only the standing.
+func (c *Client) MembersFor(ctx context.Context, session, mesh string) (list []protocol.MemberInfo, err error) {
+	err = c.get(ctx, "/v1/members", values("mesh", mesh, "session", session), &list)
+	return list, err
+}
+
 // Members lists members, online or not, of one mesh or, with an empty slug, of all.
 func (c *Client) Members(ctx context.Context, mesh string) (list []protocol.MemberInfo, err error) {
 	err = c.get(ctx, "/v1/members", values("mesh", mesh), &list)

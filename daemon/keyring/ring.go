@@ -15,9 +15,12 @@ import (
 // StatementSpare is what a session statement has left to run when it is renewed.
 const StatementSpare = time.Hour
 
+const sharedPeers = 1024 // shared keys remembered per own key: 40 bytes each, 70 µs saved
+
+// What is kept of sessions that ended.
 const (
-	sharedPeers = 1024                // shared keys remembered per own key: 40 bytes each, 70 µs saved
-	endedKept   = 60 * 24 * time.Hour // how long an ended session's key is kept: twice what any envelope to it may live
+	EndedKept = 60 * 24 * time.Hour // how long an ended session's key is kept: twice what any envelope to it may live
+	EndedMost = 256                 // and how many at most: as many as a broker keeps mail for
 )
 
 // Ring holds the keys that this machine speaks for in one mesh: the member's, and those of its sessions, live or ended.
@@ -246,39 +249,4 @@ func (r *Ring) Attest(pub crypto.PublicKey) (att string, issued int64, err error
 		return "", 0, err
 	}
 	return s.Text(), s.Body.(*protocol.Session).Issued, nil
-}
-
-// Sweep forgets sessions that ended long ago.
-func (r *Ring) Sweep() error {
-	old := r.now().Add(-endedKept).UnixMilli()
-	var gone []crypto.PublicKey
-	err := r.db.Commit(func(tx *store.Tx) error {
-		gone = nil
-		for k := range tx.Scan(table.OwnSessions, []byte(r.mesh), nil) {
-			var row ownRow
-			if _, err := table.GetJSON(tx, table.OwnSessions, k, &row); err != nil {
-				return err
-			}
-			if row.EndedAt != 0 && row.EndedAt < old {
-				gone = append(gone, crypto.PublicKey(k[len(r.mesh):]))
-			}
-		}
-		for _, pub := range gone {
-			if err := tx.Delete(table.OwnSessions, table.Key(r.mesh, pub[:])); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("forget old sessions: %w", err)
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, pub := range gone {
-		if own, ok := r.own[pub]; ok && !own.live {
-			delete(r.own, pub)
-		}
-	}
-	return nil
 }

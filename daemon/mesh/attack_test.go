@@ -189,27 +189,59 @@ func TestSwappedNames(t *testing.T) {
 	})
 }
 
-func TestAlarmsOfASenderAreBounded(t *testing.T) {
+// Whatever keys alice makes, and whatever keys nobody knows, her alarms are hers, and few. The last one says so.
+func TestAlarmsOfAPersonAreBounded(t *testing.T) {
 	ambush(t, func(w *world) {
 		id := w.alice.send("bob", "hi")
 		push, bob := w.alice.sealed(id, w.bob), w.bob.wire()
 		push.Priority = protocol.PriorityLow
-		for i := range alarmsPerHour + 20 {
-			push.MessageID = fmt.Sprint("m-", i)
-			if acks := bob.push(push); len(acks) != 1 {
-				t.Fatalf("an alarm was not acknowledged: %v", acks)
+		want := func(n int) {
+			t.Helper()
+			if got := len(w.bob.inbox(nil)); got != n {
+				t.Errorf("%d alarms, want %d", got, n)
 			}
 		}
-		if n := len(w.bob.inbox(nil)); n != alarmsPerHour {
-			t.Errorf("%d alarms, want %d", n, alarmsPerHour)
+		flood := func(n int, member string) {
+			for i := range n {
+				push.MessageID, push.SenderMemberPubkey = fmt.Sprintf("m-%d-%d-%d", len(member), i, len(w.bob.inbox(nil))), member
+				if acks := bob.push(push); len(acks) != 1 {
+					t.Fatalf("an alarm was not acknowledged: %v", acks)
+				}
+				push.SenderPubkey = crypto.GenerateKey().Public().String()
+			}
 		}
+		flood(3*alarmsPerHour, w.alice.m.self.String()) // her own key first, then one that nobody knows after the other
+		want(alarmsPerHour)
+		if got := w.bob.inbox(nil); !strings.Contains(got[alarmsPerHour-1], "only in the daemon's log") || strings.Contains(got[0], "only in") {
+			t.Errorf("the last alarm is %q", got[alarmsPerHour-1])
+		}
+		flood(3*alarmsPerHour, "")
+		want(2 * alarmsPerHour) // of nobody
+		flood(3*alarmsPerHour, crypto.GenerateKey().Public().String())
+		want(2 * alarmsPerHour)
+		flood(3*alarmsPerHour, w.cathy.m.self.String())
+		want(3 * alarmsPerHour)
 		pass(time.Hour)
-		push.MessageID = "m-later"
-		bob.push(push)
-		if n := len(w.bob.inbox(nil)); n != alarmsPerHour+1 {
-			t.Errorf("%d alarms an hour later, want %d", n, alarmsPerHour+1)
-		}
+		flood(1, w.alice.m.self.String())
+		want(3*alarmsPerHour + 1)
 	})
+}
+
+// The broker names whom it likes as the sender: there is a most for all of them.
+func TestAlarmsAreBoundedInAll(t *testing.T) {
+	var l alarmLimit
+	kept := 0
+	for range 2 * alarmsInAll / alarmsPerHour {
+		person := crypto.GenerateKey().Public()
+		for i := range 2 * alarmsPerHour {
+			if ok, _ := l.allow(person, fmt.Sprint(i), time.Unix(0, 0)); ok {
+				kept++
+			}
+		}
+	}
+	if kept != alarmsInAll {
+		t.Errorf("%d alarms, want %d", kept, alarmsInAll)
+	}
 }
 
 func TestTooOldIsRefusedWithAProof(t *testing.T) {

@@ -3,7 +3,6 @@ package mesh
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
@@ -314,74 +313,3 @@ func (m *Mesh) proof(h *protocol.Header, r protocol.ReceiptBody) (*protocol.Seal
 
 // noEpoch is the epoch of envelopes that bear no number.
 const noEpoch = "0000000000000000"
-
-// alarmsPerHour is how many alarms of one claimed sender are kept in an hour: what else could fill the disk is not even a
-// member.
-const alarmsPerHour = 100
-
-// storeAlarm makes the row that says that something was wrong. It has no body.
-func (a *arrival) storeAlarm(tx *store.Tx) error {
-	now := a.m.env.now()
-	if !a.m.alarms.allow(a.alarm.Sender, a.push.MessageID, now) {
-		return nil
-	}
-	own, err := crypto.ParsePublicKey(a.push.TargetSpec)
-	if err != nil || a.m.ring.Private(own) == nil {
-		own = a.m.self
-	}
-	return a.m.storeRow(tx, a.m.alarmRow(a.alarm.Sender, own, a.push.MessageID, a.alarm.Reason), nil)
-}
-
-// alarmOf makes an alarm of a proved message, of which a part is not in order.
-func (m *Mesh) alarmOf(tx *store.Tx, msg *protocol.Message, reason string) error {
-	m.log.Warn("alarm", "msg", msg.ID(), "reason", reason, "peer", msg.Member().Short())
-	if !m.alarms.allow(msg.From(), msg.ID(), m.env.now()) {
-		return nil
-	}
-	return m.storeRow(tx, m.alarmRow(msg.From(), msg.Opened(), protocol.MessageID(m.meshID, msg.Member(), msg.ID()), reason), nil)
-}
-
-func (m *Mesh) alarmRow(sender, own crypto.PublicKey, messageID, reason string) *inbox.Row {
-	return &inbox.Row{
-		Mesh: m.meshID, Own: own, Member: own == m.self, From: sender, Name: m.claimedName(sender), MessageID: messageID,
-		Received: m.env.now().UnixMilli(), Alarm: reason,
-	}
-}
-
-// claimedName is how an alarm calls who it claims to be from.
-func (m *Mesh) claimedName(key crypto.PublicKey) string {
-	if s := m.trust.Session(key); s != nil {
-		key = s.Body.(*protocol.Session).Member
-	}
-	if key.IsZero() {
-		return "unknown"
-	}
-	return m.CallName(key)
-}
-
-// alarmLimit counts alarms by claimed sender and hour.
-type alarmLimit struct {
-	hour int64
-	seen map[crypto.PublicKey]map[string]bool
-}
-
-// allow reports whether the alarm of this message may be stored. It is called from transactions, which run one at a time;
-// asking twice for one message is answered alike.
-func (l *alarmLimit) allow(sender crypto.PublicKey, message string, now time.Time) bool {
-	if hour := now.Unix() / 3600; hour != l.hour || l.seen == nil {
-		l.hour, l.seen = hour, make(map[crypto.PublicKey]map[string]bool)
-	}
-	of := l.seen[sender]
-	if of == nil {
-		of = make(map[string]bool)
-		l.seen[sender] = of
-	}
-	if of[message] {
-		return true
-	}
-	if len(of) >= alarmsPerHour {
-		return false
-	}
-	of[message] = true
-	return true
-}

@@ -12,9 +12,10 @@ import (
 
 // logState is what the control connection knows of the broker's log.
 type logState struct {
-	cursor uint64               // newest number that we have
-	has    map[protocol.ID]bool // statements that the broker has, or refused: not offered again
-	read   map[string]bool      // session statements that were looked at, by their text
+	cursor  uint64               // newest number that we have
+	has     map[protocol.ID]bool // statements that the broker has, or refused: not offered again
+	read    map[string]bool      // session statements that were looked at, by their text
+	learned bool                 // some were new
 }
 
 // chores are what others leave for the control connection. They are guarded by Mesh.mu.

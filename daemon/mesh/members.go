@@ -97,9 +97,33 @@ func (w *worker) takeSession(text string) error {
 	if !ok || w.m.trust.Trust(body.Member) == protocol.TrustUnverified {
 		return nil
 	}
+	if len(w.log.read) >= readMost {
+		clear(w.log.read)
+	}
 	w.log.read[text] = true
-	_, err = w.m.trust.Learn([]*protocol.Statement{s}, nil)
+	fresh, err := w.m.trust.Learn([]*protocol.Statement{s}, nil)
+	w.log.learned = w.log.learned || fresh
 	return err
+}
+
+// readMost is how many session statements a connection remembers to have read: of a large mesh, those that are live.
+const readMost = 8192
+
+// sessionsOver is how long the statement of somebody's ended session is kept after it expired. What was sealed to it is too old by then.
+const sessionsOver = 30 * 24 * time.Hour
+
+// forgetSessions bounds what is known of each member's sessions. It runs after statements were learned, when it is known who is live.
+func (w *worker) forgetSessions() error {
+	if !w.log.learned {
+		return nil
+	}
+	w.log.learned = false
+	return w.m.trust.ForgetSessions(time.Time{}, w.m.who.live)
+}
+
+// sweepSessions forgets sessions of the members that ended long ago.
+func (m *Mesh) sweepSessions() error {
+	return m.trust.ForgetSessions(m.env.now().Add(-sessionsOver), m.who.live)
 }
 
 // Members lists who is, was or may become a member.

@@ -69,6 +69,7 @@ type Mesh struct {
 	grants  *trust.Grants
 	pings   pings
 	alarms  alarmLimit
+	comings hourly // sessions that came and left; the control connection's worker alone uses it
 	vouched protocol.Attested
 	control *uplink
 
@@ -163,6 +164,9 @@ func statementsOf(cfg config.Membership) (charter *protocol.Statement, extra []*
 func (m *Mesh) Slug() string        { return m.cfg.Slug }
 func (m *Mesh) ID() protocol.MeshID { return m.meshID }
 
+// Self is the key of this member.
+func (m *Mesh) Self() crypto.PublicKey { return m.self }
+
 // Trust is who is believed in this mesh. It guards itself.
 func (m *Mesh) Trust() *trust.State { return m.trust }
 
@@ -245,7 +249,7 @@ func (m *Mesh) sweepLoop(ctx context.Context) {
 func (m *Mesh) sweep(hourly bool) {
 	steps := []func() error{m.sweepNumbers, m.giveUp}
 	if hourly {
-		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.Sweep, m.trust.Sweep, m.trust.SweepAPIKeys, m.repeatLeaves)
+		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.Sweep, m.trust.Sweep, m.trust.SweepAPIKeys, m.sweepSessions, m.repeatLeaves)
 	}
 	m.sweepBy(steps...)
 }

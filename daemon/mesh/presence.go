@@ -215,9 +215,27 @@ func (m *Mesh) tellPeers(came, left []peer) {
 	}{{inbox.EventPeerJoined, came}, {inbox.EventPeerLeft, left}} {
 		for _, p := range news.peers {
 			if info, ok := m.peerInfo(p); ok && p.item.PeerRole == protocol.RoleSession && !info.Self {
-				m.env.Events.Emit(protocol.Event{Type: news.kind, Mesh: m.Slug(), Peer: &info}, inbox.EventOptions{})
+				m.tellPeer(news.kind, &info)
 			}
 		}
+	}
+}
+
+// peerEventsPerHour is how often in an hour it is told that a session of one person came or left. A person at work stays far below.
+// Beyond it they would push out the events of everybody else.
+const peerEventsPerHour = 120
+
+// tellPeer makes the event of one session. The control connection's worker calls it.
+func (m *Mesh) tellPeer(kind string, info *protocol.PeerInfo) {
+	member, err := crypto.ParsePublicKey(info.MemberPubkey)
+	if err != nil {
+		return
+	}
+	switch n := m.comings.add(m.person(member), m.env.now()); {
+	case n <= peerEventsPerHour:
+		m.env.Events.Emit(protocol.Event{Type: kind, Mesh: m.Slug(), Peer: info}, inbox.EventOptions{})
+	case n == peerEventsPerHour+1:
+		m.notice("sessions of " + info.Name + " in " + m.Slug() + " come and go so often that this hour tells no more of them; claudemesh peers shows who is there")
 	}
 }
 

@@ -189,6 +189,16 @@ func (m *Mesh) addressable() []Target {
 	return all
 }
 
+// Names are all names by which somebody can be written to, each with who goes by it.
+func (m *Mesh) Names() map[string][]crypto.PublicKey {
+	names := make(map[string][]crypto.PublicKey)
+	for _, t := range m.addressable() {
+		name, _, _ := strings.Cut(t.name, "/")
+		names[name] = append(names[name], t.Member)
+	}
+	return names
+}
+
 // distance is the number of letters to change, add or leave out between two names (Levenshtein).
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)

@@ -94,6 +94,9 @@ func (w *worker) turn() (next time.Time, err error) {
 		if err := w.keepLog(); err != nil {
 			return next, err
 		}
+		if err := w.forgetSessions(); err != nil {
+			return next, err
+		}
 		if err := w.sendReceipts(); err != nil {
 			return next, err
 		}

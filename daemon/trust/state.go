@@ -303,24 +303,6 @@ func (t *State) Learn(sessions []*protocol.Statement, enrolments []Enrolment) (b
 	return true, nil
 }
 
-// Session returns the newest session statement for a key, nil when none is known.
-func (t *State) Session(key crypto.PublicKey) *protocol.Statement {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.sessions[key]
-}
-
-// sessionsOf returns what is known of the sessions of all members, in no order.
-func (t *State) Sessions() []*protocol.Session {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	all := make([]*protocol.Session, 0, len(t.sessions))
-	for _, s := range t.sessions {
-		all = append(all, s.Body.(*protocol.Session))
-	}
-	return all
-}
-
 // Enrolments returns a copy of all enrolments by member key.
 func (t *State) Enrolments() map[crypto.PublicKey]Enrolment {
 	t.mu.Lock()

@@ -167,3 +167,52 @@ func TestNewestSessionOfOneList(t *testing.T) {
 		t.Error("the older statement replaced the newer one")
 	}
 }
+
+// Bob's sessions come and go. What is known of them stays bounded, on the disk too: who lives and bob himself stay, and the others
+// go the oldest first, or when nothing that was sealed to them counts any more. Cathy's few are not concerned.
+func TestSessionsOfAMemberAreBounded(t *testing.T) {
+	owner, bob, cathy := crypto.GenerateKey(), crypto.GenerateKey(), crypto.GenerateKey()
+	w := &founder{TB: t, owner: owner}
+	w.charter = w.sign(&protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "acme"}, owner)
+	path := filepath.Join(t.TempDir(), "daemon.db")
+	trust, db := w.trusting(path, time.Now)
+	live, of := crypto.GenerateKey(), crypto.GenerateKey()
+	sts := []*protocol.Statement{w.sessionOf(bob, bob, 1), w.sessionOf(bob, live, 2), w.sessionOf(cathy, of, 3)}
+	var keys []crypto.PublicKey
+	for i := range SessionsKept + 50 {
+		key := crypto.GenerateKey()
+		keys = append(keys, key.Public())
+		sts = append(sts, w.sessionOf(bob, key, 10_000+int64(i)))
+	}
+	if _, err := trust.Learn(sts, nil); err != nil {
+		t.Fatal(err)
+	}
+	check := func(what string, forgotten int, cathys bool) {
+		t.Helper()
+		for name, kept := range map[string]bool{"bob": trust.Session(bob.Public()) != nil, "the live one": trust.Session(live.Public()) != nil} {
+			if !kept {
+				t.Errorf("%s: %s was forgotten", what, name)
+			}
+		}
+		if kept := trust.Session(of.Public()) != nil; kept != cathys {
+			t.Errorf("%s: cathy's session is kept: %t", what, kept)
+		}
+		for i, key := range keys {
+			if kept := trust.Session(key) != nil; kept != (i >= forgotten) {
+				t.Fatalf("%s: session %d is kept: %t", what, i, kept)
+			}
+		}
+	}
+	isLive := func(key crypto.PublicKey) bool { return key == live.Public() }
+	if err := trust.ForgetSessions(time.Time{}, isLive); err != nil {
+		t.Fatal(err)
+	}
+	check("beyond the most", 50, true)
+	if err := trust.ForgetSessions(time.UnixMilli(11_000+100), isLive); err != nil {
+		t.Fatal(err)
+	}
+	check("expired", 100, false)
+	db.Close()
+	trust, _ = w.trusting(path, time.Now)
+	check("after a restart", 100, false)
+}

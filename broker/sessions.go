@@ -1,0 +1,175 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/store"
+)
+
+// What one person may have of a mesh: connections, presences, session keys. All of it is counted by person, over all keys.
+
+// roomLocked tells why there is no room for another connection of p, or nil. The control connection of a member has its place
+// whatever his sessions do.
+func (m *mesh) roomLocked(p *member, key crypto.PublicKey) error {
+	l := &m.srv.limits
+	if len(m.conns) >= l.ConnsPerMesh {
+		return protocol.Refuse(protocol.CodeCapacity, "the mesh has %d connections, the most that this broker allows",
+			l.ConnsPerMesh).RetryAfter(capacityRetry)
+	}
+	sessions := len(p.conns)
+	if p.conns.get(p.key) != nil {
+		sessions--
+	}
+	if key != p.key && sessions >= l.ConnsPerMember-1 {
+		return protocol.Refuse(protocol.CodeCapacity, "%d of your sessions are connected, the most that this broker allows one member",
+			sessions).RetryAfter(capacityRetry)
+	}
+	if s := m.sharerLocked(p); s.invited() && m.connsOfLinkLocked(s) >= l.ConnsPerLink {
+		return protocol.Refuse(protocol.CodeCapacity, "%d connections are of those who came by your link and are not admitted, the most that this broker allows",
+			l.ConnsPerLink).RetryAfter(capacityRetry)
+	}
+	return nil
+}
+
+func (m *mesh) connsOfLinkLocked(link sharer) (n int) {
+	for c := range m.conns {
+		if m.sharerLocked(c.member) == link {
+			n++
+		}
+	}
+	return n
+}
+
+// trimPresencesLocked takes the presences of p away that only a lease keeps, the oldest first, until one more than he has is
+// allowed. Of those who came by one link and are not admitted it counts all together.
+func (m *mesh) trimPresencesLocked(p *member) {
+	most, keys := m.srv.limits.ConnsPerMember, m.presencesOfLocked(p)
+	if m.sharerLocked(p).invited() {
+		most = m.srv.limits.ConnsPerLink
+	}
+	for n := len(keys); n >= most; n-- {
+		var oldest crypto.PublicKey
+		var of *presence
+		for _, k := range keys {
+			if pr := m.presences[k]; pr != nil && pr.conn == nil && (of == nil || pr.shown.since < of.shown.since) {
+				oldest, of = k, pr
+			}
+		}
+		if of == nil {
+			return
+		}
+		m.endLeaseLocked(oldest, of)
+	}
+}
+
+// presencesOfLocked lists the keys under which p is seen; of somebody who is not admitted, those of all who came by his link.
+func (m *mesh) presencesOfLocked(p *member) (keys []crypto.PublicKey) {
+	if s := m.sharerLocked(p); s.invited() {
+		for k := range m.presences {
+			if a := m.addresses[k]; a != nil && m.sharerLocked(a.member) == s {
+				keys = append(keys, k)
+			}
+		}
+		return keys
+	}
+	for k := range p.sessions.all() {
+		if m.presences[k] != nil {
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// endLeaseLocked takes away a presence whose connection has ended.
+func (m *mesh) endLeaseLocked(key crypto.PublicKey, p *presence) {
+	if p.until != nil {
+		p.until.Stop()
+	}
+	m.vanishLocked(key)
+}
+
+// forgetSessionsLocked drops the oldest session keys of p above the limit, but none with a connection, and returns them.
+func (m *mesh) forgetSessionsLocked(p *member) []*address {
+	var gone []*address
+	for len(p.sessions) > m.srv.limits.MaxSessions {
+		var oldest crypto.PublicKey
+		at := int64(-1)
+		for k, st := range p.sessions.all() {
+			if issued := st.Body.(*protocol.Session).Issued; p.conns.get(k) == nil && k != p.key && (at < 0 || issued < at) {
+				oldest, at = k, issued
+			}
+		}
+		if at < 0 {
+			break
+		}
+		gone = append(gone, m.dropSessionLocked(p, oldest))
+	}
+	m.forgetLocked(gone)
+	return gone
+}
+
+// dropSessionLocked takes a session key out of the tables.
+func (m *mesh) dropSessionLocked(p *member, key crypto.PublicKey) *address {
+	if pr := m.presences[key]; pr != nil {
+		m.endLeaseLocked(key, pr)
+	}
+	a := m.addresses[key]
+	p.sessions.remove(key)
+	delete(m.addresses, key)
+	return a
+}
+
+// forgetEndedLocked drops the session keys whose statement has been over for as long as a message waits and then its receipt:
+// whatever came for them while they lived has expired.
+func (m *mesh) forgetEndedLocked(now time.Time) (gone []*address) {
+	over := now.Add(-2 * m.srv.limits.Retention).UnixMilli()
+	for _, p := range m.members {
+		var ended []crypto.PublicKey
+		for k, st := range p.sessions.all() {
+			if k != p.key && st.Body.(*protocol.Session).Expires < over && p.conns.get(k) == nil {
+				ended = append(ended, k)
+			}
+		}
+		for _, k := range ended {
+			gone = append(gone, m.dropSessionLocked(p, k))
+		}
+	}
+	m.forgetLocked(gone)
+	return gone
+}
+
+// sweepSessions forgets the sessions that ended long ago. publishing is held.
+func (m *mesh) sweepSessions(now time.Time) error {
+	m.mu.Lock()
+	gone := m.forgetEndedLocked(now)
+	m.mu.Unlock()
+	if len(gone) == 0 {
+		return nil
+	}
+	defer m.giveUp(gone, dropForgotten, "the session ended long ago")
+	return m.srv.db.Commit(func(tx *store.Tx) error { return deleteSessions(tx, m.id, gone) })
+}
+
+func deleteSessions(tx *store.Tx, id protocol.MeshID, gone []*address) error {
+	for _, a := range gone {
+		if err := tx.Delete(bucketSessions, memberKey(id, a.key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetSessions takes session keys from the disk that gave way to newer ones, and tells whose messages waited for them.
+func (m *mesh) forgetSessions(gone []*address) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	m.giveUp(gone, dropForgotten, "the session ended, and newer ones took its place")
+	err := m.srv.db.Commit(func(tx *store.Tx) error { return deleteSessions(tx, m.id, gone) })
+	if err != nil {
+		return m.srv.storeError("forget sessions", err)
+	}
+	return nil
+}
