@@ -123,8 +123,15 @@ func TestModelsReadOfPeopleWhatTheyMay(t *testing.T) {
 		b, _ := json.Marshal(peers)
 		return err == nil && strings.Contains(string(b), "alices-summary") && strings.Contains(string(b), "evil-label")
 	})
-	if _, err := evil.Send(t.Context(), protocol.SendRequest{To: "bob", Body: "evil-text", WaitMS: 10_000, WaitFor: protocol.StateDelivered}); err != nil {
+	if _, err := evil.Send(t.Context(), protocol.SendRequest{To: "bob", Body: "evil-text"}); err != nil {
 		t.Fatal(err)
+	}
+	until(t, "bob holds the stranger's message", func() bool {
+		all, err := a.bob.Inbox(t.Context(), protocol.InboxQuery{All: true})
+		return err == nil && len(all) == 1 && all[0].Held != "" && all[0].Body == "evil-text"
+	})
+	if line, err := a.bob.StatusLine(t.Context(), "s1"); err != nil || line.Members != 2 || line.Online != 2 || line.Held != 1 {
+		t.Errorf("the status line counts a stranger: %+v, %v", line, err)
 	}
 	check := func(what string, bypass, alices bool) {
 		t.Helper()

@@ -10,11 +10,12 @@ import (
 
 // What one page has at most, so that no list takes memory, or holds a transaction open, in proportion to what was received.
 const (
-	pageDefault = 100     // messages when the caller names no limit
-	pageMost    = 500     // messages: a screenful of screens
-	pageBytes   = 1 << 20 // of their texts; the first message always fits
-	pageLooks   = 20_000  // rows that are looked at for them: 0.2 s
-	briefBytes  = 512     // that a message counts of which the text is not asked for
+	pageDefault = 100      // messages when the caller names no limit
+	pageMost    = 500      // messages: a screenful of screens
+	pageBytes   = 1 << 20  // of their texts; the first message always fits
+	pageLooks   = 20_000   // rows that are looked at for them: 0.2 s
+	pageRead    = 16 << 20 // bytes of these rows, which may be of other meshes or seen: likewise
+	briefBytes  = 512      // that a message counts of which the text is not asked for
 )
 
 // Page returns what v may see, newest first. It marks nothing.
@@ -29,13 +30,13 @@ func (b *Mailbox) Page(q protocol.InboxQuery, v *Viewer) (protocol.InboxPage, er
 		before = table.U64(q.Before)
 	}
 	err := b.db.View(func(tx *store.Tx) error {
-		bytes, looks, last := 0, 0, uint64(0)
+		bytes, looks, read, last := 0, 0, 0, uint64(0)
 		for k, stored := range tx.ScanBack(table.Inbox, nil, before) {
-			if len(page.Messages) == most || bytes >= pageBytes || looks == pageLooks {
+			if len(page.Messages) == most || bytes >= pageBytes || looks == pageLooks || read >= pageRead {
 				page.Next = last
 				return nil
 			}
-			looks, last = looks+1, table.ParseU64(k)
+			looks, read, last = looks+1, read+len(stored), table.ParseU64(k)
 			row := b.decode(k, stored)
 			if q.Mesh != "" && b.slug(row.Mesh) != q.Mesh || !row.Visible(v) || !row.wanted(q, v) {
 				continue

@@ -64,26 +64,45 @@ func (w *worker) retryAside() error {
 	if !first {
 		return nil
 	}
-	rows := make(map[string]asideRow)
+	var keys [][]byte
 	err := w.m.env.DB.View(func(tx *store.Tx) error {
-		for k, v := range tx.Scan(table.Aside, []byte(w.m.meshID), nil) {
-			var row asideRow
-			if w.m.env.Mail.Damage.Skip(table.Aside, k, json.Unmarshal(v, &row)) {
-				continue
-			}
-			rows[string(k)] = row
+		for k := range tx.Scan(table.Aside, []byte(w.m.meshID), nil) {
+			keys = append(keys, bytes.Clone(k))
 		}
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read what was set aside: %w", err)
 	}
-	for key, row := range rows {
-		if err := w.retryOne([]byte(key), row.Frame); err != nil {
+	for _, key := range keys { // one frame after the other: all of them may be large
+		row, err := w.asideRow(key)
+		if err != nil {
+			return err
+		}
+		if row == nil {
+			continue
+		}
+		if err := w.retryOne(key, row.Frame); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// asideRow reads one row, nil where there is none or it is damaged.
+func (w *worker) asideRow(key []byte) (row *asideRow, err error) {
+	err = w.m.env.DB.View(func(tx *store.Tx) error {
+		v := tx.Peek(table.Aside, key)
+		if v == nil {
+			return nil
+		}
+		row = new(asideRow)
+		if w.m.env.Mail.Damage.Skip(table.Aside, key, json.Unmarshal(v, row)) {
+			row = nil
+		}
+		return nil
+	})
+	return row, err
 }
 
 // retryOne applies one frame. Where that fails again the frame stays where it is.
