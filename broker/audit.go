@@ -42,8 +42,14 @@ type auditTail struct {
 	first uint64     // number of the oldest entry
 	last  uint64
 	hash  string
-	hour  int64                    // since 1970
-	of    map[crypto.PublicKey]int // entries that each person caused in it, those that were left out included
+	hour  int64                  // since 1970
+	of    map[sharer]*auditShare // of each person
+}
+
+// auditShare is how many entries somebody caused in an hour, those that were left out included.
+type auditShare struct {
+	actor crypto.PublicKey // the last of those who are counted together
+	count int
 }
 
 // loadAudit finds the end of the log.
@@ -75,6 +81,7 @@ func (m *mesh) loadAudit(tx *store.Tx) error {
 // note appends to the audit log. What it tells has happened: where the disk refuses, the broker's own log says so. The caller
 // holds neither the mesh's mutex nor a transaction.
 func (m *mesh) note(event string, actor crypto.PublicKey, detail auditDetail) {
+	person := m.sharerOf(actor)
 	a := &m.audit
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -83,11 +90,17 @@ func (m *mesh) note(event string, actor crypto.PublicKey, detail auditDetail) {
 		m.appendLocked(event, actor, detail)
 		return
 	}
-	a.of[actor]++
-	switch n := a.of[actor]; {
-	case n <= auditPerHour:
+	share := a.of[person]
+	if share == nil {
+		share = new(auditShare)
+		a.of[person] = share
+	}
+	share.actor = actor
+	share.count++
+	switch {
+	case share.count <= auditPerHour:
 		m.appendLocked(event, actor, detail)
-	case n == auditPerHour+1:
+	case share.count == auditPerHour+1:
 		m.appendLocked(auditLeftOut, actor, auditDetail{Reason: "too many in this hour"})
 	}
 }
@@ -105,12 +118,12 @@ func (m *mesh) leftOutLocked(now bool) {
 	if hour == a.hour && a.of != nil && !now {
 		return
 	}
-	for actor, n := range a.of {
-		if n > auditPerHour {
-			m.appendLocked(auditLeftOut, actor, auditDetail{Count: n - auditPerHour})
+	for _, share := range a.of {
+		if n := share.count - auditPerHour; n > 0 {
+			m.appendLocked(auditLeftOut, share.actor, auditDetail{Count: n})
 		}
 	}
-	a.hour, a.of = hour, make(map[crypto.PublicKey]int)
+	a.hour, a.of = hour, make(map[sharer]*auditShare)
 }
 
 // appendLocked writes one entry.

@@ -141,15 +141,48 @@ func TestEndedSessionsAreForgotten(t *testing.T) {
 
 // A stranger's link gives him and whoever he gave it to few connections and presences, over all the keys that they make.
 func TestPresencesOfALink(t *testing.T) {
-	story(t, Limits{ConnsPerLink: 4, HTTPPerAddress: 100}, func(w *world) {
+	story(t, Limits{ConnsPerLink: 4, MaxSessions: 10, HTTPPerAddress: 1000}, func(w *world) {
 		alice := w.alice.connect()
 		link := w.sharedLink()
+		before := w.rows(bucketAudit)
 		for i := range 20 {
-			w.joinedBy(link, fmt.Sprint("dora", i)).lose()
+			dora := w.joinedBy(link, fmt.Sprint("dora", i))
+			dora.lose()
 			synctest.Wait()
+			for n := range 5 {
+				dora.person.session(fmt.Sprint("s", n)).lose()
+				synctest.Wait()
+			}
+		}
+		if n := w.rows(bucketSessions); n != 1+20+10 {
+			t.Errorf("%d session statements on the disk", n)
+		}
+		if n := w.rows(bucketAudit) - before; n > auditPerHour+1+20 { // and each who enrolled
+			t.Errorf("%d entries in the audit log", n)
 		}
 		if n := len(alice.peers()); n != 1+4 {
 			t.Errorf("alice sees %d connections", n)
 		}
+	})
+}
+
+// A session connects with the statement that it made hours ago, older than all that its member made since. It is not the one that gives way,
+// and it gets its mail.
+func TestOldStatementMakesNoRoomForItself(t *testing.T) {
+	story(t, Limits{MaxSessions: 3}, func(w *world) {
+		alice := w.alice.connect()
+		key := w.bob.sessionKey("old")
+		old := w.bob.sessionStatement(key, "old")
+		time.Sleep(time.Hour)
+		for i := range 3 {
+			w.bob.session(fmt.Sprint(i)).leave()
+		}
+		c := w.bob.dial()
+		h := c.helloFor(key, "old")
+		h.Session = old.Text()
+		c.hello(h)
+		alice.wantQueued(alice.seal(key.Public(), protocol.PriorityNext, "hi"))
+		c.Want("hi")
+		w.bob.connect()
 	})
 }

@@ -149,7 +149,7 @@ func (m *mesh) admit(c *conn, tag protocol.Tag, h protocol.Hello, auth *protocol
 	}
 	p := m.memberLocked(s.Member)
 	fresh := m.noteSessionLocked(session)
-	gone := m.forgetSessionsLocked(p)
+	gone := m.forgetSessionsLocked(p, s.Session)
 	m.enterLocked(c, p, s.Session, auth, h, session)
 	cursor := uint64(len(m.log))
 	name := m.nameLocked(p)

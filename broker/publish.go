@@ -177,7 +177,7 @@ func (m *mesh) appliedLocked(log, sessions []*protocol.Statement) (gone []*addre
 	}
 	for key := range concerned {
 		if p := m.members[key]; p != nil {
-			gone = append(gone, m.forgetSessionsLocked(p)...)
+			gone = append(gone, m.forgetSessionsLocked(p, crypto.PublicKey{})...)
 		}
 		m.personChangedLocked(key)
 		m.renameLocked(key)

@@ -26,18 +26,16 @@ func (m *mesh) roomLocked(p *member, key crypto.PublicKey) error {
 		return protocol.Refuse(protocol.CodeCapacity, "%d of your sessions are connected, the most that this broker allows one member",
 			sessions).RetryAfter(capacityRetry)
 	}
-	if s := m.sharerLocked(p); s.invited() && m.connsOfLinkLocked(s) >= l.ConnsPerLink {
+	if s := m.sharerLocked(p); s.invited() && connsOf(m.peopleLocked(p)) >= l.ConnsPerLink {
 		return protocol.Refuse(protocol.CodeCapacity, "%d connections are of those who came by your link and are not admitted, the most that this broker allows",
 			l.ConnsPerLink).RetryAfter(capacityRetry)
 	}
 	return nil
 }
 
-func (m *mesh) connsOfLinkLocked(link sharer) (n int) {
-	for c := range m.conns {
-		if m.sharerLocked(c.member) == link {
-			n++
-		}
+func connsOf(people []*member) (n int) {
+	for _, p := range people {
+		n += len(p.conns)
 	}
 	return n
 }
@@ -66,17 +64,11 @@ func (m *mesh) trimPresencesLocked(p *member) {
 
 // presencesOfLocked lists the keys under which p is seen; of somebody who is not admitted, those of all who came by his link.
 func (m *mesh) presencesOfLocked(p *member) (keys []crypto.PublicKey) {
-	if s := m.sharerLocked(p); s.invited() {
-		for k := range m.presences {
-			if a := m.addresses[k]; a != nil && m.sharerLocked(a.member) == s {
+	for _, who := range m.peopleLocked(p) {
+		for k := range who.sessions.all() {
+			if m.presences[k] != nil {
 				keys = append(keys, k)
 			}
-		}
-		return keys
-	}
-	for k := range p.sessions.all() {
-		if m.presences[k] != nil {
-			keys = append(keys, k)
 		}
 	}
 	return keys
@@ -90,24 +82,54 @@ func (m *mesh) endLeaseLocked(key crypto.PublicKey, p *presence) {
 	m.vanishLocked(key)
 }
 
-// forgetSessionsLocked drops the oldest session keys of p above the limit, but none with a connection, and returns them.
-func (m *mesh) forgetSessionsLocked(p *member) []*address {
+// forgetSessionsLocked drops the oldest session keys of p above the limit and returns them. It keeps those with a connection, and the
+// one that is getting one. Those who came by one link and are not admitted have as many together as a member.
+func (m *mesh) forgetSessionsLocked(p *member, entering crypto.PublicKey) []*address {
+	people, count := m.peopleLocked(p), 0
+	for _, who := range people {
+		count += len(who.sessions)
+	}
+	if len(people) > 1 {
+		count -= len(people) // their own keys
+	}
 	var gone []*address
-	for len(p.sessions) > m.srv.limits.MaxSessions {
-		var oldest crypto.PublicKey
-		at := int64(-1)
-		for k, st := range p.sessions.all() {
-			if issued := st.Body.(*protocol.Session).Issued; p.conns.get(k) == nil && k != p.key && (at < 0 || issued < at) {
-				oldest, at = k, issued
-			}
-		}
-		if at < 0 {
+	for ; count > m.srv.limits.MaxSessions; count-- {
+		who, key, found := oldestEnded(people, entering)
+		if !found {
 			break
 		}
-		gone = append(gone, m.dropSessionLocked(p, oldest))
+		gone = append(gone, m.dropSessionLocked(who, key))
 	}
 	m.forgetLocked(gone)
 	return gone
+}
+
+// peopleLocked are p, or all who came by p's link and are not admitted.
+func (m *mesh) peopleLocked(p *member) []*member {
+	s := m.sharerLocked(p)
+	if !s.invited() {
+		return []*member{p}
+	}
+	var people []*member
+	for _, other := range m.members {
+		if m.sharerLocked(other) == s {
+			people = append(people, other)
+		}
+	}
+	return people
+}
+
+// oldestEnded finds the session key without a connection, but for one, whose statement is the oldest.
+func oldestEnded(people []*member, but crypto.PublicKey) (who *member, key crypto.PublicKey, found bool) {
+	at := int64(-1)
+	for _, p := range people {
+		for k, st := range p.sessions.all() {
+			if issued := st.Body.(*protocol.Session).Issued; p.conns.get(k) == nil && k != p.key && k != but && (at < 0 || issued < at) {
+				who, key, at = p, k, issued
+			}
+		}
+	}
+	return who, key, at >= 0
 }
 
 // dropSessionLocked takes a session key out of the tables.

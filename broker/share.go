@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -25,6 +26,16 @@ func (m *mesh) sharerLocked(p *member) sharer {
 	}
 	link := p.invite.Body.(*protocol.Invite).Link
 	return sharer(binary.BigEndian.Uint64(link[:]) | 1)
+}
+
+// sharerOf is whom the acts of a key are counted for.
+func (m *mesh) sharerOf(key crypto.PublicKey) sharer {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.members[key]; p != nil {
+		return m.sharerLocked(p)
+	}
+	return m.sharerLocked(&member{key: key})
 }
 
 // everyInvited is whom the mail of all invited together is counted for, beside their links.

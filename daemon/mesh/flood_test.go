@@ -97,6 +97,12 @@ func TestShortSessionsOfAMember(t *testing.T) {
 		pass(time.Minute)
 		w.bob.wantState(id, protocol.StateDelivered, protocol.ProofPeer)
 		w.cathy.want("bob: for when you are back")
+		if _, _, err := w.cathy.m.env.Mail.MarkRead(protocol.InboxChange{All: true}, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		w.cathy.m.Wake()
+		pass(time.Minute)
+		w.bob.wantState(id, protocol.StateRead, protocol.ProofPeer) // the broker has forgotten the session that wrote
 	})
 }
 

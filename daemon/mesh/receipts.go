@@ -81,7 +81,7 @@ func (m *Mesh) applyReceipts(tx *store.Tx, msg *protocol.Message) error {
 		if err != nil {
 			return err
 		}
-		if row == nil || row.From != msg.Opened() {
+		if row == nil || row.From != msg.Opened() && msg.Opened() != m.self { // the member answers for its sessions
 			continue
 		}
 		if !m.mayHappen(body.At, row.Created) {
@@ -244,7 +244,7 @@ func (m *Mesh) dueReceipts(after []byte) (rows []dueReceipt, err error) {
 func (w *worker) sendSome(rows []dueReceipt) error {
 	answers := make([]<-chan []byte, len(rows))
 	for i := range rows {
-		frame, err := w.m.receiptFrame(&rows[i].row)
+		frame, err := w.m.receiptFrame(&rows[i].row, false)
 		if err != nil {
 			w.m.log.Warn("a receipt was not sealed", "msg", rows[i].row.ID, "err", err)
 			continue
@@ -256,8 +256,7 @@ func (w *worker) sendSome(rows []dueReceipt) error {
 	var settled [][]byte
 	for i := range rows {
 		if answers[i] != nil {
-			var ok protocol.OK
-			err := w.c.wait(answers[i], protocol.TypeOK, &ok)
+			err := w.receiptAnswer(answers[i], &rows[i].row)
 			if e, refused := err.(*protocol.Error); err != nil && (!refused || e.Retryable || e.Code == protocol.CodeTimeout) {
 				return err
 			}
@@ -278,13 +277,30 @@ func (w *worker) sendSome(rows []dueReceipt) error {
 	return nil
 }
 
-// receiptFrame seals a receipt.
-func (m *Mesh) receiptFrame(row *inbox.Receipt) (*protocol.Receipt, error) {
+// receiptAnswer waits for the broker's answer to a receipt. A session that the broker has forgotten hears by its member.
+func (w *worker) receiptAnswer(answer <-chan []byte, row *inbox.Receipt) error {
+	var ok protocol.OK
+	err := w.c.wait(answer, protocol.TypeOK, &ok)
+	if protocol.CodeOf(err) != protocol.CodeUnknownRecipient {
+		return err
+	}
+	frame, failed := w.m.receiptFrame(row, true) // its own machine may have forgotten it, too
+	if failed != nil {
+		return err
+	}
+	return w.c.call(frame, &frame.Tag, protocol.TypeOK, &ok)
+}
+
+// receiptFrame seals a receipt for the key that sent the message, or for its member.
+func (m *Mesh) receiptFrame(row *inbox.Receipt, toMember bool) (*protocol.Receipt, error) {
 	var msg protocol.Message
 	if err := msg.UnmarshalBinary(row.Message); err != nil {
 		return nil, err
 	}
 	h := msg.Header()
+	if toMember {
+		h.From = msg.Member()
+	}
 	proof, err := m.proof(&h, protocol.ReceiptBody{State: protocol.State(row.State), At: row.At, Rung: row.Rung, Reason: row.Reason})
 	if err != nil {
 		return nil, err

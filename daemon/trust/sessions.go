@@ -12,7 +12,8 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// SessionsKept is how many session statements of one member are kept: as many as a broker keeps.
+// SessionsKept is how many session statements of one member are kept, and of all together who came by one link and are not
+// admitted: as many as a broker keeps.
 const SessionsKept = 256
 
 // Session returns the newest session statement for a key, nil when none is known.
@@ -63,10 +64,16 @@ func (t *State) ForgetSessions(over time.Time, live func(crypto.PublicKey) bool)
 
 func (t *State) oldSessions(over time.Time) (old []crypto.PublicKey) {
 	of := make(map[crypto.PublicKey][]*protocol.Session)
+	view := t.View()
 	for _, s := range t.Sessions() {
-		if s.Session != s.Member {
-			of[s.Member] = append(of[s.Member], s)
+		if s.Session == s.Member {
+			continue
 		}
+		person := s.Member
+		if link, ok := t.LinkOf(person); ok && !view.Verified(person) {
+			person = link
+		}
+		of[person] = append(of[person], s)
 	}
 	for _, sessions := range of {
 		slices.SortFunc(sessions, func(a, b *protocol.Session) int { return cmp.Compare(b.Issued, a.Issued) })
