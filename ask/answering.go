@@ -13,6 +13,13 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
+// clockSkew is how far the asker's clock may be behind: he drops what comes too late by his own.
+const clockSkew = 25 * time.Hour
+
+// minSpecific is how many words that tell something a question has to have: one word after the other
+// would list what a memory holds.
+const minSpecific = 3
+
 func newID() string { return rand.Text() }
 
 // takeQuestion bids on a question of a peer, or stays silent.
@@ -25,7 +32,7 @@ func (e *Engine) takeQuestion(ctx context.Context, in *Incoming) error {
 	if err != nil {
 		return fmt.Errorf("malformed question: %w", err)
 	}
-	if !e.now().Before(timeOf(q.Until)) {
+	if !e.now().Before(timeOf(q.Until).Add(clockSkew)) {
 		return errors.New("the question is too old")
 	}
 	rules, err := e.Rules()
@@ -35,16 +42,20 @@ func (e *Engine) takeQuestion(ctx context.Context, in *Incoming) error {
 	if !e.allow(in.Member) {
 		return errors.New("too many questions")
 	}
-	hits, err := e.host.Search(ctx, recall.Query{
+	query := recall.Query{
 		Text: q.Text, Terms: q.Terms, Context: q.Context, Limit: 10, Own: true,
 		Allow: func(dir string) bool { return levelFor(rules, in.Mesh, asker, dir).rank() > 0 },
-	})
+	}
+	if query.Specific() < minSpecific {
+		return nil
+	}
+	hits, err := e.host.Search(ctx, query)
 	if err != nil {
 		return err
 	}
 	b, rows := e.offers(in, &q, rules, asker, hits)
 	if len(b.Offers) == 0 {
-		return e.note(Entry{Mesh: in.Mesh, Member: in.Member, Name: asker.Name, Question: q.Text, What: "nothing", Reason: "no episode fits well enough"})
+		return nil // what this machine knows nothing of is not kept either
 	}
 	body, err := encode(b)
 	if err != nil {
@@ -102,7 +113,7 @@ func (e *Engine) offers(in *Incoming, q *question, rules []Rule, asker Asker, hi
 		o := offer{ID: newID(), Coverage: coverage(h.Grade()), At: unixMilli(h.End), Project: e.short(projectOf(h.Dir), maxProject),
 			Title: e.short(h.Title, maxTitle), Level: levelFor(rules, in.Mesh, asker, h.Dir)}
 		b.Offers = append(b.Offers, o)
-		text := recall.Clip(e.host.Redact(h.Excerpt(maxPassage)), maxPassage)
+		text := recall.Clip(e.host.Redact(h.Gist(maxPassage)), maxPassage)
 		rows[o.ID] = offerRow{Mesh: in.Mesh, Ask: in.ID, Member: in.Member, From: in.From, Question: q.Text, Episode: h.ID, Dir: h.Dir, Made: e.now().UTC(),
 			Passage: passage{Text: text, Project: o.Project, Title: o.Title, Branch: e.short(h.Branch, maxTitle), At: o.At}}
 	}
@@ -132,129 +143,8 @@ func unixMilli(t time.Time) int64 {
 	return max(t.UnixMilli(), 0)
 }
 
-// takeFetch hands out what was offered, as far as the rules allow it now.
-func (e *Engine) takeFetch(ctx context.Context, in *Incoming) error {
-	asker, ok := e.host.Asker(in.Mesh, in.Member)
-	if !ok {
-		return errors.New("the asker is not verified")
-	}
-	f, err := decodeFetch(in.Body)
-	if err != nil {
-		return fmt.Errorf("malformed fetch: %w", err)
-	}
-	if !e.allow(in.Member) {
-		return errors.New("too many questions")
-	}
-	rows, err := e.offered(in, f.Offers)
-	if err != nil {
-		return err
-	}
-	if len(rows) == 0 {
-		return e.reply(ctx, in, asker, "", answer{V: wireVersion, Offers: f.Offers, Status: StatusGone}, 0)
-	}
-	rules, err := e.Rules()
-	if err != nil {
-		return err
-	}
-	level := Compose
-	for _, r := range rows {
-		if l := levelFor(rules, in.Mesh, asker, r.Dir); l.rank() < level.rank() {
-			level = l
-		}
-	}
-	switch {
-	case level == None:
-		return e.reply(ctx, in, asker, rows[0].Question, answer{V: wireVersion, Offers: f.Offers, Status: StatusRefused}, 0)
-	case level == Hint:
-		return e.askPerson(ctx, in, asker, &f, rows)
-	case f.Follow != "" && level == Compose && e.composer != nil:
-		e.compose(ctx, in, asker, f, rows)
-		return nil
-	}
-	if f.Late {
-		return e.byMail(ctx, in, asker, rows[0].Question, passagesOf(f.Offers, rows))
-	}
-	return e.reply(ctx, in, asker, rows[0].Question, passagesOf(f.Offers, rows), 0)
-}
-
-func passagesOf(ids []string, rows []offerRow) answer {
-	a := answer{V: wireVersion, Offers: ids, Status: StatusOK}
-	for _, r := range rows {
-		a.Passages = append(a.Passages, r.Passage)
-	}
-	return a
-}
-
-// offered returns the offers that were made to this member in this mesh and are not too old.
-func (e *Engine) offered(in *Incoming, ids []string) (rows []offerRow, err error) {
-	err = e.db.View(func(tx *store.Tx) error {
-		for _, id := range ids {
-			r, ok := get[offerRow](tx, named(rowOffer, id))
-			if ok && r.Mesh == in.Mesh && r.Member == in.Member && e.now().Sub(r.Made) < keepOffers {
-				rows = append(rows, r)
-			}
-		}
-		return nil
-	})
-	return rows, err
-}
-
-// reply logs an answer and sends it.
-func (e *Engine) reply(ctx context.Context, in *Incoming, asker Asker, question string, a answer, cost float64) error {
-	body, err := encode(a)
-	if err != nil {
-		return err
-	}
-	level := Hint
-	switch {
-	case a.Composed != "":
-		level = Compose
-	case len(a.Passages) > 0:
-		level = Excerpt
-	}
-	entry := Entry{Mesh: in.Mesh, Member: in.Member, Name: asker.Name, Question: question, What: "answer", Level: level, Status: a.Status, Sent: body, Cost: cost}
-	for _, p := range a.Passages {
-		entry.Matched = append(entry.Matched, p.Title)
-	}
-	if err := e.note(entry); err != nil {
-		return err
-	}
-	_, _, err = e.host.Send(ctx, in.Mesh, in.Member, KindAnswer, in.ID, "", body)
-	return err
-}
-
-// byMail answers a session that does not wait any more with ordinary mail. Without a session, or
-// without content, it is an answer as every other.
-func (e *Engine) byMail(ctx context.Context, in *Incoming, asker Asker, question string, a answer) error {
-	if in.From == in.Member || a.Status != StatusOK {
-		return e.reply(ctx, in, asker, question, a, 0)
-	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "Answer from this machine's memory to your question %q. No person wrote it.\n", recall.Clip(question, 200))
-	entry := Entry{Mesh: in.Mesh, Member: in.Member, Name: asker.Name, Question: question, What: "answer", Level: Excerpt, Status: a.Status}
-	for _, p := range a.Passages {
-		fmt.Fprintf(&b, "\n%s\n%s\n", strings.Join(p.head(), " · "), p.Text)
-		entry.Matched = append(entry.Matched, p.Title)
-	}
-	entry.Sent = []byte(b.String())
-	if err := e.note(entry); err != nil {
-		return err
-	}
-	_, _, err := e.host.Send(ctx, in.Mesh, in.From, KindLate, in.ReplyTo, "", entry.Sent)
-	return err
-}
-
-func (p *passage) head() (words []string) {
-	for _, w := range []string{p.Project, p.Title, p.Branch} {
-		if w != "" {
-			words = append(words, w)
-		}
-	}
-	if p.At != 0 {
-		words = append(words, timeOf(p.At).Format(time.DateOnly))
-	}
-	return words
-}
+// maxRequests is how many follow-ups of one person wait for this machine's user at a time.
+const maxRequests = 3
 
 // askPerson keeps a follow-up until the person decides, and says so to the asker.
 func (e *Engine) askPerson(ctx context.Context, in *Incoming, asker Asker, f *fetch, rows []offerRow) error {
@@ -263,18 +153,28 @@ func (e *Engine) askPerson(ctx context.Context, in *Incoming, asker Asker, f *fe
 	for _, row := range rows {
 		r.Would += row.Passage.Text + "\n"
 	}
-	fresh := true
+	fresh, many := true, false
 	err := e.db.Update(func(tx *store.Tx) error {
+		open := 0
 		for _, have := range all[Request](tx, rowRequest) {
-			if have.Member == r.Member && have.Mesh == r.Mesh && have.Decided == "" && have.Question == r.Question {
+			if have.Member != r.Member || have.Mesh != r.Mesh || have.Decided != "" {
+				continue
+			}
+			if open++; have.Question == r.Question {
 				fresh = false
 				return nil
 			}
+		}
+		if many = open >= maxRequests; many {
+			return nil
 		}
 		return put(tx, named(rowRequest, r.ID), r)
 	})
 	if err != nil {
 		return err
+	}
+	if many {
+		return e.reply(ctx, in, asker, r.Question, answer{V: wireVersion, Offers: f.Offers, Status: StatusRefused}, 0)
 	}
 	if fresh {
 		e.host.Notice(in.Mesh, fmt.Sprintf("%s asks for more about %q: claudemesh knowledge requests", asker.Name, recall.Clip(r.Question, 80)))
@@ -327,9 +227,12 @@ func (e *Engine) Decide(ctx context.Context, id string, approve, always bool) (R
 	if !approve {
 		return r, e.reply(ctx, in, asker, r.Question, answer{V: wireVersion, Offers: r.Offers, Status: StatusRefused}, 0)
 	}
+	if rows, err = e.remembered(ctx, rows); err != nil {
+		return r, err
+	}
 	for _, row := range rows {
-		if !always {
-			break
+		if !always || row.Dir == "" { // without a directory a rule is about all projects
+			continue
 		}
 		if _, err := e.Share(Rule{Mesh: r.Mesh, Dir: row.Dir, With: []string{r.Member}, Level: Excerpt}); err != nil {
 			return r, err

@@ -64,6 +64,9 @@ func (e *Engine) Ask(ctx context.Context, q Question) (Reply, error) {
 		e.log.Warn("own memory not searched", "err", err) // the others may know
 	}
 	out.Own = slices.DeleteFunc(out.Own, func(h recall.Hit) bool { return h.Grade() == recall.Poor })
+	if !e.allowOwn() {
+		return out, fmt.Errorf("%d questions were asked today; everybody asked sees them, so it waits until tomorrow", e.limits.AsksPerDay)
+	}
 	a, p, err := e.sendQuestion(ctx, &q, body)
 	if err != nil {
 		return out, err

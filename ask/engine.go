@@ -1,6 +1,7 @@
 package ask
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"math/rand/v2"
@@ -77,6 +78,13 @@ type Limits struct {
 	AllPerDay int     // questions of everybody
 	Composed  int     // composed answers in a day
 	Budget    float64 // dollars for them in a day
+
+	DayBytes     int // of answers that one person gets in a day
+	MonthBytes   int // and in 30 days
+	ComposedEach int // composed answers that one person gets in a day
+	AsksPerDay   int // questions of this machine's user
+
+	ComposeTime time.Duration // for one composed answer
 }
 
 func (l Limits) withDefaults() Limits {
@@ -89,9 +97,12 @@ func (l Limits) withDefaults() Limits {
 	set(&l.PerDay, 100)
 	set(&l.AllPerDay, 1000)
 	set(&l.Composed, 20)
-	if l.Budget == 0 {
-		l.Budget = 1
-	}
+	set(&l.DayBytes, 8<<10)
+	set(&l.MonthBytes, 64<<10)
+	set(&l.ComposedEach, 3)
+	set(&l.AsksPerDay, 60)
+	l.Budget = cmp.Or(l.Budget, 1)
+	l.ComposeTime = cmp.Or(l.ComposeTime, 90*time.Second)
 	return l
 }
 
@@ -209,11 +220,10 @@ const maxPause = 500 * time.Millisecond
 
 // counts bounds what this machine answers. It is guarded by Engine.mu.
 type counts struct {
-	day      int64
-	all      int
-	composed int
-	spent    float64
-	askers   map[string]*askerCount
+	day    int64
+	all    int
+	asked  int // by this machine's user
+	askers map[string]*askerCount
 }
 
 type askerCount struct {
@@ -241,6 +251,18 @@ func (e *Engine) allow(member string) bool {
 	a.recent = append(a.recent, now)
 	a.today++
 	e.counts.all++
+	return true
+}
+
+// allowOwn counts a question of this machine's user and reports whether it is sent.
+func (e *Engine) allowOwn() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.newDayLocked(e.now())
+	if e.counts.asked >= e.limits.AsksPerDay {
+		return false
+	}
+	e.counts.asked++
 	return true
 }
 

@@ -12,31 +12,22 @@ type Rule struct {
 	ID    string    `json:"id"`
 	Mesh  string    `json:"mesh"`           // mesh id
 	Dir   string    `json:"dir,omitempty"`  // sessions in it and below; empty: all
-	With  []string  `json:"with,omitempty"` // member keys and @groups; empty: every verified member
+	With  []string  `json:"with,omitempty"` // member keys; empty: every verified member
 	Level Level     `json:"level"`
 	Added time.Time `json:"added"`
 }
 
 // Asker is who asks, as this machine's own view has him. The name is for people; rules go by the key.
 type Asker struct {
-	Key    string // the member's
-	Name   string
-	Groups []string // without "@"
+	Key  string // the member's
+	Name string
 }
 
 func (r *Rule) covers(dir string) bool {
 	return r.Dir == "" || dir == r.Dir || strings.HasPrefix(dir, strings.TrimSuffix(r.Dir, string(filepath.Separator))+string(filepath.Separator))
 }
 
-func (r *Rule) admits(a Asker) bool {
-	if len(r.With) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(r.With, func(w string) bool {
-		group, isGroup := strings.CutPrefix(w, "@")
-		return w == a.Key || isGroup && slices.Contains(a.Groups, group)
-	})
-}
+func (r *Rule) admits(a Asker) bool { return len(r.With) == 0 || slices.Contains(r.With, a.Key) }
 
 // specific orders rules: the longer directory wins, then the rule that names people.
 func (r *Rule) specific() int {

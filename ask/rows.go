@@ -24,6 +24,7 @@ const (
 	rowRequest  = 'q' // id → Request
 	rowAsked    = 'a' // id of the ask → Asked
 	rowSource   = 's' // member key → sourceRow
+	rowGiven    = 'g' // member key → givenRow
 )
 
 const (
@@ -105,6 +106,33 @@ type offerRow struct {
 	Passage           passage
 	Dir               string
 	Made              time.Time
+	Given             bool // it was fetched: an offer is good for one time
+}
+
+// givenRow is what a person got from this machine.
+type givenRow struct {
+	Days     []givenDay // the last 30, oldest first
+	Composed int        // composed answers on the last of them
+	Spent    float64    // dollars for these; of everybody only
+}
+
+type givenDay struct {
+	Day   int64 // since 1970, UTC
+	Bytes int
+}
+
+const givenDays = 30
+
+// today makes day the last day of g, and returns the bytes of it and of all days.
+func (g *givenRow) today(day int64) (today, all int) {
+	g.Days = slices.DeleteFunc(g.Days, func(d givenDay) bool { return d.Day <= day-givenDays })
+	if n := len(g.Days); n == 0 || g.Days[n-1].Day < day {
+		g.Days, g.Composed, g.Spent = append(g.Days, givenDay{Day: day}), 0, 0
+	}
+	for _, d := range g.Days {
+		all += d.Bytes
+	}
+	return g.Days[len(g.Days)-1].Bytes, all
 }
 
 // Request is a follow-up that the person decides about.

@@ -58,7 +58,7 @@ func TestNothingLeavesBeforeThePersonAllowedIt(t *testing.T) {
 	alice, bob := w.person("alice"), w.person("bob")
 	alice.remembers("/p", problem)
 	bob.asksInVain(stripe)
-	alice.shares(Excerpt, "/p", "@ops")
+	alice.shares(Excerpt, "/p", "cathy")
 	bob.asksInVain(stripe)
 	alice.shares(Excerpt, "/q", "bob")
 	bob.asksInVain(stripe)

@@ -94,6 +94,7 @@ const (
 	StatusRefused = "refused" // the person, or the policy as it is now, says no
 	StatusGone    = "gone"    // the offer is not known any more
 	StatusFailed  = "failed"  // it could not be composed
+	StatusSpent   = "spent"   // the asker has had all that one person gets in a day, or in 30 days
 )
 
 // passage is a quotation from an episode.
@@ -200,7 +201,7 @@ func decodeAnswer(b []byte) (a answer, err error) {
 		return a, errors.New("a field is out of bounds")
 	}
 	switch a.Status {
-	case StatusOK, StatusPending, StatusRefused, StatusGone, StatusFailed:
+	case StatusOK, StatusPending, StatusRefused, StatusGone, StatusFailed, StatusSpent:
 	default:
 		return a, errors.New("unknown status")
 	}

@@ -61,6 +61,9 @@ func (w *world) person(name string, groups ...string) *person {
 	var running sync.WaitGroup
 	running.Go(func() { p.Run(ctx) })
 	w.t.Cleanup(func() {
+		w.mu.Lock()
+		delete(w.people, name) // who still answers finds nobody there
+		w.mu.Unlock()
 		stop()
 		running.Wait()
 		db.Close()
@@ -156,7 +159,7 @@ func (p *person) Asker(_, member string) (Asker, bool) {
 	if other == nil || other.banned {
 		return Asker{}, false
 	}
-	return Asker{Key: member, Name: member, Groups: other.groups}, true
+	return Asker{Key: member, Name: member}, true
 }
 
 // Notice implements Host.

@@ -138,6 +138,8 @@ func offerWords(o *protocol.AskOffer, now time.Time) string {
 		return what + "; " + clean(o.From) + " is asked whether you may see it"
 	case "refused":
 		return what + ", and does not share it"
+	case "spent":
+		return what + "; you have had all of today, or of this month, that one person gets"
 	case "gone", "failed":
 		return what + ", and it could not be had"
 	case "fetched":

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,13 +19,13 @@ func knowledgeVerb() *verb {
 			{name: "share", usage: "let peers' questions be answered from the sessions in a directory", args: "[dir]", min: 0, max: 1,
 				flags: []urfave.Flag{
 					&urfave.BoolFlag{Name: "all", Usage: "sessions of all projects"},
-					&urfave.StringSliceFlag{Name: "with", Usage: "only `NAME` or @group; may be repeated"},
+					&urfave.StringSliceFlag{Name: "with", Usage: "only `NAME`; may be repeated"},
 					&urfave.StringFlag{Name: "level", Usage: "hint: that you know something, and when; excerpt: the passages that match; answer: also composed answers; none: keep this project back", Value: "excerpt"},
 					meshFlag(), jsonFlag(),
 				},
 				about: "Nothing is shared before this. The most specific rule decides: a directory before all, people before everybody. Secrets are removed\n" +
 					"before anything leaves, and knowledge log shows every byte that left.",
-				examples: []string{"claudemesh knowledge share ~/work/payments", "claudemesh knowledge share --all --with @backend --level hint", "claudemesh knowledge share ~/work/secret --level none"},
+				examples: []string{"claudemesh knowledge share ~/work/payments", "claudemesh knowledge share --all --with bob --level hint", "claudemesh knowledge share ~/work/secret --level none"},
 				run:      runKnowledgeShare},
 			{name: "unshare", usage: "take a sharing back", args: "[dir]", min: 0, max: 1,
 				flags:    []urfave.Flag{&urfave.BoolFlag{Name: "all", Usage: "everything that is shared with the mesh"}, meshFlag(), jsonFlag()},
@@ -80,9 +79,6 @@ func runKnowledgeShare(ctx context.Context, c *call) error {
 		return nil
 	}
 	c.say("%s", ruleWords(&rule))
-	if slices.ContainsFunc(rule.With, func(w string) bool { return strings.HasPrefix(w, "@") }) && rule.Level != "none" {
-		c.note("members choose their groups themselves: every verified member who joins the group gets this")
-	}
 	return nil
 }
 
@@ -171,7 +167,7 @@ func runKnowledgeLog(ctx context.Context, c *call) error {
 		return nil
 	}
 	if len(all) == 0 {
-		c.note("no peer asked anything that could be answered")
+		c.note("nothing left: no peer asked what this machine has an answer to and may tell")
 	}
 	now := time.Now()
 	for _, e := range all {

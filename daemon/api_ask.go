@@ -225,7 +225,7 @@ func (a askAPI) share(w http.ResponseWriter, r *http.Request) error {
 		case t.Spec == "*":
 			return protocol.Refuse(protocol.CodeInvalid, "everybody is the default: leave out with")
 		case t.Many():
-			rule.With = append(rule.With, t.Spec)
+			return protocol.Refuse(protocol.CodeInvalid, "knowledge is shared with people; who is in %s is not for you to decide", t.Spec).WithHint("name them: --with bob --with cathy")
 		default:
 			rule.With = append(rule.With, t.Member.String())
 		}

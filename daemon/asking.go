@@ -56,13 +56,7 @@ func (h askHost) Asker(mesh, member string) (ask.Asker, bool) {
 	if err != nil || !m.MayAsk(key) {
 		return ask.Asker{}, false
 	}
-	a := ask.Asker{Key: member, Name: m.CallName(key)}
-	for _, s := range m.Trust().Sessions() {
-		if s.Member == key {
-			a.Groups = append(a.Groups, s.Groups...)
-		}
-	}
-	return a, true
+	return ask.Asker{Key: member, Name: m.CallName(key)}, true
 }
 
 // Notice implements ask.Host.

@@ -13,7 +13,10 @@ import (
 // bytes and is redacted as h is. Gaps are marked with "…".
 func (h *Hit) Excerpt(max int) string {
 	lines := h.lines()
-	chosen := choose(lines, max)
+	return joinLines(lines, choose(lines, max), max)
+}
+
+func joinLines(lines []line, chosen []int, max int) string {
 	var b strings.Builder
 	last := -1
 	for _, i := range chosen {
@@ -25,6 +28,19 @@ func (h *Hit) Excerpt(max int) string {
 		last = i
 	}
 	return Clip(strings.TrimRight(b.String(), "\n"), max)
+}
+
+// Gist returns what an episode is about, whatever was asked: the beginning of the prompt, the end of
+// what the model said, what went wrong, and of the rest what fits into max bytes. So a peer who asks
+// again and again sees no more of it.
+func (h *Hit) Gist(max int) string {
+	whole := *h
+	whole.matched = nil
+	lines := whole.lines()
+	for i := range lines {
+		lines[i].worth += gistWorth
+	}
+	return joinLines(lines, choose(lines, max), max)
 }
 
 // line is one line of an episode and how much it tells.
@@ -39,6 +55,7 @@ const (
 	promptWorth    = 4 // by so much,
 	finalLines     = 3 // and the last of what the model said: the conclusion
 	finalWorth     = 3
+	gistWorth      = 0.1 // what any line is worth where nothing is asked
 	codeWorth      = 0.5 // a match in code or output against one in prose
 )
 

@@ -43,6 +43,16 @@ const (
 	contextWeight = 0.3
 )
 
+// Specific counts the different words of the question and its terms that tell what it is about.
+func (q *Query) Specific() (n int) {
+	for _, t := range parseQuery(Query{Text: q.Text, Terms: q.Terms}).terms {
+		if !words.Common(t.token) {
+			n++
+		}
+	}
+	return n
+}
+
 // term is one token of a query.
 type term struct {
 	token  string
