@@ -29,7 +29,8 @@ const (
 	takenFor    = 30 * time.Second // a rung that took and says nothing for this long has died
 	takeDefault = 20
 	takeMost    = 100
-	takeBytes   = 256 << 10 // of texts in one answer, in which the message that exceeds it is the last: more than a model reads at once
+	takeBytes   = 256 << 10 // of texts in one answer, in which the message that exceeds it is the last
+	pullBytes   = 24 << 10  // likewise of what a model asks for: Claude Code puts a tool result of more than 50,000 characters into a file
 	takeLongest = 60 * time.Second
 	takeLook    = 5 * time.Second // how often a waiting rung looks at what depends on the time alone
 )
@@ -58,6 +59,10 @@ func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeReque
 		most = takeDefault
 	}
 	most = min(most, takeMost)
+	room := takeBytes
+	if v.rung == protocol.RungPull {
+		room = pullBytes
+	}
 	reply := protocol.TakeReply{Messages: []protocol.InboxMessage{}}
 	if ready, err := g.anyReady(v, &reply); err != nil || !ready {
 		return reply, err
@@ -71,7 +76,7 @@ func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeReque
 				continue
 			}
 			ok, again := v.ready(&row)
-			if !ok || len(reply.Messages) == most || textOf(&reply) >= takeBytes {
+			if !ok || len(reply.Messages) == most || textOf(&reply) >= room {
 				v.tally(&row, &reply)
 				continue
 			}

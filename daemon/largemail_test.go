@@ -95,7 +95,7 @@ func TestLargeMailComesInParts(t *testing.T) {
 	var taken []string
 	for len(taken) < messages {
 		out := a.take(a.bob.Client, "s1", protocol.RungPull, func(r *protocol.TakeRequest) { r.Max = takeMost })
-		if textOf(&out) > takeBytes+size+6 || len(out.Messages) == 0 {
+		if textOf(&out) > pullBytes+size+6 || len(out.Messages) == 0 {
 			t.Fatalf("%d messages of %d bytes taken at once", len(out.Messages), textOf(&out))
 		}
 		var ids []string

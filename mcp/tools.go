@@ -124,6 +124,10 @@ type okOut struct {
 	Unread int  `json:"unread"`
 }
 
+// messagesMost is how many characters a result of check_messages may have in the client, which puts longer ones into a file: one message
+// of the largest size, escaped, and others beside it.
+const messagesMost = 200_000
+
 func yes() *bool { b := true; return &b }
 func no() *bool  { b := false; return &b }
 
@@ -147,7 +151,7 @@ func (s *server) addTools(srv *sdk.Server) {
 	}, s.sendMessage)
 	sdk.AddTool(srv, &sdk.Tool{
 		Name: "check_messages", Title: "Read messages",
-		Meta:        loaded(),
+		Meta:        sdk.Meta{"anthropic/alwaysLoad": true, "anthropic/maxResultSizeChars": messagesMost},
 		Description: "Take the messages from claudemesh peers that wait for this session, low-priority ones included. Usually they arrive by themselves.",
 		Annotations: &sdk.ToolAnnotations{Title: "Read messages", DestructiveHint: no(), OpenWorldHint: yes()},
 	}, s.checkMessages)

@@ -216,3 +216,35 @@ func TestSessionsOfAMemberAreBounded(t *testing.T) {
 	trust, _ = w.trusting(path, time.Now)
 	check("after a restart", 100, false)
 }
+
+// Whoever came by one link and is not admitted shares what is kept of sessions with all who came by it, whatever keys they make.
+func TestSessionsOfALinkAreBounded(t *testing.T) {
+	owner, link := crypto.GenerateKey(), crypto.GenerateKey()
+	w := &founder{TB: t, owner: owner}
+	w.charter = w.sign(&protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "acme"}, owner)
+	trust, _ := w.trusting(filepath.Join(t.TempDir(), "daemon.db"), time.Now)
+	invite := w.sign(&protocol.Invite{
+		Mesh: w.charter.Mesh(), Issuer: owner.Public(), Link: link.Public(), Role: protocol.RoleMember, Uses: 9, Expires: time.Now().Add(time.Hour).Unix(),
+		URL: "wss://broker.example/ws", Owner: owner.Public(),
+	}, owner)
+	var sts []*protocol.Statement
+	var came []Enrolment
+	for range 4 {
+		stranger := crypto.GenerateKey()
+		enrol := w.sign(&protocol.Enrol{Mesh: w.charter.Mesh(), Link: link.Public(), Member: stranger.Public(), Name: "dora", At: time.Now().Unix()}, link, stranger)
+		came = append(came, Enrolment{Invite: invite, Enrol: enrol})
+		sts = append(sts, w.sessionOf(stranger, stranger, 1))
+		for i := range SessionsKept / 2 {
+			sts = append(sts, w.sessionOf(stranger, crypto.GenerateKey(), 10+int64(i)))
+		}
+	}
+	if _, err := trust.Learn(sts, came); err != nil {
+		t.Fatal(err)
+	}
+	if err := trust.ForgetSessions(time.Time{}, func(crypto.PublicKey) bool { return false }); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(trust.Sessions()); n != SessionsKept+4 { // and their own
+		t.Errorf("%d session statements are kept", n)
+	}
+}
