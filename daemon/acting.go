@@ -11,7 +11,7 @@ import (
 )
 
 // putSession makes a session of this machine known to every mesh, or tells them what changed about it.
-func (d *Daemon) putSession(s *keyring.Session) {
+func (d *roster) putSession(s *keyring.Session) {
 	d.mu.Lock()
 	d.sessions[s.ID] = s
 	d.mu.Unlock()
@@ -21,7 +21,7 @@ func (d *Daemon) putSession(s *keyring.Session) {
 }
 
 // endSession takes a session off every mesh.
-func (d *Daemon) endSession(id string) {
+func (d *roster) endSession(id string) {
 	d.mu.Lock()
 	delete(d.sessions, id)
 	d.mu.Unlock()
@@ -33,7 +33,7 @@ func (d *Daemon) endSession(id string) {
 }
 
 // addTo makes a session known to one mesh. The session lives on where that does not work: other meshes have it.
-func (d *Daemon) addTo(m *mesh.Mesh, s *keyring.Session) {
+func (d *roster) addTo(m *mesh.Mesh, s *keyring.Session) {
 	if err := m.AddSession(m.Carried(s)); err != nil {
 		d.log.Error("session not added", "mesh", m.Slug(), "session", s.ID, "reason", err)
 	}
@@ -41,9 +41,9 @@ func (d *Daemon) addTo(m *mesh.Mesh, s *keyring.Session) {
 
 // keepPresence remembers what a session said of itself: for the meshes that are joined later, for the next daemon, and for the mail that a change
 // of status releases.
-func (d *Daemon) keepPresence(id string, req protocol.PresenceRequest) {
+func (d *roster) keepPresence(id string, req protocol.PresenceRequest) {
 	if req.Status != "" {
-		d.live.Update(id, func(s *registry.Session) { s.Status, s.Active = req.Status, d.cfg.Now().UTC() })
+		d.live.Update(id, func(s *registry.Session) { s.Status, s.Active = req.Status, d.now().UTC() })
 		d.hub.Wake()
 	}
 	d.mu.Lock()
@@ -63,7 +63,7 @@ func (d *Daemon) keepPresence(id string, req protocol.PresenceRequest) {
 	d.sessions[id] = &changed
 }
 
-func (d *Daemon) liveSessions() []*keyring.Session {
+func (d *roster) liveSessions() []*keyring.Session {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var all []*keyring.Session
@@ -74,7 +74,7 @@ func (d *Daemon) liveSessions() []*keyring.Session {
 }
 
 // acting finds the session that a request speaks for: by Claude's id, by key, or by label. Empty means the member, nil.
-func (d *Daemon) acting(ref string) (*keyring.Session, error) {
+func (d *roster) acting(ref string) (*keyring.Session, error) {
 	if ref == "" {
 		return nil, nil
 	}
@@ -111,7 +111,7 @@ func (d *Daemon) acting(ref string) (*keyring.Session, error) {
 }
 
 // meshes are the running ones, by slug.
-func (d *Daemon) meshes() []*mesh.Mesh {
+func (d *roster) meshes() []*mesh.Mesh {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var all []*mesh.Mesh
@@ -125,7 +125,7 @@ func (d *Daemon) meshes() []*mesh.Mesh {
 }
 
 // mesh finds a running mesh by slug or mesh id.
-func (d *Daemon) mesh(name string) (*mesh.Mesh, error) {
+func (d *roster) mesh(name string) (*mesh.Mesh, error) {
 	var slugs []string
 	for _, m := range d.meshes() {
 		if m.Slug() == name || string(m.ID()) == name {
@@ -139,7 +139,7 @@ func (d *Daemon) mesh(name string) (*mesh.Mesh, error) {
 }
 
 // some returns the mesh of that name, or all of them where the name is empty.
-func (d *Daemon) some(name string) ([]*mesh.Mesh, error) {
+func (d *roster) some(name string) ([]*mesh.Mesh, error) {
 	if name == "" {
 		return d.meshes(), nil
 	}
@@ -151,7 +151,7 @@ func (d *Daemon) some(name string) ([]*mesh.Mesh, error) {
 }
 
 // one returns the mesh of that name; where the name is empty, the default mesh or the only one.
-func (d *Daemon) one(name string) (*mesh.Mesh, error) {
+func (d *roster) one(name string) (*mesh.Mesh, error) {
 	if name != "" {
 		return d.mesh(name)
 	}
@@ -181,7 +181,7 @@ func errNoMesh() *protocol.Error {
 
 // route finds the mesh that a message belongs to: the one that is named, that of the message it answers, or the only one
 // that knows the recipient. A recipient known on several is never guessed.
-func (d *Daemon) route(req protocol.SendRequest) (*mesh.Mesh, error) {
+func (d *roster) route(req protocol.SendRequest) (*mesh.Mesh, error) {
 	all := d.meshes()
 	if req.Mesh == "" && len(all) > 1 && req.ReplyTo != "" {
 		if original, err := d.mail.Find(req.ReplyTo); err == nil {
@@ -222,4 +222,15 @@ func (d *Daemon) route(req protocol.SendRequest) (*mesh.Mesh, error) {
 		e.Names = append(e.Names, m.Slug())
 	}
 	return nil, e
+}
+
+// wakeMeshes lets meshes send the receipts that a change of the inbox made.
+func (d *roster) wakeMeshes(ids []protocol.MeshID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		if j := d.joined[id]; j != nil && j.mesh != nil {
+			j.mesh.Wake()
+		}
+	}
 }

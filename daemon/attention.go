@@ -19,7 +19,7 @@ const (
 // attention finds out when a session no longer waits for its human. No hook tells that a permission was given or refused: the next event
 // comes when the tool has run, or never. The client keeps its own status in a file of the session, and that is read meanwhile.
 type attention struct {
-	d    *Daemon
+	d    *roster
 	wake chan struct{}
 
 	mu      sync.Mutex
@@ -32,24 +32,14 @@ type attended struct {
 	since time.Time
 }
 
-func newAttention(d *Daemon) *attention {
+func newAttention(d *roster) *attention {
 	return &attention{d: d, wake: make(chan struct{}, 1), waiting: make(map[string]attended)}
-}
-
-// waitingBeside lists the sessions that wait for their human, but for one.
-func (d *Daemon) waitingBeside(session string) (labels []string) {
-	for _, s := range d.live.Live() {
-		if s.Status == protocol.StatusWaiting && s.ID != session {
-			labels = append(labels, s.Label)
-		}
-	}
-	return labels
 }
 
 // begin follows a session from now on.
 func (a *attention) begin(session, file string) {
 	a.mu.Lock()
-	a.waiting[session] = attended{file, a.d.cfg.Now()}
+	a.waiting[session] = attended{file, a.d.now()}
 	a.mu.Unlock()
 	select {
 	case a.wake <- struct{}{}:
@@ -97,7 +87,7 @@ func (a *attention) look() bool {
 		s, local, err := a.d.liveSession(id)
 		waits := err == nil && s.Status == protocol.StatusWaiting
 		if waits {
-			if now := w.status(a.d.cfg.Now()); now != protocol.StatusWaiting {
+			if now := w.status(a.d.now()); now != protocol.StatusWaiting {
 				a.d.setStatus(a.d.life, s, local, now)
 				waits = false
 			}

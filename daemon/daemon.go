@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -57,37 +58,23 @@ type Config struct {
 
 // Daemon is the one daemon of a user on a machine: it holds the store, the socket, and a mesh for each membership.
 type Daemon struct {
+	*roster
+
 	// fixed at construction
 	cfg     Config
-	home    config.Home
-	log     *slog.Logger
-	db      *store.DB
-	env     *mesh.Env
-	hub     *inbox.Hub
-	mail    *inbox.Mailbox
-	live    *registry.Registry
 	give    *giver
 	waits   *attention
 	recall  recallAPI
 	asks    *ask.Engine
 	paths   *strings.Replacer // takes this user's home out of what leaves
 	start   time.Time
-	reloads sync.Mutex      // held by reload, so that two do not start one mesh
-	enters  sync.Mutex      // held by register
-	streams streams         // of events, all
-	onPort  streams         // those that came by the REST port
-	life    context.Context // ends when the daemon stops; meshes live in it
+	streams streams // of events, all
+	onPort  streams // those that came by the REST port
 	stop    context.CancelCauseFunc
 
-	mu       sync.Mutex
-	joined   map[protocol.MeshID]*joinedMesh
-	foreign  []config.Original
-	fallback string // slug of the default mesh
-	sessions map[string]*keyring.Session
-	replaced map[string]registry.Process // sessions that went on under another id, by their old one
-	broken   error                       // config.json as it is now cannot be read; the meshes are those of before
-	broker   *localBroker
-	rest     *restServer
+	mu     sync.Mutex
+	broker *localBroker
+	rest   *restServer
 }
 
 // Run runs the daemon until ctx ends, POST /v1/shutdown, or an error that a restart might mend. Stopping is graceful: what
@@ -129,14 +116,22 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 		cfg.watchEvery = time.Second
 	}
 	d := &Daemon{
-		cfg: cfg, home: cfg.Home, log: log, db: db, start: time.Now(), life: ctx, stop: stop,
+		cfg: cfg, start: time.Now(), stop: stop,
 		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
-		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*keyring.Session), replaced: make(map[string]registry.Process),
+		roster: &roster{
+			home: cfg.Home, log: log, db: db, now: cfg.Now, life: ctx,
+			joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*keyring.Session), replaced: make(map[string]registry.Process),
+		},
 	}
 	d.mail = inbox.NewMailbox(db, cfg.Now, log, mesh.PassNumber)
 	d.hub = inbox.NewHub(db, d.mail, cfg.Now, log)
-	d.give = newGiver(d, db)
-	d.waits = newAttention(d)
+	d.applied = func(c *config.Config) {
+		d.reloadBroker(c.LocalBroker)
+		d.reloadREST(c.RESTListen)
+	}
+	d.give = newGiver(d.roster)
+	d.ended = d.give.rungs.forget
+	d.waits = newAttention(d.roster)
 	d.recall = newRecallAPI(cfg, log)
 	d.paths = pathRedactor()
 	d.asks = ask.New(ask.Config{DB: db, Host: askHost{d}, Composer: cfg.Composer, Log: log, Now: cfg.Now})
@@ -149,9 +144,9 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 	d.log.Info("daemon starts", "pid", os.Getpid(), "version", d.cfg.Version, "home", d.home.Dir())
 	seen := statConfig(d.home)
 	d.reload()
-	if err := d.openRegistry(); err != nil {
+	if err := d.openSessions(); err != nil {
 		d.stop(nil)
-		d.closeMeshes()
+		d.close()
 		return errors.Join(err, ln.Close(), ln.Remove())
 	}
 	defer d.live.Close()
@@ -167,8 +162,31 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 	err := d.serve(ln)
 	d.stop(nil)
 	wg.Wait()
-	d.closeMeshes()
+	d.close()
 	return err
+}
+
+// openSessions takes up what an earlier daemon knew of sessions and their exchanges.
+func (d *Daemon) openSessions() error {
+	if err := d.give.guard.load(); err != nil {
+		return fmt.Errorf("read the exchanges of sessions: %w", err)
+	}
+	return d.openRegistry()
+}
+
+// close ends the meshes, and what else config.json asked for.
+func (d *Daemon) close() {
+	d.closeMeshes()
+	d.mu.Lock()
+	broker, rest := d.broker, d.rest
+	d.broker, d.rest = nil, nil
+	d.mu.Unlock()
+	if rest != nil {
+		rest.close()
+	}
+	if broker != nil {
+		broker.close()
+	}
 }
 
 // endingPatience is how long a daemon waits for one that holds the store and does not answer: it is about to end.
@@ -240,4 +258,40 @@ func openLog(cfg Config) (*slog.Logger, io.Closer, error) {
 		return nil, nil, fmt.Errorf("open the log: %w", err)
 	}
 	return slog.New(slog.NewJSONHandler(f, &slog.HandlerOptions{Level: level})), f, nil
+}
+
+// watch reloads config.json when it is not the seen one any more, and keeps the socket in its place, until the daemon's life ends. It looks at identity, time
+// and size alone: a look costs a microsecond, works on every file system, and every writer of ours replaces the file.
+func (d *Daemon) watch(seen fs.FileInfo, ln *localsocket.Listener) {
+	lost := ""
+	tick := time.NewTicker(d.cfg.watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-d.life.Done():
+			return
+		case <-tick.C:
+		}
+		if now := statConfig(d.home); !sameFile(seen, now) {
+			seen = now
+			d.reload()
+		}
+		lost = d.mendSocket(ln, lost)
+	}
+}
+
+// mendSocket opens the local socket anew where somebody removed it. It returns why that went wrong, and logs what is not the same
+// as before.
+func (d *Daemon) mendSocket(ln *localsocket.Listener, before string) string {
+	mended, err := ln.Mend()
+	switch {
+	case err != nil && err.Error() != before:
+		d.log.Error("local socket lost", "path", ln.Path(), "err", err)
+	case mended:
+		d.log.Warn("local socket was removed; opened again", "path", ln.Path())
+	}
+	if err == nil {
+		return ""
+	}
+	return err.Error()
 }

@@ -37,14 +37,14 @@ const (
 
 // giver hands mail to the rungs of delivery: each message to one rung, once, and a message for the member to one session.
 type giver struct {
-	d      *Daemon
+	d      *roster
 	rungs  *rungTable
 	guard  *guard
 	leases *leases
 }
 
-func newGiver(d *Daemon, db *store.DB) *giver {
-	return &giver{d: d, rungs: newRungTable(), guard: newGuard(db), leases: newLeases()}
+func newGiver(d *roster) *giver {
+	return &giver{d: d, rungs: newRungTable(), guard: newGuard(d.db), leases: newLeases()}
 }
 
 // take hands out what is ready for a rung of session s, oldest first, and marks it as taken. Ctx is that of the request
@@ -194,7 +194,7 @@ func (g *giver) acceptedIn(tx *store.Tx) func(protocol.MeshID, crypto.PublicKey)
 // accept lets a sender's messages come in front of sessions from now on, and those that are held too.
 func (g *giver) accept(mesh protocol.MeshID, member crypto.PublicKey) error {
 	err := g.d.db.Commit(func(tx *store.Tx) error {
-		return tx.Put(table.Accepted, table.Key(mesh, member[:]), table.U64(uint64(g.d.cfg.Now().UnixMilli())))
+		return tx.Put(table.Accepted, table.Key(mesh, member[:]), table.U64(uint64(g.d.now().UnixMilli())))
 	})
 	if err != nil {
 		return table.Refusal("accept a sender", err)

@@ -34,7 +34,7 @@ type giveView struct {
 
 func (g *giver) view(s registry.Session, local *keyring.Session, rung string) *giveView {
 	v := &giveView{
-		s: s, key: local.Public(), now: g.d.cfg.Now(), rung: rung, guard: g.guard,
+		s: s, key: local.Public(), now: g.d.now(), rung: rung, guard: g.guard,
 		live: make(map[string]registry.Session), groups: make(map[protocol.MeshID][]string),
 	}
 	v.heirs = g.d.succession()

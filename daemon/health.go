@@ -16,28 +16,11 @@ func (d *Daemon) health() protocol.Health {
 		Uptime: time.Since(d.start).Seconds(), Meshes: make(map[string]protocol.MeshHealth),
 	}
 	h.Streams = d.streams.open()
+	d.report(&h)
 	d.mu.Lock()
-	h.Sessions = len(d.sessions)
-	if d.broken != nil {
-		h.OK, h.Error = false, d.broken.Error()
-	}
+	defer d.mu.Unlock()
 	if d.broker != nil {
-		h.LocalBroker = d.broker.health(d.cfg.Now())
-	}
-	joined := make([]*joinedMesh, 0, len(d.joined))
-	for _, j := range d.joined {
-		joined = append(joined, j)
-	}
-	d.mu.Unlock()
-	for _, j := range joined {
-		if j.mesh != nil {
-			h.Meshes[j.member.Slug] = j.mesh.Health()
-			continue
-		}
-		h.OK = false
-		h.Meshes[j.member.Slug] = protocol.MeshHealth{
-			State: protocol.ConnRefused, Since: j.since.UTC(), LastError: j.err.Error(), ErrorCode: protocol.CodeOf(j.err),
-		}
+		h.LocalBroker = d.broker.health(d.now())
 	}
 	return h
 }
@@ -50,9 +33,7 @@ func (d *Daemon) handleHealth(w http.ResponseWriter, _ *http.Request) error {
 const originalState = "original"
 
 func (d *Daemon) handleMeshes(w http.ResponseWriter, _ *http.Request) error {
-	d.mu.Lock()
-	fallback, foreign := d.fallback, d.foreign
-	d.mu.Unlock()
+	fallback, foreign := d.defaults()
 	all := []protocol.MeshInfo{}
 	meshes := d.meshes()
 	for _, m := range meshes {

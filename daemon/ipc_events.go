@@ -47,7 +47,7 @@ func (d *Daemon) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	defer context.AfterFunc(r.Context(), func() { conn.SetWriteDeadline(time.Now()) })() // a reader that does not read holds up no stop
 	s := &eventStream{w: w, conn: conn, log: d.log}
 	s.extend()
-	s.event(protocol.Event{Seq: cursor, Type: inbox.EventReady, At: d.cfg.Now().UTC(), Notice: lost})
+	s.event(protocol.Event{Seq: cursor, Type: inbox.EventReady, At: d.now().UTC(), Notice: lost})
 	s.follow(r.Context(), d.hub, a, cursor, wake)
 	return nil
 }

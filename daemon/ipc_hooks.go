@@ -42,7 +42,7 @@ func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
 	if err := d.give.judge(s, local); err != nil {
 		return err
 	}
-	d.give.rungs.heard(s.ID, req.Event, d.cfg.Now())
+	d.give.rungs.heard(s.ID, req.Event, d.now())
 	if len(req.Shown) > 0 {
 		if err := d.give.settle(s, local, protocol.SettleRequest{State: protocol.SettleShown, IDs: req.Shown}); err != nil {
 			return err
@@ -123,27 +123,9 @@ func (d *Daemon) hookStatus(r *http.Request, s registry.Session, local *keyring.
 	return nil
 }
 
-// setStatus tells all meshes what a session does now.
-func (d *Daemon) setStatus(ctx context.Context, s registry.Session, local *keyring.Session, status string) {
-	change := protocol.PresenceRequest{Session: s.ID, Status: status}
-	for _, m := range d.meshes() {
-		if err := m.SetPresence(ctx, change, local); err != nil {
-			d.log.Warn("status not told", "mesh", m.Slug(), "session", s.Label, "err", err)
-		}
-	}
-	d.keepPresence(s.ID, change)
-}
-
-// turnEnded makes a session idle whose hook was to keep the turn going and could not.
-func (d *Daemon) turnEnded(session string) {
-	if s, local, err := d.liveSession(session); err == nil && s.Status == protocol.StatusWorking {
-		d.setStatus(d.life, s, local, protocol.StatusIdle)
-	}
-}
-
 // judge finds the ways of delivery that pushed to an idle session which shows nothing of it: the next way gets their mail.
 func (g *giver) judge(s registry.Session, local *keyring.Session) error {
-	now := g.d.cfg.Now()
+	now := g.d.now()
 	rungs := g.rungs.of(s.ID, now)
 	if !rungs.hooked() || statusOr(s.Status) != protocol.StatusIdle {
 		return nil
@@ -212,7 +194,7 @@ func (d *Daemon) handleStatusLine(w http.ResponseWriter, r *http.Request) error 
 		if err != nil {
 			return err
 		}
-		line.Guarded = len(d.give.guard.state(local.Public(), d.cfg.Now())) > 0
+		line.Guarded = len(d.give.guard.state(local.Public(), d.now())) > 0
 		return reply(w, line)
 	}
 	line.Unknown = session != ""

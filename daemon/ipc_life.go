@@ -54,20 +54,6 @@ func (d *Daemon) handleLeave(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, out)
 }
 
-// joinedAs finds a membership, running or not, by slug or mesh id.
-func (d *Daemon) joinedAs(name string) (*joinedMesh, error) {
-	e := protocol.Refuse(protocol.CodeNotFound, "no mesh %q is joined", name).WithHint("claudemesh mesh list")
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for id, j := range d.joined {
-		if j.member.Slug == name || string(id) == name {
-			return j, nil
-		}
-		e.Names = append(e.Names, j.member.Slug)
-	}
-	return nil, e
-}
-
 // handleShutdown answers and stops the daemon.
 func (d *Daemon) handleShutdown(w http.ResponseWriter, _ *http.Request) error {
 	defer d.stop(mesh.ErrStopped)

@@ -159,17 +159,6 @@ func (d *Daemon) handleFlush(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, protocol.FlushReply{OK: true, Count: n, Kept: kept})
 }
 
-// wakeMeshes lets meshes send the receipts that a change of the inbox made.
-func (d *Daemon) wakeMeshes(ids []protocol.MeshID) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, id := range ids {
-		if j := d.joined[id]; j != nil && j.mesh != nil {
-			j.mesh.Wake()
-		}
-	}
-}
-
 func (d *Daemon) handleOutbox(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.some(r.FormValue("mesh"))
 	if err != nil {

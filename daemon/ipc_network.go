@@ -19,7 +19,7 @@ func (d *Daemon) handleNetwork(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	d.mu.Unlock()
-	return reply(w, probe.Look(r.Context(), urls, probe.Options{Dialer: d.env.Broker, Now: d.cfg.Now}))
+	return reply(w, probe.Look(r.Context(), urls, probe.Options{Dialer: d.env.Broker, Now: d.now}))
 }
 
 func (d *Daemon) handlePing(w http.ResponseWriter, r *http.Request) error {

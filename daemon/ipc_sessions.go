@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/registry"
 )
 
 func (d *Daemon) handleRegister(w http.ResponseWriter, r *http.Request) error {
@@ -77,7 +78,7 @@ func (d *Daemon) handleTake(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if req.Rung != protocol.RungPull {
-			d.give.rungs.asking(s.ID, req.Rung, d.cfg.Now())
+			d.give.rungs.asking(s.ID, req.Rung, d.now())
 		}
 		if err := d.give.judge(s, local); err != nil {
 			return err
@@ -148,4 +149,27 @@ func (d *Daemon) handleAccept(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return reply(w, protocol.OKReply{OK: true})
+}
+
+// sessionInfo is what is told of a live session.
+func (d *Daemon) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
+	info := protocol.SessionInfo{
+		ID: s.ID, Label: s.Label, Cwd: s.Cwd, PID: s.Process.PID, Status: statusOr(s.Status), Bypass: s.Bypass, Groups: []string{},
+		Meshes: make(map[string]string),
+	}
+	_, local, err := d.liveSession(s.ID)
+	if err != nil {
+		return info, err
+	}
+	info.Pubkey = local.Public().String()
+	for _, m := range d.meshes() {
+		info.Meshes[m.Slug()] = m.SessionState(local.Public())
+		if own := m.LocalSession(local); own != nil {
+			info.Summary = own.Summary
+			info.Groups = append(info.Groups, own.Groups...)
+		}
+	}
+	info.Guarded = d.give.guard.state(local.Public(), d.now())
+	info.Unread, info.Held, err = d.give.count(s, local)
+	return info, err
 }

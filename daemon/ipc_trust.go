@@ -86,7 +86,7 @@ func (d *Daemon) handleBackup(w http.ResponseWriter, r *http.Request) error {
 	if len(req.Head) != config.HeadSize || len(req.Key) != crypto.KeySize {
 		return protocol.Refuse(protocol.CodeInvalid, "a backup needs the head of a sealed file and its key")
 	}
-	sealed, err := backup.MakeFrom(d.home, d.db, d.cfg.Now(), &config.Sealing{Head: req.Head, Key: crypto.Key(req.Key)})
+	sealed, err := backup.MakeFrom(d.home, d.db, d.now(), &config.Sealing{Head: req.Head, Key: crypto.Key(req.Key)})
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -14,11 +15,8 @@ import (
 
 const stateSessions = "sessions" // in table.State: the table of live sessions, for the next daemon
 
-// openRegistry takes up the sessions that still live from an earlier daemon, with what is known of their exchanges, and from then on puts each on every mesh.
-func (d *Daemon) openRegistry() error {
-	if err := d.give.guard.load(); err != nil {
-		return fmt.Errorf("read the exchanges of sessions: %w", err)
-	}
+// openRegistry takes up the sessions that still live from an earlier daemon, and from then on puts each on every mesh.
+func (d *roster) openRegistry() error {
 	var saved []byte
 	err := d.db.View(func(tx *store.Tx) error {
 		saved = tx.Get(table.State, []byte(stateSessions))
@@ -28,7 +26,7 @@ func (d *Daemon) openRegistry() error {
 		return fmt.Errorf("read the sessions: %w", err)
 	}
 	r, err := registry.Open(saved, registry.Options{
-		Now: d.cfg.Now, Logger: d.log,
+		Now: d.now, Logger: d.log,
 		OnStart: d.sessionStarted,
 		OnEnd: func(s registry.Session, reason string) {
 			if reason == registry.ReasonReplaced {
@@ -36,7 +34,7 @@ func (d *Daemon) openRegistry() error {
 				d.replaced[s.ID] = s.Process
 				d.mu.Unlock()
 			}
-			d.give.rungs.forget(s.ID)
+			d.ended(s.ID)
 			d.endSession(s.ID)
 			d.hub.Wake() // mail that was offered to it goes to another
 		},
@@ -52,7 +50,7 @@ func (d *Daemon) openRegistry() error {
 }
 
 // sessionStarted puts a session on every mesh, with the key that its id has had from the first time.
-func (d *Daemon) sessionStarted(s registry.Session) {
+func (d *roster) sessionStarted(s registry.Session) {
 	key, err := keyring.SessionKey(d.db, s.ID)
 	if err != nil {
 		d.log.Error("session has no key", "session", s.ID, "reason", err)
@@ -67,7 +65,7 @@ func (d *Daemon) sessionStarted(s registry.Session) {
 }
 
 // register enters a session of this machine. A repetition that changes nothing costs nothing.
-func (d *Daemon) register(req protocol.SessionRequest) (registry.Session, error) {
+func (d *roster) register(req protocol.SessionRequest) (registry.Session, error) {
 	d.enters.Lock() // a session that another request is entering is not on its meshes yet
 	defer d.enters.Unlock()
 	if req.ID == "" || len(req.ID) > 128 {
@@ -107,7 +105,7 @@ func named(label, wish string) bool {
 }
 
 // successor is the session that a process went on with after the one of this id; nil if there is none.
-func (d *Daemon) successor(id string) *keyring.Session {
+func (d *roster) successor(id string) *keyring.Session {
 	d.mu.Lock()
 	p, ok := d.replaced[id]
 	d.mu.Unlock()
@@ -121,7 +119,7 @@ func (d *Daemon) successor(id string) *keyring.Session {
 }
 
 // sessionOf is the live session of a process.
-func (d *Daemon) sessionOf(p registry.Process) (registry.Session, bool) {
+func (d *roster) sessionOf(p registry.Process) (registry.Session, bool) {
 	for _, s := range d.live.Live() {
 		if s.Process == p {
 			return s, true
@@ -131,7 +129,7 @@ func (d *Daemon) sessionOf(p registry.Process) (registry.Session, bool) {
 }
 
 // liveSession is the live session of a Claude id; the refusal tells its program to register again.
-func (d *Daemon) liveSession(id string) (registry.Session, *keyring.Session, error) {
+func (d *roster) liveSession(id string) (registry.Session, *keyring.Session, error) {
 	s, ok := d.live.Get(id)
 	if ok {
 		if local, err := d.acting(id); err == nil && local != nil {
@@ -141,32 +139,37 @@ func (d *Daemon) liveSession(id string) (registry.Session, *keyring.Session, err
 	return s, nil, protocol.Refuse(protocol.CodeUnknownSession, "no live session %q on this machine", id)
 }
 
-// sessionInfo is what is told of a live session.
-func (d *Daemon) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
-	info := protocol.SessionInfo{
-		ID: s.ID, Label: s.Label, Cwd: s.Cwd, PID: s.Process.PID, Status: statusOr(s.Status), Bypass: s.Bypass, Groups: []string{},
-		Meshes: make(map[string]string),
-	}
-	_, local, err := d.liveSession(s.ID)
-	if err != nil {
-		return info, err
-	}
-	info.Pubkey = local.Public().String()
-	for _, m := range d.meshes() {
-		info.Meshes[m.Slug()] = m.SessionState(local.Public())
-		if own := m.LocalSession(local); own != nil {
-			info.Summary = own.Summary
-			info.Groups = append(info.Groups, own.Groups...)
-		}
-	}
-	info.Guarded = d.give.guard.state(local.Public(), d.cfg.Now())
-	info.Unread, info.Held, err = d.give.count(s, local)
-	return info, err
-}
-
 func statusOr(s string) string {
 	if s == "" {
 		return protocol.StatusIdle
 	}
 	return s
+}
+
+// waitingBeside lists the sessions that wait for their human, but for one.
+func (d *roster) waitingBeside(session string) (labels []string) {
+	for _, s := range d.live.Live() {
+		if s.Status == protocol.StatusWaiting && s.ID != session {
+			labels = append(labels, s.Label)
+		}
+	}
+	return labels
+}
+
+// setStatus tells all meshes what a session does now.
+func (d *roster) setStatus(ctx context.Context, s registry.Session, local *keyring.Session, status string) {
+	change := protocol.PresenceRequest{Session: s.ID, Status: status}
+	for _, m := range d.meshes() {
+		if err := m.SetPresence(ctx, change, local); err != nil {
+			d.log.Warn("status not told", "mesh", m.Slug(), "session", s.Label, "err", err)
+		}
+	}
+	d.keepPresence(s.ID, change)
+}
+
+// turnEnded makes a session idle whose hook was to keep the turn going and could not.
+func (d *roster) turnEnded(session string) {
+	if s, local, err := d.liveSession(session); err == nil && s.Status == protocol.StatusWorking {
+		d.setStatus(d.life, s, local, protocol.StatusIdle)
+	}
 }

@@ -82,7 +82,7 @@ func (d *Daemon) reloadBroker(listen string) {
 func (d *Daemon) runBroker(ctx context.Context, b *localBroker) {
 	for {
 		d.log.Info("local broker starts", "listen", b.listen)
-		b.starts(d.cfg.Now())
+		b.starts(d.now())
 		err := d.cfg.LocalBroker(ctx, b.listen, d.home.BrokerDir())
 		b.ends(err)
 		if ctx.Err() != nil {

@@ -68,7 +68,7 @@ func (in *settling) one(tx *store.Tx, seq uint64) error {
 		return nil // nobody gave it to this session: no proof of anything
 	}
 	if in.state != protocol.SettleShown {
-		row.Mark(lifeOf(in.s), in.key, in.state, rung, in.g.d.cfg.Now())
+		row.Mark(lifeOf(in.s), in.key, in.state, rung, in.g.d.now())
 		return table.PutJSON(tx, table.Waiting, table.U64(seq), row)
 	}
 	if !slices.Contains(in.proved, rung) {
@@ -85,7 +85,7 @@ func (g *giver) seen(tx *store.Tx, seq uint64, row *inbox.Waiting, s registry.Se
 	if !row.Several || !g.othersWait(row, key) {
 		return tx.Delete(table.Waiting, table.U64(seq))
 	}
-	row.Mark(lifeOf(s), key, protocol.SettleShown, rung, g.d.cfg.Now())
+	row.Mark(lifeOf(s), key, protocol.SettleShown, rung, g.d.now())
 	return table.PutJSON(tx, table.Waiting, table.U64(seq), row)
 }
 

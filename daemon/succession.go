@@ -16,7 +16,7 @@ type succession struct {
 }
 
 // succession looks at the sessions that live now.
-func (d *Daemon) succession() *succession {
+func (d *roster) succession() *succession {
 	s := &succession{owner: make(map[crypto.PublicKey]string), holder: make(map[string]string)}
 	d.formerKeys(s.owner)
 	for _, l := range d.liveSessions() {
@@ -35,7 +35,7 @@ func (s *succession) heir(own crypto.PublicKey, label string) (id string, ended 
 }
 
 // formerKeys enters, for each process of a live session, the keys of the sessions that it had before.
-func (d *Daemon) formerKeys(owner map[crypto.PublicKey]string) {
+func (d *roster) formerKeys(owner map[crypto.PublicKey]string) {
 	process := make(map[registry.Process]string)
 	for _, s := range d.live.Live() {
 		process[s.Process] = s.ID
@@ -65,7 +65,7 @@ func (d *Daemon) formerKeys(owner map[crypto.PublicKey]string) {
 }
 
 // viewer is who a request acts for, nil for the person.
-func (d *Daemon) viewer(acting *keyring.Session) *inbox.Viewer {
+func (d *roster) viewer(acting *keyring.Session) *inbox.Viewer {
 	if acting == nil {
 		return nil
 	}

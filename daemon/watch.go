@@ -2,15 +2,16 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"io/fs"
 	"os"
 	"sync"
 	"time"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/mesh"
-	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -27,42 +28,6 @@ type joinedMesh struct {
 func (j *joinedMesh) close() {
 	j.cancel()
 	j.done.Wait()
-}
-
-// watch reloads config.json when it is not the seen one any more, and keeps the socket in its place, until the daemon's life ends. It looks at identity, time
-// and size alone: a look costs a microsecond, works on every file system, and every writer of ours replaces the file.
-func (d *Daemon) watch(seen fs.FileInfo, ln *localsocket.Listener) {
-	lost := ""
-	tick := time.NewTicker(d.cfg.watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-d.life.Done():
-			return
-		case <-tick.C:
-		}
-		if now := statConfig(d.home); !sameFile(seen, now) {
-			seen = now
-			d.reload()
-		}
-		lost = d.mendSocket(ln, lost)
-	}
-}
-
-// mendSocket opens the local socket anew where somebody removed it. It returns why that went wrong, and logs what is not the same
-// as before.
-func (d *Daemon) mendSocket(ln *localsocket.Listener, before string) string {
-	mended, err := ln.Mend()
-	switch {
-	case err != nil && err.Error() != before:
-		d.log.Error("local socket lost", "path", ln.Path(), "err", err)
-	case mended:
-		d.log.Warn("local socket was removed; opened again", "path", ln.Path())
-	}
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }
 
 // statConfig returns nil where there is no file.
@@ -83,7 +48,7 @@ func sameFile(a, b fs.FileInfo) bool {
 
 // reload makes the running meshes those of config.json. A file that cannot be read changes nothing: it is reported in
 // health until it can. Once the daemon stops it does nothing.
-func (d *Daemon) reload() {
+func (d *roster) reload() {
 	d.reloads.Lock()
 	defer d.reloads.Unlock()
 	if d.life.Err() != nil {
@@ -106,12 +71,11 @@ func (d *Daemon) reload() {
 	d.mu.Lock()
 	d.foreign, d.fallback = c.Originals, c.DefaultMesh
 	d.mu.Unlock()
-	d.reloadBroker(c.LocalBroker)
-	d.reloadREST(c.RESTListen)
+	d.applied(c)
 }
 
 // stopGone ends the meshes that are not in c any more, or are in another way.
-func (d *Daemon) stopGone(c *config.Config) {
+func (d *roster) stopGone(c *config.Config) {
 	var gone []*joinedMesh
 	d.mu.Lock()
 	for id, j := range d.joined {
@@ -138,7 +102,7 @@ func sameMesh(a, b *config.Membership) bool {
 }
 
 // startMesh starts a mesh that is not running.
-func (d *Daemon) startMesh(m config.Membership) {
+func (d *roster) startMesh(m config.Membership) {
 	d.mu.Lock()
 	j := d.joined[m.MeshID]
 	d.mu.Unlock()
@@ -146,7 +110,7 @@ func (d *Daemon) startMesh(m config.Membership) {
 		return
 	}
 	ctx, cancel := context.WithCancel(d.life)
-	j = &joinedMesh{member: m, cancel: cancel, since: d.cfg.Now()}
+	j = &joinedMesh{member: m, cancel: cancel, since: d.now()}
 	if j.mesh, j.err = mesh.New(d.env, m); j.err != nil {
 		d.log.Error("mesh not started", "mesh", m.Slug, "reason", j.err)
 	} else {
@@ -163,12 +127,10 @@ func (d *Daemon) startMesh(m config.Membership) {
 }
 
 // closeMeshes ends all meshes, side by side.
-func (d *Daemon) closeMeshes() {
+func (d *roster) closeMeshes() {
 	d.mu.Lock()
 	all := d.joined
 	d.joined = make(map[protocol.MeshID]*joinedMesh)
-	broker, rest := d.broker, d.rest
-	d.broker, d.rest = nil, nil
 	d.mu.Unlock()
 	for _, j := range all {
 		j.cancel()
@@ -176,10 +138,50 @@ func (d *Daemon) closeMeshes() {
 	for _, j := range all {
 		j.done.Wait()
 	}
-	if rest != nil {
-		rest.close()
+}
+
+// joinedAs finds a membership, running or not, by slug or mesh id.
+func (d *roster) joinedAs(name string) (*joinedMesh, error) {
+	e := protocol.Refuse(protocol.CodeNotFound, "no mesh %q is joined", name).WithHint("claudemesh mesh list")
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id, j := range d.joined {
+		if j.member.Slug == name || string(id) == name {
+			return j, nil
+		}
+		e.Names = append(e.Names, j.member.Slug)
 	}
-	if broker != nil {
-		broker.close()
+	return nil, e
+}
+
+// restartMeshes has meshes load their state anew and connect at once.
+func (d *roster) restartMeshes(meshes ...*mesh.Mesh) {
+	for _, m := range meshes {
+		d.reloads.Lock()
+		d.mu.Lock()
+		j := d.joined[m.ID()]
+		if j != nil && j.mesh == m {
+			delete(d.joined, m.ID())
+		}
+		d.mu.Unlock()
+		if j != nil && j.mesh == m {
+			j.close()
+		}
+		d.reloads.Unlock()
 	}
+	d.reload()
+}
+
+// ownerKey finds the present owner key of a mesh in the home. The error wraps fs.ErrNotExist when it is not here.
+func (d *roster) ownerKey(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error) {
+	keys, err := d.home.OwnerKeys(mesh)
+	for _, k := range keys {
+		if k.Public == owner {
+			return k, nil
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for the owner key: %w", err)
+	}
+	return nil, fs.ErrNotExist
 }
