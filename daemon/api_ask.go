@@ -14,7 +14,7 @@ import (
 
 // askAPI serves questions to the mesh, and what this machine answers, to its user.
 type askAPI struct {
-	d *Daemon
+	d *roster
 	e *ask.Engine
 }
 
@@ -110,7 +110,7 @@ func (a askAPI) asked(x ask.Asked) protocol.AskedInfo {
 }
 
 // slugOf is what the user calls a mesh, or its id when it was left.
-func (d *Daemon) slugOf(id string) string {
+func (d *roster) slugOf(id string) string {
 	if m, err := d.mesh(id); err == nil {
 		return m.Slug()
 	}
@@ -188,7 +188,7 @@ func (a askAPI) rules(w http.ResponseWriter, _ *http.Request) error {
 func (a askAPI) rule(r ask.Rule) protocol.KnowledgeRule {
 	out := protocol.KnowledgeRule{ID: r.ID, Mesh: a.d.slugOf(r.Mesh), Dir: r.Dir, Level: string(r.Level), Added: rfc3339(r.Added)}
 	for _, w := range r.With {
-		if who, ok := (askHost{a.d}).Asker(r.Mesh, w); ok {
+		if who, ok := (askHost{d: a.d}).Asker(r.Mesh, w); ok {
 			w = who.Name
 		}
 		out.With = append(out.With, w)

@@ -9,12 +9,17 @@ import (
 	"github.com/claudemesh/claudemesh/ask"
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/memory"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/recall"
 )
 
 // askHost is the daemon as the engine of questions sees it.
-type askHost struct{ d *Daemon }
+type askHost struct {
+	d     *roster
+	keep  *memory.Keeper
+	paths *strings.Replacer // takes this user's home out of what leaves
+}
 
 // Send implements ask.Host.
 func (h askHost) Send(_ context.Context, mesh, to, kind, replyTo, session string, body []byte) (string, []ask.Person, error) {
@@ -70,7 +75,7 @@ func (h askHost) Notice(mesh, text string) {
 
 // Search implements ask.Host.
 func (h askHost) Search(ctx context.Context, q recall.Query) ([]recall.Hit, error) {
-	m, err := h.d.recall.keep.Memory()
+	m, err := h.keep.Memory()
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +84,7 @@ func (h askHost) Search(ctx context.Context, q recall.Query) ([]recall.Hit, erro
 
 // Episode implements ask.Host.
 func (h askHost) Episode(ctx context.Context, id int64) (recall.Hit, bool, error) {
-	m, err := h.d.recall.keep.Memory()
+	m, err := h.keep.Memory()
 	if err != nil {
 		return recall.Hit{}, false, err
 	}
@@ -89,12 +94,12 @@ func (h askHost) Episode(ctx context.Context, id int64) (recall.Hit, bool, error
 // Redact implements ask.Host. Besides secrets it takes the home directory and the user's name out of
 // paths. Without a memory nothing leaves.
 func (h askHost) Redact(text string) string {
-	m, err := h.d.recall.keep.Memory()
+	m, err := h.keep.Memory()
 	if err != nil {
 		return ""
 	}
 	text, _ = m.Redact(text)
-	return h.d.paths.Replace(text)
+	return h.paths.Replace(text)
 }
 
 // pathRedactor replaces the home directory by "~" and homes of this user elsewhere likewise.

@@ -61,16 +61,12 @@ type Daemon struct {
 	*roster
 
 	// fixed at construction
-	cfg     Config
-	give    *giver
-	waits   *attention
-	recall  recallAPI
-	asks    *ask.Engine
-	paths   *strings.Replacer // takes this user's home out of what leaves
-	start   time.Time
-	streams streams // of events, all
-	onPort  streams // those that came by the REST port
-	stop    context.CancelCauseFunc
+	cfg   Config
+	give  *giver
+	waits *attention
+	asks  *ask.Engine
+	api   *api
+	stop  context.CancelCauseFunc
 
 	mu     sync.Mutex
 	broker *localBroker
@@ -116,8 +112,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 		cfg.watchEvery = time.Second
 	}
 	d := &Daemon{
-		cfg: cfg, start: time.Now(), stop: stop,
-		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
+		cfg: cfg, stop: stop,
 		roster: &roster{
 			home: cfg.Home, log: log, db: db, now: cfg.Now, life: ctx,
 			joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*keyring.Session), replaced: make(map[string]registry.Process),
@@ -132,10 +127,14 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	d.give = newGiver(d.roster)
 	d.ended = d.give.rungs.forget
 	d.waits = newAttention(d.roster)
-	d.recall = newRecallAPI(cfg, log)
-	d.paths = pathRedactor()
-	d.asks = ask.New(ask.Config{DB: db, Host: askHost{d}, Composer: cfg.Composer, Log: log, Now: cfg.Now})
+	recall := newRecallAPI(cfg, log)
+	d.asks = ask.New(ask.Config{DB: db, Host: askHost{d.roster, recall.keep, pathRedactor()}, Composer: cfg.Composer, Log: log, Now: cfg.Now})
 	d.env = &mesh.Env{Asked: d.asks.Wake, DB: db, Log: log, Clock: clock, Broker: brokerhttp.For(cfg.Dial, cfg.Now), Events: d.hub, Mail: d.mail, OwnerKey: d.ownerKey}
+	d.api = &api{
+		roster: d.roster, give: d.give, waits: d.waits, recall: recall, asks: d.asks,
+		version: cfg.Version, build: cfg.Build, start: time.Now(), stop: stop, localBroker: d.brokerHealth,
+		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
+	}
 	return d
 }
 
@@ -155,7 +154,7 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 	wg.Go(func() { d.env.Clock.Watch(d.life) })
 	wg.Go(func() { d.mail.Run(d.life, d.log, d.env.Clock.Settled) })
 	wg.Go(func() { d.watch(seen, ln) })
-	wg.Go(func() { d.recall.keep.Run(d.life) })
+	wg.Go(func() { d.api.recall.keep.Run(d.life) })
 	wg.Go(func() { d.asks.Run(d.life) })
 	wg.Go(func() { d.give.watchLeases(d.life) })
 	wg.Go(func() { d.waits.run(d.life) })

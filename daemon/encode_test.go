@@ -38,7 +38,7 @@ func TestAnswersWithoutJSON(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var log bytes.Buffer
-			d := &Daemon{roster: &roster{log: slog.New(slog.NewTextHandler(&log, nil))}}
+			d := &api{roster: &roster{log: slog.New(slog.NewTextHandler(&log, nil))}}
 			rec := httptest.NewRecorder()
 			r := httptest.NewRequest("GET", "/v1/x", nil)
 			r.Host = "claudemesh"

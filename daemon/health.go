@@ -10,29 +10,25 @@ import (
 
 // health is what the daemon is at this moment. OK means that it can do its work: a mesh whose broker is away is no fault
 // of the daemon's, a config.json that it cannot read is one, and so is a mesh that could not be started.
-func (d *Daemon) health() protocol.Health {
+func (d *api) health() protocol.Health {
 	h := protocol.Health{
-		OK: true, PID: os.Getpid(), Version: d.cfg.Version, Build: d.cfg.Build,
+		OK: true, PID: os.Getpid(), Version: d.version, Build: d.build,
 		Uptime: time.Since(d.start).Seconds(), Meshes: make(map[string]protocol.MeshHealth),
 	}
 	h.Streams = d.streams.open()
 	d.report(&h)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.broker != nil {
-		h.LocalBroker = d.broker.health(d.now())
-	}
+	h.LocalBroker = d.localBroker()
 	return h
 }
 
-func (d *Daemon) handleHealth(w http.ResponseWriter, _ *http.Request) error {
+func (d *api) handleHealth(w http.ResponseWriter, _ *http.Request) error {
 	return reply(w, d.health())
 }
 
 // originalState is the state and the role of a mesh that an original client joined: listed, and left alone.
 const originalState = "original"
 
-func (d *Daemon) handleMeshes(w http.ResponseWriter, _ *http.Request) error {
+func (d *api) handleMeshes(w http.ResponseWriter, _ *http.Request) error {
 	fallback, foreign := d.defaults()
 	all := []protocol.MeshInfo{}
 	meshes := d.meshes()

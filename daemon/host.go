@@ -7,7 +7,7 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-func (d *Daemon) handleAcceptHost(w http.ResponseWriter, _ *http.Request) error {
+func (d *api) handleAcceptHost(w http.ResponseWriter, _ *http.Request) error {
 	if err := table.AcceptHost(d.db); err != nil {
 		return table.Refusal("accept this machine", err)
 	}

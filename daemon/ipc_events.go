@@ -19,7 +19,7 @@ const heartbeat = 15 * time.Second
 
 // handleEvents streams events until the reader goes or the daemon stops. With Last-Event-ID it begins behind that event,
 // else with what happens from now on.
-func (d *Daemon) handleEvents(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	acting, err := d.acting(r.FormValue("session"))
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (d *Daemon) handleEvents(w http.ResponseWriter, r *http.Request) error {
 }
 
 // startOf returns where a stream begins, and a sentence for the reader when something between is not kept any more.
-func (d *Daemon) startOf(lastID string) (cursor uint64, lost string, err error) {
+func (d *api) startOf(lastID string) (cursor uint64, lost string, err error) {
 	first, last, err := d.hub.Span()
 	if err != nil || lastID == "" {
 		return last, "", err

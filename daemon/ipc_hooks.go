@@ -5,13 +5,9 @@ import (
 	"net/http"
 
 	"github.com/claudemesh/claudemesh/crypto"
-	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
-	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
-	"github.com/claudemesh/claudemesh/store"
-	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 // hookMost is how many messages one hook adds to a context: the agent takes 10,000 characters from it.
@@ -19,7 +15,7 @@ const hookMost = 4
 
 // handleHook hears what a session does: its status follows, what its prompt holds was shown, and where nothing better
 // brings mail the answer does.
-func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleHook(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.HookRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -76,7 +72,7 @@ func (d *Daemon) handleHook(w http.ResponseWriter, r *http.Request) error {
 
 // hookMail takes what the event may add to the context. The start of a session adds nothing: the model is not asked before a prompt
 // comes, so nothing could be said to be shown.
-func (d *Daemon) hookMail(ctx context.Context, s registry.Session, local *keyring.Session, req *protocol.HookRequest) (protocol.TakeReply, error) {
+func (d *api) hookMail(ctx context.Context, s registry.Session, local *keyring.Session, req *protocol.HookRequest) (protocol.TakeReply, error) {
 	v := d.give.view(s, local, protocol.RungHook)
 	status := protocol.StatusIdle
 	switch req.Event {
@@ -100,7 +96,7 @@ func (d *Daemon) hookMail(ctx context.Context, s registry.Session, local *keyrin
 }
 
 // hookStatus follows the turn. What the user set to dnd stays so.
-func (d *Daemon) hookStatus(r *http.Request, s registry.Session, local *keyring.Session, req *protocol.HookRequest, goesOn bool) error {
+func (d *api) hookStatus(r *http.Request, s registry.Session, local *keyring.Session, req *protocol.HookRequest, goesOn bool) error {
 	status := ""
 	switch {
 	case s.Status == protocol.StatusDND:
@@ -123,32 +119,8 @@ func (d *Daemon) hookStatus(r *http.Request, s registry.Session, local *keyring.
 	return nil
 }
 
-// judge finds the ways of delivery that pushed to an idle session which shows nothing of it: the next way gets their mail.
-func (g *giver) judge(s registry.Session, local *keyring.Session) error {
-	now := g.d.now()
-	rungs := g.rungs.of(s.ID, now)
-	if !rungs.hooked() || statusOr(s.Status) != protocol.StatusIdle {
-		return nil
-	}
-	key := local.Public().String()
-	return g.d.db.View(func(tx *store.Tx) error {
-		for k := range tx.Scan(table.Waiting, nil, nil) {
-			var row inbox.Waiting
-			if _, err := table.GetJSON(tx, table.Waiting, k, &row); err != nil {
-				return err
-			}
-			mark := row.Given[key]
-			since := latest(protocol.TimeOf(mark.At), s.Active)
-			if mark.State == protocol.SettlePushed && !wallclock.Recent(since, now, provedWithin) {
-				g.rungs.unproved(s.ID, mark.Rung)
-			}
-		}
-		return nil
-	})
-}
-
 // sentBy learns from what a session sends: an answer proves that the message was shown, and exchanges are counted.
-func (d *Daemon) sentBy(acting *keyring.Session, req *protocol.SendRequest, sent *protocol.SendResult) {
+func (d *api) sentBy(acting *keyring.Session, req *protocol.SendRequest, sent *protocol.SendResult) {
 	m, err := d.mesh(sent.Mesh)
 	if err != nil {
 		return
@@ -168,7 +140,7 @@ func (d *Daemon) sentBy(acting *keyring.Session, req *protocol.SendRequest, sent
 }
 
 // handleStatusLine tells of one mesh what fits on a line: of the default one, or the first.
-func (d *Daemon) handleStatusLine(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleStatusLine(w http.ResponseWriter, r *http.Request) error {
 	all := d.meshes()
 	if len(all) == 0 {
 		return reply(w, protocol.StatusLine{})

@@ -9,7 +9,7 @@ import (
 
 // handleNetwork walks to the brokers as the daemon's own connections do, with its environment and not that of who asks. It
 // may take probe.Budget.
-func (d *Daemon) handleNetwork(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleNetwork(w http.ResponseWriter, r *http.Request) error {
 	only := r.URL.Query().Get("mesh")
 	urls := make(map[string]string)
 	d.mu.Lock()
@@ -22,7 +22,7 @@ func (d *Daemon) handleNetwork(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, probe.Look(r.Context(), urls, probe.Options{Dialer: d.env.Broker, Now: d.now}))
 }
 
-func (d *Daemon) handlePing(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handlePing(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.PingRequest
 	if err := decode(r, &req); err != nil {
 		return err

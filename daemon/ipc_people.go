@@ -8,7 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-func (d *Daemon) handleWhoAmI(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleWhoAmI(w http.ResponseWriter, r *http.Request) error {
 	acting, err := d.acting(r.FormValue("session"))
 	if err != nil {
 		return err
@@ -20,7 +20,7 @@ func (d *Daemon) handleWhoAmI(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *Daemon) handlePeers(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handlePeers(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -36,7 +36,7 @@ func (d *Daemon) handlePeers(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *Daemon) handleMembers(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleMembers(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (d *Daemon) handleMembers(w http.ResponseWriter, r *http.Request) error {
 }
 
 // handlePresence changes what others see of a session, or of the member.
-func (d *Daemon) handlePresence(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handlePresence(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.PresenceRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (d *Daemon) handlePresence(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, protocol.OKReply{OK: true})
 }
 
-func (d *Daemon) handleInvites(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleInvites(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -102,7 +102,7 @@ func (d *Daemon) handleInvites(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *Daemon) handleInvite(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleInvite(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.InviteRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -118,7 +118,7 @@ func (d *Daemon) handleInvite(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, info)
 }
 
-func (d *Daemon) handleCloseInvite(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleCloseInvite(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func firstThatKnows(meshes []*mesh.Mesh, none error, do func(*mesh.Mesh) error) 
 }
 
 // handlePublish takes statements that the command line signed with the owner key.
-func (d *Daemon) handlePublish(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handlePublish(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.PublishRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -164,7 +164,7 @@ func (d *Daemon) handlePublish(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, protocol.OKReply{OK: true})
 }
 
-func (d *Daemon) handleBan(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleBan(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.BanRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -184,7 +184,7 @@ func (d *Daemon) handleBan(w http.ResponseWriter, r *http.Request) error {
 }
 
 // handleGroups lists the groups that messages can be sent to.
-func (d *Daemon) handleGroups(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleGroups(w http.ResponseWriter, r *http.Request) error {
 	acting, err := d.acting(r.FormValue("session"))
 	if err != nil {
 		return err
@@ -200,7 +200,7 @@ func (d *Daemon) handleGroups(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *Daemon) handleGrants(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleGrants(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -212,7 +212,7 @@ func (d *Daemon) handleGrants(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *Daemon) handleGrant(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleGrant(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.GrantRequest
 	if err := decode(r, &req); err != nil {
 		return err

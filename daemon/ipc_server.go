@@ -1,63 +1,19 @@
 package daemon
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"math"
-	"net"
 	"net/http"
 	"strconv"
-	"time"
 
-	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 )
-
-const (
-	headerTimeout = 5 * time.Second
-	idleTimeout   = 2 * time.Minute
-	stopTimeout   = 3 * time.Second // for requests under way when the daemon stops
-)
-
-// serve answers the socket until the daemon's life ends.
-func (d *Daemon) serve(ln *localsocket.Listener) error {
-	server := &http.Server{
-		Handler:           d.routes(),
-		BaseContext:       func(net.Listener) context.Context { return d.life }, // ends streams and waits when the daemon stops
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
-		ConnContext:       d.give.leases.opened,
-		ConnState:         d.give.leases.changed,
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ln) }()
-	if d.cfg.Ready != nil {
-		d.cfg.Ready()
-	}
-	if d.cfg.started != nil {
-		d.cfg.started(d)
-	}
-	var err error
-	select {
-	case err = <-served:
-	case <-d.life.Done():
-		stop, cancel := context.WithTimeout(context.WithoutCancel(d.life), stopTimeout)
-		defer cancel()
-		if server.Shutdown(stop) != nil {
-			server.Close()
-		}
-		<-served
-	}
-	return errors.Join(err, ln.Remove())
-}
 
 // route is a handler that reports a refusal by returning it.
 type route func(w http.ResponseWriter, r *http.Request) error
 
 // table lists the routes by pattern.
-func (d *Daemon) table() map[string]route {
+func (d *api) table() map[string]route {
 	return map[string]route{
 		"GET /v1/health":           d.handleHealth,
 		"GET /v1/network":          d.handleNetwork,
@@ -112,9 +68,9 @@ func (d *Daemon) table() map[string]route {
 	}
 }
 
-func (d *Daemon) routes() http.Handler {
+func (d *api) routes() http.Handler {
 	mux := http.NewServeMux()
-	for _, table := range []map[string]route{d.table(), d.restTable(), d.recall.table(), askAPI{d, d.asks}.table()} {
+	for _, table := range []map[string]route{d.table(), d.restTable(), d.recall.table(), askAPI{d.roster, d.asks}.table()} {
 		for pattern, handle := range table {
 			mux.Handle(pattern, d.handler(handle))
 		}
@@ -126,7 +82,7 @@ func (d *Daemon) routes() http.Handler {
 }
 
 // handler guards a route and turns its error into the answer.
-func (d *Daemon) handler(handle route) http.Handler {
+func (d *api) handler(handle route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		boundBody(r)
 		err := checkOrigin(r)
@@ -148,7 +104,7 @@ func checkOrigin(r *http.Request) error {
 }
 
 // refuse answers with an error. What is no *protocol.Error is ours: the reader learns that, the log the rest.
-func (d *Daemon) refuse(w http.ResponseWriter, r *http.Request, err error) {
+func (d *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if left, ok := errors.AsType[leftOutError](err); ok { // the rest was answered
 		d.log.Error("items of an answer cannot be encoded", "route", r.Pattern, "items", len(left.causes), "err", left.causes[0])
 		return

@@ -8,7 +8,7 @@ import (
 	"github.com/claudemesh/claudemesh/registry"
 )
 
-func (d *Daemon) handleRegister(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleRegister(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.SessionRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -35,7 +35,7 @@ func (d *Daemon) handleRegister(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, info)
 }
 
-func (d *Daemon) handleSessions(w http.ResponseWriter, _ *http.Request) error {
+func (d *api) handleSessions(w http.ResponseWriter, _ *http.Request) error {
 	all := []protocol.SessionInfo{}
 	for _, s := range d.live.Live() {
 		info, err := d.sessionInfo(s)
@@ -47,13 +47,13 @@ func (d *Daemon) handleSessions(w http.ResponseWriter, _ *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *Daemon) handleEndSession(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleEndSession(w http.ResponseWriter, r *http.Request) error {
 	d.live.End(r.PathValue("id"))
 	return reply(w, protocol.OKReply{OK: true})
 }
 
 // handleTake answers with mail for a rung, at once or as soon as there is some.
-func (d *Daemon) handleTake(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleTake(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.TakeRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -108,7 +108,7 @@ func (d *Daemon) handleTake(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-func (d *Daemon) handleSettle(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleSettle(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.SettleRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (d *Daemon) handleSettle(w http.ResponseWriter, r *http.Request) error {
 }
 
 // handleAccept lets a sender in who was held.
-func (d *Daemon) handleAccept(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleAccept(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.AcceptRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -152,7 +152,7 @@ func (d *Daemon) handleAccept(w http.ResponseWriter, r *http.Request) error {
 }
 
 // sessionInfo is what is told of a live session.
-func (d *Daemon) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
+func (d *api) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
 	info := protocol.SessionInfo{
 		ID: s.ID, Label: s.Label, Cwd: s.Cwd, PID: s.Process.PID, Status: statusOr(s.Status), Bypass: s.Bypass, Groups: []string{},
 		Meshes: make(map[string]string),

@@ -139,7 +139,7 @@ func TestNoSecretsInAnswers(t *testing.T) {
 		"/v1/mail/held":    {`{"session":"s-1"}`},
 	}
 	var answers bytes.Buffer
-	for pattern := range d.table() {
+	for pattern := range d.api.table() {
 		method, path, _ := strings.Cut(pattern, " ")
 		if path == "/v1/shutdown" || path == "/v1/leave" || path == "/v1/accept-host" { // they end things, the last one this home's connection
 			continue

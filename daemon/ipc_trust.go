@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-func (d *Daemon) handleStatements(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleStatements(w http.ResponseWriter, r *http.Request) error {
 	m, err := d.one(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -28,7 +28,7 @@ func (d *Daemon) handleStatements(w http.ResponseWriter, r *http.Request) error 
 }
 
 // handleVerify marks that the user and a member compared safety numbers.
-func (d *Daemon) handleVerify(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleVerify(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.VerifyRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (d *Daemon) handleVerify(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, protocol.OKReply{OK: true})
 }
 
-func (d *Daemon) handleDevices(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleDevices(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (d *Daemon) handleDevices(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *Daemon) handleRevokeDevice(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleRevokeDevice(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.RevokeDeviceRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -78,7 +78,7 @@ func (d *Daemon) handleRevokeDevice(w http.ResponseWriter, r *http.Request) erro
 }
 
 // handleBackup seals the home under a key that the caller derived.
-func (d *Daemon) handleBackup(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handleBackup(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.BackupRequest
 	if err := decode(r, &req); err != nil {
 		return err

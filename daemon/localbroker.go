@@ -53,6 +53,16 @@ func (b *localBroker) close() {
 	b.done.Wait()
 }
 
+// brokerHealth is nil where config.json asks for no broker.
+func (d *Daemon) brokerHealth() *protocol.LocalBrokerHealth {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.broker == nil {
+		return nil
+	}
+	return d.broker.health(d.now())
+}
+
 // reloadBroker makes the running local broker the one that is asked for; an empty address means none.
 func (d *Daemon) reloadBroker(listen string) {
 	d.mu.Lock()

@@ -26,7 +26,7 @@ type acceptedKey struct {
 }
 
 // modelView is the view of the session that a request speaks for; nil where a person asks.
-func (d *Daemon) modelView(session string) (*modelView, error) {
+func (d *roster) modelView(session string) (*modelView, error) {
 	acting, err := d.acting(session)
 	if err != nil || acting == nil {
 		return nil, err
@@ -38,7 +38,7 @@ func (d *Daemon) modelView(session string) (*modelView, error) {
 	if !v.bypass {
 		return v, nil
 	}
-	err = d.env.DB.View(func(tx *store.Tx) error {
+	err = d.db.View(func(tx *store.Tx) error {
 		for k := range tx.Scan(table.Accepted, nil, nil) {
 			mesh, member := k[:len(k)-len(crypto.PublicKey{})], k[len(k)-len(crypto.PublicKey{}):]
 			v.accepted[acceptedKey{protocol.MeshID(mesh), crypto.PublicKey(member)}] = true

@@ -1,8 +1,6 @@
 package daemon
 
 import (
-	"net/http"
-
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -10,23 +8,6 @@ import (
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
 )
-
-// handleOpen gives a session one message as it was written.
-func (d *Daemon) handleOpen(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.OpenRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
-	s, local, err := d.liveSession(req.Session)
-	if err != nil {
-		return err
-	}
-	msg, err := d.give.open(s, local, req.ID)
-	if err != nil {
-		return err
-	}
-	return reply(w, msg)
-}
 
 // open reads a message that a session may see: its own, or its member's. A message of a sender whom the user has not let in stays
 // closed, whoever read it meanwhile.

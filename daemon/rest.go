@@ -1,28 +1,21 @@
 package daemon
 
 import (
-	"context"
 	"crypto/subtle"
-	"errors"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
-	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
 const (
-	restRetry  = 5 * time.Second // between tries to listen
 	restEvents = "GET /api/v1/events"
 )
 
 // restTable lists the routes of the REST interface, which are on the socket too.
-func (d *Daemon) restTable() map[string]route {
+func (d *api) restTable() map[string]route {
 	return map[string]route{
 		"GET /api/v1/peers":                d.restPeers,
 		"GET /api/v1/members":              d.restMembers,
@@ -36,7 +29,7 @@ func (d *Daemon) restTable() map[string]route {
 }
 
 // handlePortEvents is handleEvents for the port: there are fewer places.
-func (d *Daemon) handlePortEvents(w http.ResponseWriter, r *http.Request) error {
+func (d *api) handlePortEvents(w http.ResponseWriter, r *http.Request) error {
 	leave, err := d.onPort.enter()
 	if err != nil {
 		return err
@@ -45,7 +38,7 @@ func (d *Daemon) handlePortEvents(w http.ResponseWriter, r *http.Request) error 
 	return d.handleEvents(w, r)
 }
 
-func (d *Daemon) restPeers(w http.ResponseWriter, r *http.Request) error {
+func (d *api) restPeers(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -59,7 +52,7 @@ func (d *Daemon) restPeers(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, out)
 }
 
-func (d *Daemon) restMembers(w http.ResponseWriter, r *http.Request) error {
+func (d *api) restMembers(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -73,7 +66,7 @@ func (d *Daemon) restMembers(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, out)
 }
 
-func (d *Daemon) restMessages(w http.ResponseWriter, r *http.Request) error {
+func (d *api) restMessages(w http.ResponseWriter, r *http.Request) error {
 	page, err := d.listInbox(r)
 	if err != nil {
 		return err
@@ -81,7 +74,7 @@ func (d *Daemon) restMessages(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, page)
 }
 
-func (d *Daemon) restMessage(w http.ResponseWriter, r *http.Request) error {
+func (d *api) restMessage(w http.ResponseWriter, r *http.Request) error {
 	msg, err := d.mail.Find(r.PathValue("id"))
 	if err != nil {
 		return err
@@ -89,99 +82,8 @@ func (d *Daemon) restMessage(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, msg)
 }
 
-// restServer is the REST interface on loopback that config.json asked for.
-type restServer struct {
-	listen string
-	cancel context.CancelFunc
-	done   sync.WaitGroup
-}
-
-func (s *restServer) close() {
-	s.cancel()
-	s.done.Wait()
-}
-
-// reloadREST makes the running REST listener the one that is asked for; an empty address means none.
-func (d *Daemon) reloadREST(listen string) {
-	d.mu.Lock()
-	old := d.rest
-	if old != nil && old.listen == listen || old == nil && listen == "" {
-		d.mu.Unlock()
-		return
-	}
-	d.rest = nil
-	d.mu.Unlock()
-	if old != nil {
-		old.close()
-		d.log.Info("REST stopped", "listen", old.listen)
-	}
-	if listen == "" {
-		return
-	}
-	ctx, cancel := context.WithCancel(d.life)
-	s := &restServer{listen: listen, cancel: cancel}
-	s.done.Go(func() { d.runREST(ctx, listen) })
-	d.mu.Lock()
-	d.rest = s
-	d.mu.Unlock()
-}
-
-// runREST serves, and tries again while it cannot, until ctx ends.
-func (d *Daemon) runREST(ctx context.Context, listen string) {
-	for {
-		err := d.serveREST(ctx, listen)
-		if ctx.Err() != nil {
-			return
-		}
-		d.log.Error("REST does not run", "listen", listen, "reason", err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(restRetry):
-		}
-	}
-}
-
-func (d *Daemon) serveREST(ctx context.Context, listen string) error {
-	if err := config.CheckLoopback(listen); err != nil {
-		return err
-	}
-	token, err := d.home.RESTToken()
-	if err != nil {
-		return err
-	}
-	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
-	if err != nil {
-		return err
-	}
-	d.log.Info("REST starts", "listen", ln.Addr().String())
-	server := &http.Server{
-		Handler:           d.restRoutes(ln.Addr().String(), token),
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
-	}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(ln) }()
-	select {
-	case err = <-served:
-		return err
-	case <-ctx.Done():
-	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
-	defer cancel()
-	if server.Shutdown(stop) != nil {
-		server.Close()
-	}
-	if err := <-served; !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
 // restRoutes guards the routes on a port, where every program of every user, and every page in a browser, can knock.
-func (d *Daemon) restRoutes(addr, token string) http.Handler {
+func (d *api) restRoutes(addr, token string) http.Handler {
 	mux := http.NewServeMux()
 	handler := func(handle route) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -25,7 +25,7 @@ func (d *testDaemon) port() string {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	s := &httptest.Server{Listener: ln, Config: &http.Server{Handler: d.restRoutes(ln.Addr().String(), "token")}}
+	s := &httptest.Server{Listener: ln, Config: &http.Server{Handler: d.api.restRoutes(ln.Addr().String(), "token")}}
 	s.Start()
 	d.t.Cleanup(s.Close)
 	return ln.Addr().String()
@@ -144,14 +144,14 @@ func TestEventStreamsAreCapped(t *testing.T) {
 		t.Errorf("health %+v, %v", h, err)
 	}
 	first.close()
-	for d.onPort.open() == maxPortStreams { // until the daemon noticed
+	for d.api.onPort.open() == maxPortStreams { // until the daemon noticed
 		runtime.Gosched()
 	}
 	open()
 	refused()
-	d.streams.mu.Lock()
-	d.streams.max = maxPortStreams // in all: the socket has no room either
-	d.streams.mu.Unlock()
+	d.api.streams.mu.Lock()
+	d.api.streams.max = maxPortStreams // in all: the socket has no room either
+	d.api.streams.mu.Unlock()
 	next, stop := iter.Pull2(d.Events(t.Context(), client.EventQuery{}))
 	defer stop()
 	_, err, _ := next()
