@@ -11,44 +11,44 @@ import (
 )
 
 // putSession makes a session of this machine known to every mesh, or tells them what changed about it.
-func (d *roster) putSession(s *keyring.Session) {
-	d.mu.Lock()
-	d.sessions[s.ID] = s
-	d.mu.Unlock()
-	for _, m := range d.meshes() {
-		d.addTo(m, s)
+func (r *roster) putSession(s *keyring.Session) {
+	r.mu.Lock()
+	r.sessions[s.ID] = s
+	r.mu.Unlock()
+	for _, m := range r.meshes() {
+		r.addTo(m, s)
 	}
 }
 
 // endSession takes a session off every mesh.
-func (d *roster) endSession(id string) {
-	d.mu.Lock()
-	delete(d.sessions, id)
-	d.mu.Unlock()
-	for _, m := range d.meshes() {
+func (r *roster) endSession(id string) {
+	r.mu.Lock()
+	delete(r.sessions, id)
+	r.mu.Unlock()
+	for _, m := range r.meshes() {
 		if err := m.RemoveSession(id); err != nil {
-			d.log.Error("session not removed", "mesh", m.Slug(), "session", id, "reason", err)
+			r.log.Error("session not removed", "mesh", m.Slug(), "session", id, "reason", err)
 		}
 	}
 }
 
 // addTo makes a session known to one mesh. The session lives on where that does not work: other meshes have it.
-func (d *roster) addTo(m *mesh.Mesh, s *keyring.Session) {
+func (r *roster) addTo(m *mesh.Mesh, s *keyring.Session) {
 	if err := m.AddSession(m.Carried(s)); err != nil {
-		d.log.Error("session not added", "mesh", m.Slug(), "session", s.ID, "reason", err)
+		r.log.Error("session not added", "mesh", m.Slug(), "session", s.ID, "reason", err)
 	}
 }
 
 // keepPresence remembers what a session said of itself: for the meshes that are joined later, for the next daemon, and for the mail that a change
 // of status releases.
-func (d *roster) keepPresence(id string, req protocol.PresenceRequest) {
+func (r *roster) keepPresence(id string, req protocol.PresenceRequest) {
 	if req.Status != "" {
-		d.live.Update(id, func(s *registry.Session) { s.Status, s.Active = req.Status, d.now().UTC() })
-		d.hub.Wake()
+		r.live.Update(id, func(s *registry.Session) { s.Status, s.Active = req.Status, r.now().UTC() })
+		r.hub.Wake()
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s := d.sessions[id]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := r.sessions[id]
 	if s == nil {
 		return // it ended meanwhile
 	}
@@ -60,26 +60,26 @@ func (d *roster) keepPresence(id string, req protocol.PresenceRequest) {
 	if req.Summary != nil {
 		changed.Summary = *req.Summary
 	}
-	d.sessions[id] = &changed
+	r.sessions[id] = &changed
 }
 
-func (d *roster) liveSessions() []*keyring.Session {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (r *roster) liveSessions() []*keyring.Session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var all []*keyring.Session
-	for _, s := range d.sessions {
+	for _, s := range r.sessions {
 		all = append(all, s)
 	}
 	return all
 }
 
 // acting finds the session that a request speaks for: by Claude's id, by key, or by label. Empty means the member, nil.
-func (d *roster) acting(ref string) (*keyring.Session, error) {
+func (r *roster) acting(ref string) (*keyring.Session, error) {
 	if ref == "" {
 		return nil, nil
 	}
 	var labelled []*keyring.Session
-	live := d.liveSessions()
+	live := r.liveSessions()
 	for _, s := range live {
 		if s.ID == ref || s.Public().String() == ref {
 			return s, nil
@@ -88,7 +88,7 @@ func (d *roster) acting(ref string) (*keyring.Session, error) {
 			labelled = append(labelled, s)
 		}
 	}
-	if s := d.successor(ref); s != nil {
+	if s := r.successor(ref); s != nil {
 		return s, nil
 	}
 	switch len(labelled) {
@@ -111,11 +111,11 @@ func (d *roster) acting(ref string) (*keyring.Session, error) {
 }
 
 // meshes are the running ones, by slug.
-func (d *roster) meshes() []*mesh.Mesh {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (r *roster) meshes() []*mesh.Mesh {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	var all []*mesh.Mesh
-	for _, j := range d.joined {
+	for _, j := range r.joined {
 		if j.mesh != nil {
 			all = append(all, j.mesh)
 		}
@@ -125,9 +125,9 @@ func (d *roster) meshes() []*mesh.Mesh {
 }
 
 // mesh finds a running mesh by slug or mesh id.
-func (d *roster) mesh(name string) (*mesh.Mesh, error) {
+func (r *roster) mesh(name string) (*mesh.Mesh, error) {
 	var slugs []string
-	for _, m := range d.meshes() {
+	for _, m := range r.meshes() {
 		if m.Slug() == name || string(m.ID()) == name {
 			return m, nil
 		}
@@ -139,11 +139,11 @@ func (d *roster) mesh(name string) (*mesh.Mesh, error) {
 }
 
 // some returns the mesh of that name, or all of them where the name is empty.
-func (d *roster) some(name string) ([]*mesh.Mesh, error) {
+func (r *roster) some(name string) ([]*mesh.Mesh, error) {
 	if name == "" {
-		return d.meshes(), nil
+		return r.meshes(), nil
 	}
-	m, err := d.mesh(name)
+	m, err := r.mesh(name)
 	if err != nil {
 		return nil, err
 	}
@@ -151,14 +151,14 @@ func (d *roster) some(name string) ([]*mesh.Mesh, error) {
 }
 
 // one returns the mesh of that name; where the name is empty, the default mesh or the only one.
-func (d *roster) one(name string) (*mesh.Mesh, error) {
+func (r *roster) one(name string) (*mesh.Mesh, error) {
 	if name != "" {
-		return d.mesh(name)
+		return r.mesh(name)
 	}
-	all := d.meshes()
-	d.mu.Lock()
-	fallback := d.fallback
-	d.mu.Unlock()
+	all := r.meshes()
+	r.mu.Lock()
+	fallback := r.fallback
+	r.mu.Unlock()
 	switch len(all) {
 	case 0:
 		return nil, errNoMesh()
@@ -181,17 +181,17 @@ func errNoMesh() *protocol.Error {
 
 // route finds the mesh that a message belongs to: the one that is named, that of the message it answers, or the only one
 // that knows the recipient. A recipient known on several is never guessed.
-func (d *roster) route(req protocol.SendRequest) (*mesh.Mesh, error) {
-	all := d.meshes()
+func (r *roster) route(req protocol.SendRequest) (*mesh.Mesh, error) {
+	all := r.meshes()
 	if req.Mesh == "" && len(all) > 1 && req.ReplyTo != "" {
-		if original, err := d.mail.Find(req.ReplyTo); err == nil {
-			return d.mesh(original.Mesh)
+		if original, err := r.mail.Find(req.ReplyTo); err == nil {
+			return r.mesh(original.Mesh)
 		} else if req.To == "" {
 			return nil, err
 		}
 	}
 	if req.Mesh != "" || len(all) < 2 || req.To == "*" || strings.HasPrefix(req.To, "@") {
-		return d.one(req.Mesh)
+		return r.one(req.Mesh)
 	}
 	var found []*mesh.Mesh
 	var names []string
@@ -225,12 +225,20 @@ func (d *roster) route(req protocol.SendRequest) (*mesh.Mesh, error) {
 }
 
 // wakeMeshes lets meshes send the receipts that a change of the inbox made.
-func (d *roster) wakeMeshes(ids []protocol.MeshID) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+func (r *roster) wakeMeshes(ids []protocol.MeshID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, id := range ids {
-		if j := d.joined[id]; j != nil && j.mesh != nil {
+		if j := r.joined[id]; j != nil && j.mesh != nil {
 			j.mesh.Wake()
 		}
 	}
+}
+
+// slugOf is what the user calls a mesh, or its id when it was left.
+func (r *roster) slugOf(id string) string {
+	if m, err := r.mesh(id); err == nil {
+		return m.Slug()
+	}
+	return id
 }

@@ -43,7 +43,7 @@ func (a askAPI) ask(w http.ResponseWriter, r *http.Request) error {
 	if req.WaitMS < 0 || wait > ask.MaxWait {
 		return protocol.Refuse(protocol.CodeInvalid, "wait at most %s", ask.MaxWait)
 	}
-	view, err := a.d.modelView(req.Session)
+	view, err := newModelView(a.d, req.Session)
 	if err != nil {
 		return err
 	}
@@ -107,14 +107,6 @@ func (a askAPI) asked(x ask.Asked) protocol.AskedInfo {
 		AskReply: a.told(ask.Reply{ID: x.ID, Answers: x.Answers, Offers: x.Offers, People: x.People, Online: x.Online}, a.d.slugOf(x.Mesh)),
 		Question: x.Question, To: x.To, AskedAt: rfc3339(x.At), OpenTill: rfc3339(x.Until),
 	}
-}
-
-// slugOf is what the user calls a mesh, or its id when it was left.
-func (d *roster) slugOf(id string) string {
-	if m, err := d.mesh(id); err == nil {
-		return m.Slug()
-	}
-	return id
 }
 
 const askHistory = 200 // most questions or entries in one answer

@@ -18,14 +18,10 @@ import (
 	"github.com/claudemesh/claudemesh/ask"
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
-	"github.com/claudemesh/claudemesh/daemon/inbox"
-	"github.com/claudemesh/claudemesh/daemon/keyring"
-	"github.com/claudemesh/claudemesh/daemon/mesh"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/recall/source"
-	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
 	"github.com/claudemesh/claudemesh/wallclock"
 )
@@ -111,15 +107,8 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	if cfg.watchEvery == 0 {
 		cfg.watchEvery = time.Second
 	}
-	d := &Daemon{
-		cfg: cfg, stop: stop,
-		roster: &roster{
-			home: cfg.Home, log: log, db: db, now: cfg.Now, life: ctx,
-			joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*keyring.Session), replaced: make(map[string]registry.Process),
-		},
-	}
-	d.mail = inbox.NewMailbox(db, cfg.Now, log, mesh.PassNumber)
-	d.hub = inbox.NewHub(db, d.mail, cfg.Now, log)
+	r := newRoster(ctx, cfg.Home, db, log, clock, brokerhttp.For(cfg.Dial, cfg.Now))
+	d := &Daemon{cfg: cfg, stop: stop, roster: r}
 	d.applied = func(c *config.Config) {
 		d.reloadBroker(c.LocalBroker)
 		d.reloadREST(c.RESTListen)
@@ -129,7 +118,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	d.waits = newAttention(d.roster)
 	recall := newRecallAPI(cfg, log)
 	d.asks = ask.New(ask.Config{DB: db, Host: askHost{d.roster, recall.keep, pathRedactor()}, Composer: cfg.Composer, Log: log, Now: cfg.Now})
-	d.env = &mesh.Env{Asked: d.asks.Wake, DB: db, Log: log, Clock: clock, Broker: brokerhttp.For(cfg.Dial, cfg.Now), Events: d.hub, Mail: d.mail, OwnerKey: d.ownerKey}
+	d.env.Asked = d.asks.Wake
 	d.api = &api{
 		roster: d.roster, give: d.give, waits: d.waits, recall: recall, asks: d.asks,
 		version: cfg.Version, build: cfg.Build, start: time.Now(), stop: stop, localBroker: d.brokerHealth,
@@ -293,4 +282,20 @@ func (d *Daemon) mendSocket(ln *localsocket.Listener, before string) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// statConfig returns nil where there is no file.
+func statConfig(home config.Home) fs.FileInfo {
+	info, err := os.Stat(home.ConfigFile())
+	if err != nil {
+		return nil
+	}
+	return info
+}
+
+func sameFile(a, b fs.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
 }

@@ -18,7 +18,7 @@ func (d *api) handleSend(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view, err := d.modelView(req.Session)
+	view, err := newModelView(d.roster, req.Session)
 	if err != nil {
 		return err
 	}

@@ -10,15 +10,7 @@ import (
 // handleNetwork walks to the brokers as the daemon's own connections do, with its environment and not that of who asks. It
 // may take probe.Budget.
 func (d *api) handleNetwork(w http.ResponseWriter, r *http.Request) error {
-	only := r.URL.Query().Get("mesh")
-	urls := make(map[string]string)
-	d.mu.Lock()
-	for _, j := range d.joined {
-		if only == "" || only == j.member.Slug {
-			urls[j.member.Slug] = j.member.BrokerURL
-		}
-	}
-	d.mu.Unlock()
+	urls := d.brokerURLs(r.URL.Query().Get("mesh"))
 	return reply(w, probe.Look(r.Context(), urls, probe.Options{Dialer: d.env.Broker, Now: d.now}))
 }
 

@@ -25,7 +25,7 @@ func (d *api) handlePeers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view, err := d.modelView(r.FormValue("session"))
+	view, err := newModelView(d.roster, r.FormValue("session"))
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (d *api) handleMembers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	view, err := d.modelView(r.FormValue("session"))
+	view, err := newModelView(d.roster, r.FormValue("session"))
 	if err != nil {
 		return err
 	}

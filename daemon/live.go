@@ -16,58 +16,58 @@ import (
 const stateSessions = "sessions" // in table.State: the table of live sessions, for the next daemon
 
 // openRegistry takes up the sessions that still live from an earlier daemon, and from then on puts each on every mesh.
-func (d *roster) openRegistry() error {
+func (r *roster) openRegistry() error {
 	var saved []byte
-	err := d.db.View(func(tx *store.Tx) error {
+	err := r.db.View(func(tx *store.Tx) error {
 		saved = tx.Get(table.State, []byte(stateSessions))
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("read the sessions: %w", err)
 	}
-	r, err := registry.Open(saved, registry.Options{
-		Now: d.now, Logger: d.log,
-		OnStart: d.sessionStarted,
+	reg, err := registry.Open(saved, registry.Options{
+		Now: r.now, Logger: r.log,
+		OnStart: r.sessionStarted,
 		OnEnd: func(s registry.Session, reason string) {
 			if reason == registry.ReasonReplaced {
-				d.mu.Lock()
-				d.replaced[s.ID] = s.Process
-				d.mu.Unlock()
+				r.mu.Lock()
+				r.replaced[s.ID] = s.Process
+				r.mu.Unlock()
 			}
-			d.ended(s.ID)
-			d.endSession(s.ID)
-			d.hub.Wake() // mail that was offered to it goes to another
+			r.ended(s.ID)
+			r.endSession(s.ID)
+			r.hub.Wake() // mail that was offered to it goes to another
 		},
 		Save: func(b []byte) error {
-			return d.db.Commit(func(tx *store.Tx) error { return tx.Put(table.State, []byte(stateSessions), b) })
+			return r.db.Commit(func(tx *store.Tx) error { return tx.Put(table.State, []byte(stateSessions), b) })
 		},
 	})
 	if err != nil {
 		return err
 	}
-	d.live = r
+	r.live = reg
 	return nil
 }
 
 // sessionStarted puts a session on every mesh, with the key that its id has had from the first time.
-func (d *roster) sessionStarted(s registry.Session) {
-	key, err := keyring.SessionKey(d.db, s.ID)
+func (r *roster) sessionStarted(s registry.Session) {
+	key, err := keyring.SessionKey(r.db, s.ID)
 	if err != nil {
-		d.log.Error("session has no key", "session", s.ID, "reason", err)
+		r.log.Error("session has no key", "session", s.ID, "reason", err)
 		return
 	}
 	host, _ := os.Hostname()
-	d.putSession(&keyring.Session{
+	r.putSession(&keyring.Session{
 		ID: s.ID, Label: s.Label, Key: key, PID: s.Process.PID, Cwd: s.Cwd, Host: host, Model: s.Model, Title: s.Title,
 		Channel: s.Channel, PeerType: "ai", Status: s.Status,
 	})
-	d.hub.Wake()
+	r.hub.Wake()
 }
 
 // register enters a session of this machine. A repetition that changes nothing costs nothing.
-func (d *roster) register(req protocol.SessionRequest) (registry.Session, error) {
-	d.enters.Lock() // a session that another request is entering is not on its meshes yet
-	defer d.enters.Unlock()
+func (r *roster) register(req protocol.SessionRequest) (registry.Session, error) {
+	r.enters.Lock() // a session that another request is entering is not on its meshes yet
+	defer r.enters.Unlock()
 	if req.ID == "" || len(req.ID) > 128 {
 		return registry.Session{}, protocol.Refuse(protocol.CodeInvalid, "a session needs an id of at most 128 characters")
 	}
@@ -75,13 +75,13 @@ func (d *roster) register(req protocol.SessionRequest) (registry.Session, error)
 	if err != nil {
 		return registry.Session{}, protocol.Refuse(protocol.CodeInvalid, "session %s: %v", req.ID, err)
 	}
-	if now, ok := d.sessionOf(p); ok && req.Follow {
+	if now, ok := r.sessionOf(p); ok && req.Follow {
 		req.ID = now.ID
 	}
-	have, known := d.live.Get(req.ID)
+	have, known := r.live.Get(req.ID)
 	if known && have.Process == p && named(have.Label, req.Name) && (req.Model == "" || have.Model == req.Model) && (req.Title == "" || have.Title == req.Title) {
 		if req.Bypass != nil && have.Bypass != *req.Bypass {
-			have, _ = d.live.Update(req.ID, func(s *registry.Session) { s.Bypass = *req.Bypass })
+			have, _ = r.live.Update(req.ID, func(s *registry.Session) { s.Bypass = *req.Bypass })
 		}
 		return have, nil
 	}
@@ -89,7 +89,7 @@ func (d *roster) register(req protocol.SessionRequest) (registry.Session, error)
 	if req.Bypass != nil {
 		bypass = *req.Bypass
 	}
-	s, err := d.live.Register(registry.Session{
+	s, err := r.live.Register(registry.Session{
 		ID: req.ID, Cwd: req.Cwd, Model: req.Model, Title: req.Title, Channel: req.Channel, Bypass: bypass, Process: p,
 	}, req.Name)
 	if err != nil {
@@ -105,22 +105,22 @@ func named(label, wish string) bool {
 }
 
 // successor is the session that a process went on with after the one of this id; nil if there is none.
-func (d *roster) successor(id string) *keyring.Session {
-	d.mu.Lock()
-	p, ok := d.replaced[id]
-	d.mu.Unlock()
+func (r *roster) successor(id string) *keyring.Session {
+	r.mu.Lock()
+	p, ok := r.replaced[id]
+	r.mu.Unlock()
 	if !ok {
 		return nil
 	}
-	s, _ := d.sessionOf(p)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.sessions[s.ID]
+	s, _ := r.sessionOf(p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.sessions[s.ID]
 }
 
 // sessionOf is the live session of a process.
-func (d *roster) sessionOf(p registry.Process) (registry.Session, bool) {
-	for _, s := range d.live.Live() {
+func (r *roster) sessionOf(p registry.Process) (registry.Session, bool) {
+	for _, s := range r.live.Live() {
 		if s.Process == p {
 			return s, true
 		}
@@ -129,10 +129,10 @@ func (d *roster) sessionOf(p registry.Process) (registry.Session, bool) {
 }
 
 // liveSession is the live session of a Claude id; the refusal tells its program to register again.
-func (d *roster) liveSession(id string) (registry.Session, *keyring.Session, error) {
-	s, ok := d.live.Get(id)
+func (r *roster) liveSession(id string) (registry.Session, *keyring.Session, error) {
+	s, ok := r.live.Get(id)
 	if ok {
-		if local, err := d.acting(id); err == nil && local != nil {
+		if local, err := r.acting(id); err == nil && local != nil {
 			return s, local, nil
 		}
 	}
@@ -147,8 +147,8 @@ func statusOr(s string) string {
 }
 
 // waitingBeside lists the sessions that wait for their human, but for one.
-func (d *roster) waitingBeside(session string) (labels []string) {
-	for _, s := range d.live.Live() {
+func (r *roster) waitingBeside(session string) (labels []string) {
+	for _, s := range r.live.Live() {
 		if s.Status == protocol.StatusWaiting && s.ID != session {
 			labels = append(labels, s.Label)
 		}
@@ -157,19 +157,19 @@ func (d *roster) waitingBeside(session string) (labels []string) {
 }
 
 // setStatus tells all meshes what a session does now.
-func (d *roster) setStatus(ctx context.Context, s registry.Session, local *keyring.Session, status string) {
+func (r *roster) setStatus(ctx context.Context, s registry.Session, local *keyring.Session, status string) {
 	change := protocol.PresenceRequest{Session: s.ID, Status: status}
-	for _, m := range d.meshes() {
+	for _, m := range r.meshes() {
 		if err := m.SetPresence(ctx, change, local); err != nil {
-			d.log.Warn("status not told", "mesh", m.Slug(), "session", s.Label, "err", err)
+			r.log.Warn("status not told", "mesh", m.Slug(), "session", s.Label, "err", err)
 		}
 	}
-	d.keepPresence(s.ID, change)
+	r.keepPresence(s.ID, change)
 }
 
 // turnEnded makes a session idle whose hook was to keep the turn going and could not.
-func (d *roster) turnEnded(session string) {
-	if s, local, err := d.liveSession(session); err == nil && s.Status == protocol.StatusWorking {
-		d.setStatus(d.life, s, local, protocol.StatusIdle)
+func (r *roster) turnEnded(session string) {
+	if s, local, err := r.liveSession(session); err == nil && s.Status == protocol.StatusWorking {
+		r.setStatus(r.life, s, local, protocol.StatusIdle)
 	}
 }

@@ -25,8 +25,8 @@ type acceptedKey struct {
 	member crypto.PublicKey
 }
 
-// modelView is the view of the session that a request speaks for; nil where a person asks.
-func (d *roster) modelView(session string) (*modelView, error) {
+// newModelView is the view of the session that a request speaks for; nil where a person asks.
+func newModelView(d *roster, session string) (*modelView, error) {
 	acting, err := d.acting(session)
 	if err != nil || acting == nil {
 		return nil, err

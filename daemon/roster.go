@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
@@ -13,19 +14,22 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 // roster is who is here: the meshes that run, and the live sessions of this machine, each on every mesh. It guards itself.
 type roster struct {
 	// fixed at construction
-	home    config.Home
-	log     *slog.Logger
-	db      *store.DB
-	env     *mesh.Env
-	hub     *inbox.Hub
-	mail    *inbox.Mailbox
-	now     func() time.Time
-	life    context.Context      // ends when the daemon stops; meshes live in it
+	home config.Home
+	log  *slog.Logger
+	db   *store.DB
+	env  *mesh.Env
+	hub  *inbox.Hub
+	mail *inbox.Mailbox
+	now  func() time.Time
+	life context.Context // ends when the daemon stops; meshes live in it
+
+	// set before the first reload
 	applied func(*config.Config) // called with each config.json whose meshes run now
 	ended   func(session string) // called when a session ends
 
@@ -42,18 +46,43 @@ type roster struct {
 	broken   error                       // config.json as it is now cannot be read; the meshes are those of before
 }
 
-// report adds to the daemon's health what is known here.
-func (d *roster) report(h *protocol.Health) {
-	d.mu.Lock()
-	h.Sessions = len(d.sessions)
-	if d.broken != nil {
-		h.OK, h.Error = false, d.broken.Error()
+// newRoster starts nothing: reload starts the meshes, and openRegistry takes up the sessions.
+func newRoster(life context.Context, home config.Home, db *store.DB, log *slog.Logger, clock *wallclock.Clock, broker *brokerhttp.Dialer) *roster {
+	r := &roster{
+		home: home, log: log, db: db, now: clock.Now, life: life,
+		joined: make(map[protocol.MeshID]*joinedMesh), sessions: make(map[string]*keyring.Session), replaced: make(map[string]registry.Process),
 	}
-	joined := make([]*joinedMesh, 0, len(d.joined))
-	for _, j := range d.joined {
+	r.mail = inbox.NewMailbox(db, r.now, log, mesh.PassNumber)
+	r.hub = inbox.NewHub(db, r.mail, r.now, log)
+	r.env = &mesh.Env{DB: db, Log: log, Clock: clock, Broker: broker, Events: r.hub, Mail: r.mail, OwnerKey: r.ownerKey}
+	return r
+}
+
+// brokerURLs are the addresses of the brokers by mesh, of one mesh or with an empty name of all.
+func (r *roster) brokerURLs(only string) map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	urls := make(map[string]string)
+	for _, j := range r.joined {
+		if only == "" || only == j.member.Slug {
+			urls[j.member.Slug] = j.member.BrokerURL
+		}
+	}
+	return urls
+}
+
+// report adds to the daemon's health what is known here.
+func (r *roster) report(h *protocol.Health) {
+	r.mu.Lock()
+	h.Sessions = len(r.sessions)
+	if r.broken != nil {
+		h.OK, h.Error = false, r.broken.Error()
+	}
+	joined := make([]*joinedMesh, 0, len(r.joined))
+	for _, j := range r.joined {
 		joined = append(joined, j)
 	}
-	d.mu.Unlock()
+	r.mu.Unlock()
 	for _, j := range joined {
 		if j.mesh != nil {
 			h.Meshes[j.member.Slug] = j.mesh.Health()
@@ -67,8 +96,8 @@ func (d *roster) report(h *protocol.Health) {
 }
 
 // defaults are the slug of the default mesh, and the memberships of an original claudemesh, which are left alone.
-func (d *roster) defaults() (fallback string, foreign []config.Original) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.fallback, d.foreign
+func (r *roster) defaults() (fallback string, foreign []config.Original) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fallback, r.foreign
 }

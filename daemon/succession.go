@@ -16,10 +16,10 @@ type succession struct {
 }
 
 // succession looks at the sessions that live now.
-func (d *roster) succession() *succession {
+func (r *roster) succession() *succession {
 	s := &succession{owner: make(map[crypto.PublicKey]string), holder: make(map[string]string)}
-	d.formerKeys(s.owner)
-	for _, l := range d.liveSessions() {
+	r.formerKeys(s.owner)
+	for _, l := range r.liveSessions() {
 		s.owner[l.Public()], s.holder[l.Label] = l.ID, l.ID
 	}
 	return s
@@ -35,23 +35,23 @@ func (s *succession) heir(own crypto.PublicKey, label string) (id string, ended 
 }
 
 // formerKeys enters, for each process of a live session, the keys of the sessions that it had before.
-func (d *roster) formerKeys(owner map[crypto.PublicKey]string) {
+func (r *roster) formerKeys(owner map[crypto.PublicKey]string) {
 	process := make(map[registry.Process]string)
-	for _, s := range d.live.Live() {
+	for _, s := range r.live.Live() {
 		process[s.Process] = s.ID
 	}
 	former := make(map[string]string) // id of the session that goes on, by the old one's
-	d.mu.Lock()
-	for id, p := range d.replaced {
+	r.mu.Lock()
+	for id, p := range r.replaced {
 		if now, ok := process[p]; ok && now != id {
 			former[id] = now
 		}
 	}
-	d.mu.Unlock()
+	r.mu.Unlock()
 	if len(former) == 0 {
 		return
 	}
-	err := d.db.View(func(tx *store.Tx) error {
+	err := r.db.View(func(tx *store.Tx) error {
 		for id, now := range former {
 			if seed := tx.Get(table.Sessions, []byte(id)); seed != nil {
 				owner[crypto.KeyFromSeed([crypto.SeedSize]byte(seed)).Public()] = now
@@ -60,16 +60,16 @@ func (d *roster) formerKeys(owner map[crypto.PublicKey]string) {
 		return nil
 	})
 	if err != nil {
-		d.log.Warn("mail of former sessions is not offered", "err", err)
+		r.log.Warn("mail of former sessions is not offered", "err", err)
 	}
 }
 
 // viewer is who a request acts for, nil for the person.
-func (d *roster) viewer(acting *keyring.Session) *inbox.Viewer {
+func (r *roster) viewer(acting *keyring.Session) *inbox.Viewer {
 	if acting == nil {
 		return nil
 	}
-	heirs := d.succession()
+	heirs := r.succession()
 	return &inbox.Viewer{ID: acting.ID, Key: acting.Public(), Label: acting.Label, Heir: func(own crypto.PublicKey, label string) bool {
 		id, _ := heirs.heir(own, label)
 		return id == "" || id == acting.ID

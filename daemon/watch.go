@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"os"
 	"sync"
 	"time"
 
@@ -30,66 +29,50 @@ func (j *joinedMesh) close() {
 	j.done.Wait()
 }
 
-// statConfig returns nil where there is no file.
-func statConfig(home config.Home) fs.FileInfo {
-	info, err := os.Stat(home.ConfigFile())
-	if err != nil {
-		return nil
-	}
-	return info
-}
-
-func sameFile(a, b fs.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == nil && b == nil
-	}
-	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
-}
-
 // reload makes the running meshes those of config.json. A file that cannot be read changes nothing: it is reported in
 // health until it can. Once the daemon stops it does nothing.
-func (d *roster) reload() {
-	d.reloads.Lock()
-	defer d.reloads.Unlock()
-	if d.life.Err() != nil {
+func (r *roster) reload() {
+	r.reloads.Lock()
+	defer r.reloads.Unlock()
+	if r.life.Err() != nil {
 		return
 	}
-	c, err := d.home.Load()
-	d.mu.Lock()
-	if err != nil && (d.broken == nil || d.broken.Error() != err.Error()) {
-		d.log.Error("config.json cannot be used; going on with what was before", "reason", err)
+	c, err := r.home.Load()
+	r.mu.Lock()
+	if err != nil && (r.broken == nil || r.broken.Error() != err.Error()) {
+		r.log.Error("config.json cannot be used; going on with what was before", "reason", err)
 	}
-	d.broken = err
-	d.mu.Unlock()
+	r.broken = err
+	r.mu.Unlock()
 	if err != nil {
 		return
 	}
-	d.stopGone(c)
+	r.stopGone(c)
 	for _, m := range c.Meshes {
-		d.startMesh(m)
+		r.startMesh(m)
 	}
-	d.mu.Lock()
-	d.foreign, d.fallback = c.Originals, c.DefaultMesh
-	d.mu.Unlock()
-	d.applied(c)
+	r.mu.Lock()
+	r.foreign, r.fallback = c.Originals, c.DefaultMesh
+	r.mu.Unlock()
+	r.applied(c)
 }
 
 // stopGone ends the meshes that are not in c any more, or are in another way.
-func (d *roster) stopGone(c *config.Config) {
+func (r *roster) stopGone(c *config.Config) {
 	var gone []*joinedMesh
-	d.mu.Lock()
-	for id, j := range d.joined {
+	r.mu.Lock()
+	for id, j := range r.joined {
 		if m := c.ByID(id); m == nil || !sameMesh(m, &j.member) {
-			delete(d.joined, id)
+			delete(r.joined, id)
 			gone = append(gone, j)
 		}
 	}
-	d.mu.Unlock()
+	r.mu.Unlock()
 	for _, j := range gone {
 		j.close()
-		d.log.Info("mesh stopped", "mesh", j.member.Slug)
+		r.log.Info("mesh stopped", "mesh", j.member.Slug)
 		if c.ByID(j.member.MeshID) == nil {
-			d.hub.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: j.member.Slug, Notice: "stopped"}, inbox.EventOptions{})
+			r.hub.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: j.member.Slug, Notice: "stopped"}, inbox.EventOptions{})
 		}
 	}
 }
@@ -102,36 +85,36 @@ func sameMesh(a, b *config.Membership) bool {
 }
 
 // startMesh starts a mesh that is not running.
-func (d *roster) startMesh(m config.Membership) {
-	d.mu.Lock()
-	j := d.joined[m.MeshID]
-	d.mu.Unlock()
+func (r *roster) startMesh(m config.Membership) {
+	r.mu.Lock()
+	j := r.joined[m.MeshID]
+	r.mu.Unlock()
 	if j != nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(d.life)
-	j = &joinedMesh{member: m, cancel: cancel, since: d.now()}
-	if j.mesh, j.err = mesh.New(d.env, m); j.err != nil {
-		d.log.Error("mesh not started", "mesh", m.Slug, "reason", j.err)
+	ctx, cancel := context.WithCancel(r.life)
+	j = &joinedMesh{member: m, cancel: cancel, since: r.now()}
+	if j.mesh, j.err = mesh.New(r.env, m); j.err != nil {
+		r.log.Error("mesh not started", "mesh", m.Slug, "reason", j.err)
 	} else {
-		d.log.Info("mesh started", "mesh", m.Slug, "broker", m.BrokerURL)
-		for _, s := range d.liveSessions() {
-			d.addTo(j.mesh, s)
+		r.log.Info("mesh started", "mesh", m.Slug, "broker", m.BrokerURL)
+		for _, s := range r.liveSessions() {
+			r.addTo(j.mesh, s)
 		}
 		j.done.Go(func() { j.mesh.Run(ctx) })
 	}
-	d.mu.Lock()
-	d.joined[m.MeshID] = j
-	d.mu.Unlock()
-	d.hub.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: m.Slug, Notice: "started"}, inbox.EventOptions{})
+	r.mu.Lock()
+	r.joined[m.MeshID] = j
+	r.mu.Unlock()
+	r.hub.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: m.Slug, Notice: "started"}, inbox.EventOptions{})
 }
 
 // closeMeshes ends all meshes, side by side.
-func (d *roster) closeMeshes() {
-	d.mu.Lock()
-	all := d.joined
-	d.joined = make(map[protocol.MeshID]*joinedMesh)
-	d.mu.Unlock()
+func (r *roster) closeMeshes() {
+	r.mu.Lock()
+	all := r.joined
+	r.joined = make(map[protocol.MeshID]*joinedMesh)
+	r.mu.Unlock()
 	for _, j := range all {
 		j.cancel()
 	}
@@ -141,11 +124,11 @@ func (d *roster) closeMeshes() {
 }
 
 // joinedAs finds a membership, running or not, by slug or mesh id.
-func (d *roster) joinedAs(name string) (*joinedMesh, error) {
+func (r *roster) joinedAs(name string) (*joinedMesh, error) {
 	e := protocol.Refuse(protocol.CodeNotFound, "no mesh %q is joined", name).WithHint("claudemesh mesh list")
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for id, j := range d.joined {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for id, j := range r.joined {
 		if j.member.Slug == name || string(id) == name {
 			return j, nil
 		}
@@ -155,26 +138,26 @@ func (d *roster) joinedAs(name string) (*joinedMesh, error) {
 }
 
 // restartMeshes has meshes load their state anew and connect at once.
-func (d *roster) restartMeshes(meshes ...*mesh.Mesh) {
+func (r *roster) restartMeshes(meshes ...*mesh.Mesh) {
 	for _, m := range meshes {
-		d.reloads.Lock()
-		d.mu.Lock()
-		j := d.joined[m.ID()]
+		r.reloads.Lock()
+		r.mu.Lock()
+		j := r.joined[m.ID()]
 		if j != nil && j.mesh == m {
-			delete(d.joined, m.ID())
+			delete(r.joined, m.ID())
 		}
-		d.mu.Unlock()
+		r.mu.Unlock()
 		if j != nil && j.mesh == m {
 			j.close()
 		}
-		d.reloads.Unlock()
+		r.reloads.Unlock()
 	}
-	d.reload()
+	r.reload()
 }
 
 // ownerKey finds the present owner key of a mesh in the home. The error wraps fs.ErrNotExist when it is not here.
-func (d *roster) ownerKey(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error) {
-	keys, err := d.home.OwnerKeys(mesh)
+func (r *roster) ownerKey(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error) {
+	keys, err := r.home.OwnerKeys(mesh)
 	for _, k := range keys {
 		if k.Public == owner {
 			return k, nil
