@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/ask"
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
 // api serves the local socket and the REST interface. Its routes are thin: decode, find session and mesh, call one method,
 // encode.
 type api struct {
-	*roster
+	*roster.Roster
 	give   *giver
 	waits  *attention
 	recall recallAPI

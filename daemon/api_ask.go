@@ -9,12 +9,13 @@ import (
 
 	"github.com/claudemesh/claudemesh/ask"
 	"github.com/claudemesh/claudemesh/daemon/mesh"
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
 // askAPI serves questions to the mesh, and what this machine answers, to its user.
 type askAPI struct {
-	d *roster
+	d *roster.Roster
 	e *ask.Engine
 }
 
@@ -55,9 +56,9 @@ func (a askAPI) ask(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return invalid(err)
 		}
-		return reply(w, view.asked(a.d.meshes(), a.told(got, "")))
+		return reply(w, view.asked(a.d.Meshes(), a.told(got, "")))
 	}
-	m, err := a.d.one(req.Mesh)
+	m, err := a.d.One(req.Mesh)
 	if err != nil {
 		return err
 	}
@@ -104,7 +105,7 @@ func (a askAPI) told(got ask.Reply, mesh string) protocol.AskReply {
 
 func (a askAPI) asked(x ask.Asked) protocol.AskedInfo {
 	return protocol.AskedInfo{
-		AskReply: a.told(ask.Reply{ID: x.ID, Answers: x.Answers, Offers: x.Offers, People: x.People, Online: x.Online}, a.d.slugOf(x.Mesh)),
+		AskReply: a.told(ask.Reply{ID: x.ID, Answers: x.Answers, Offers: x.Offers, People: x.People, Online: x.Online}, a.d.SlugOf(x.Mesh)),
 		Question: x.Question, To: x.To, AskedAt: rfc3339(x.At), OpenTill: rfc3339(x.Until),
 	}
 }
@@ -178,7 +179,7 @@ func (a askAPI) rules(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (a askAPI) rule(r ask.Rule) protocol.KnowledgeRule {
-	out := protocol.KnowledgeRule{ID: r.ID, Mesh: a.d.slugOf(r.Mesh), Dir: r.Dir, Level: string(r.Level), Added: rfc3339(r.Added)}
+	out := protocol.KnowledgeRule{ID: r.ID, Mesh: a.d.SlugOf(r.Mesh), Dir: r.Dir, Level: string(r.Level), Added: rfc3339(r.Added)}
 	for _, w := range r.With {
 		if who, ok := (askHost{d: a.d}).Asker(r.Mesh, w); ok {
 			w = who.Name
@@ -200,7 +201,7 @@ func (a askAPI) share(w http.ResponseWriter, r *http.Request) error {
 	if req.Dir != "" && !filepath.IsAbs(req.Dir) {
 		return protocol.Refuse(protocol.CodeInvalid, "dir is not absolute: %q", req.Dir)
 	}
-	m, err := a.d.one(req.Mesh)
+	m, err := a.d.One(req.Mesh)
 	if err != nil {
 		return err
 	}
@@ -233,7 +234,7 @@ func (a askAPI) unshare(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	m, err := a.d.one(req.Mesh)
+	m, err := a.d.One(req.Mesh)
 	if err != nil {
 		return err
 	}
@@ -268,7 +269,7 @@ func (a askAPI) log(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a askAPI) entry(x ask.Entry, whole bool) protocol.KnowledgeEntry {
-	out := protocol.KnowledgeEntry{N: x.N, At: rfc3339(x.At), Mesh: a.d.slugOf(x.Mesh), Name: x.Name, Pubkey: x.Member, Question: x.Question, What: x.What, Level: string(x.Level),
+	out := protocol.KnowledgeEntry{N: x.N, At: rfc3339(x.At), Mesh: a.d.SlugOf(x.Mesh), Name: x.Name, Pubkey: x.Member, Question: x.Question, What: x.What, Level: string(x.Level),
 		Status: x.Status, Matched: x.Matched, Reason: x.Reason, Bytes: len(x.Sent), Cost: x.Cost}
 	if whole {
 		out.Sent = string(x.Sent)
@@ -298,7 +299,7 @@ func (a askAPI) requests(w http.ResponseWriter, _ *http.Request) error {
 	}
 	out := []protocol.KnowledgeAsk{}
 	for _, x := range open {
-		out = append(out, protocol.KnowledgeAsk{ID: x.ID, At: rfc3339(x.At), Mesh: a.d.slugOf(x.Mesh), Name: x.Name, Pubkey: x.Member, Question: x.Question, Follow: x.Follow, Would: x.Would})
+		out = append(out, protocol.KnowledgeAsk{ID: x.ID, At: rfc3339(x.At), Mesh: a.d.SlugOf(x.Mesh), Name: x.Name, Pubkey: x.Member, Question: x.Question, Follow: x.Follow, Would: x.Would})
 	}
 	return reply(w, out)
 }
@@ -315,5 +316,5 @@ func (a askAPI) decide(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return invalid(err)
 	}
-	return reply(w, protocol.KnowledgeAsk{ID: x.ID, At: rfc3339(x.At), Mesh: a.d.slugOf(x.Mesh), Name: x.Name, Pubkey: x.Member, Question: x.Question, Would: x.Would})
+	return reply(w, protocol.KnowledgeAsk{ID: x.ID, At: rfc3339(x.At), Mesh: a.d.SlugOf(x.Mesh), Name: x.Name, Pubkey: x.Member, Question: x.Question, Would: x.Would})
 }

@@ -10,26 +10,27 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/memory"
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/recall"
 )
 
 // askHost is the daemon as the engine of questions sees it.
 type askHost struct {
-	d     *roster
+	d     *roster.Roster
 	keep  *memory.Keeper
 	paths *strings.Replacer // takes this user's home out of what leaves
 }
 
 // Send implements ask.Host.
 func (h askHost) Send(_ context.Context, mesh, to, kind, replyTo, session string, body []byte) (string, []ask.Person, error) {
-	m, err := h.d.mesh(mesh)
+	m, err := h.d.Mesh(mesh)
 	if err != nil {
 		return "", nil, err
 	}
 	var from *crypto.PrivateKey // nil: the member
 	if session != "" {
-		acting, err := h.d.acting(session)
+		acting, err := h.d.Acting(session)
 		if err != nil && kind == ask.KindAsk {
 			return "", nil, err
 		}
@@ -53,7 +54,7 @@ func (h askHost) Send(_ context.Context, mesh, to, kind, replyTo, session string
 
 // Asker implements ask.Host.
 func (h askHost) Asker(mesh, member string) (ask.Asker, bool) {
-	m, err := h.d.mesh(mesh)
+	m, err := h.d.Mesh(mesh)
 	if err != nil {
 		return ask.Asker{}, false
 	}
@@ -67,10 +68,10 @@ func (h askHost) Asker(mesh, member string) (ask.Asker, bool) {
 // Notice implements ask.Host.
 func (h askHost) Notice(mesh, text string) {
 	slug := mesh
-	if m, err := h.d.mesh(mesh); err == nil {
+	if m, err := h.d.Mesh(mesh); err == nil {
 		slug = m.Slug()
 	}
-	h.d.hub.Emit(protocol.Event{Type: inbox.EventNotice, Mesh: slug, Notice: text}, inbox.EventOptions{})
+	h.d.Hub.Emit(protocol.Event{Type: inbox.EventNotice, Mesh: slug, Notice: text}, inbox.EventOptions{})
 }
 
 // Search implements ask.Host.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -19,7 +20,7 @@ const (
 // attention finds out when a session no longer waits for its human. No hook tells that a permission was given or refused: the next event
 // comes when the tool has run, or never. The client keeps its own status in a file of the session, and that is read meanwhile.
 type attention struct {
-	d    *roster
+	d    *roster.Roster
 	wake chan struct{}
 
 	mu      sync.Mutex
@@ -32,14 +33,14 @@ type attended struct {
 	since time.Time
 }
 
-func newAttention(d *roster) *attention {
+func newAttention(d *roster.Roster) *attention {
 	return &attention{d: d, wake: make(chan struct{}, 1), waiting: make(map[string]attended)}
 }
 
 // begin follows a session from now on.
 func (a *attention) begin(session, file string) {
 	a.mu.Lock()
-	a.waiting[session] = attended{file, a.d.now()}
+	a.waiting[session] = attended{file, a.d.Now()}
 	a.mu.Unlock()
 	select {
 	case a.wake <- struct{}{}:
@@ -49,7 +50,7 @@ func (a *attention) begin(session, file string) {
 
 // run looks while any session waits, until ctx ends.
 func (a *attention) run(ctx context.Context) {
-	for _, s := range a.d.live.Live() { // those of the daemon before
+	for _, s := range a.d.Live.Live() { // those of the daemon before
 		if s.Status == protocol.StatusWaiting {
 			a.begin(s.ID, "")
 		}
@@ -84,11 +85,11 @@ func (a *attention) look() bool {
 	a.mu.Unlock()
 	left := false
 	for id, w := range all {
-		s, local, err := a.d.liveSession(id)
+		s, local, err := a.d.LiveSession(id)
 		waits := err == nil && s.Status == protocol.StatusWaiting
 		if waits {
-			if now := w.status(a.d.now()); now != protocol.StatusWaiting {
-				a.d.setStatus(a.d.life, s, local, now)
+			if now := w.status(a.d.Now()); now != protocol.StatusWaiting {
+				a.d.SetStatus(a.d.Life, s, local, now)
 				waits = false
 			}
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/claudemesh/claudemesh/ask"
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -54,7 +55,7 @@ type Config struct {
 
 // Daemon is the one daemon of a user on a machine: it holds the store, the socket, and a mesh for each membership.
 type Daemon struct {
-	*roster
+	*roster.Roster
 
 	// fixed at construction
 	cfg   Config
@@ -107,20 +108,20 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	if cfg.watchEvery == 0 {
 		cfg.watchEvery = time.Second
 	}
-	r := newRoster(ctx, cfg.Home, db, log, clock, brokerhttp.For(cfg.Dial, cfg.Now))
-	d := &Daemon{cfg: cfg, stop: stop, roster: r}
-	d.applied = func(c *config.Config) {
+	r := roster.New(ctx, cfg.Home, db, log, clock, brokerhttp.For(cfg.Dial, cfg.Now))
+	d := &Daemon{cfg: cfg, stop: stop, Roster: r}
+	d.Applied = func(c *config.Config) {
 		d.reloadBroker(c.LocalBroker)
 		d.reloadREST(c.RESTListen)
 	}
-	d.give = newGiver(d.roster)
-	d.ended = d.give.rungs.forget
-	d.waits = newAttention(d.roster)
+	d.give = newGiver(d.Roster)
+	d.Ended = d.give.rungs.forget
+	d.waits = newAttention(d.Roster)
 	recall := newRecallAPI(cfg, log)
-	d.asks = ask.New(ask.Config{DB: db, Host: askHost{d.roster, recall.keep, pathRedactor()}, Composer: cfg.Composer, Log: log, Now: cfg.Now})
-	d.env.Asked = d.asks.Wake
+	d.asks = ask.New(ask.Config{DB: db, Host: askHost{d.Roster, recall.keep, pathRedactor()}, Composer: cfg.Composer, Log: log, Now: cfg.Now})
+	d.Env.Asked = d.asks.Wake
 	d.api = &api{
-		roster: d.roster, give: d.give, waits: d.waits, recall: recall, asks: d.asks,
+		Roster: d.Roster, give: d.give, waits: d.waits, recall: recall, asks: d.asks,
 		version: cfg.Version, build: cfg.Build, start: time.Now(), stop: stop, localBroker: d.brokerHealth,
 		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
 	}
@@ -129,24 +130,24 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 
 // run serves until the daemon's life ends. Everything that it started has ended when it returns.
 func (d *Daemon) run(ln *localsocket.Listener) error {
-	d.log.Info("daemon starts", "pid", os.Getpid(), "version", d.cfg.Version, "home", d.home.Dir())
-	seen := statConfig(d.home)
-	d.reload()
+	d.Log.Info("daemon starts", "pid", os.Getpid(), "version", d.cfg.Version, "home", d.Home.Dir())
+	seen := statConfig(d.Home)
+	d.Reload()
 	if err := d.openSessions(); err != nil {
 		d.stop(nil)
 		d.close()
 		return errors.Join(err, ln.Close(), ln.Remove())
 	}
-	defer d.live.Close()
+	defer d.Live.Close()
 	var wg sync.WaitGroup
-	wg.Go(func() { d.live.Run(d.life) })
-	wg.Go(func() { d.env.Clock.Watch(d.life) })
-	wg.Go(func() { d.mail.Run(d.life, d.log, d.env.Clock.Settled) })
+	wg.Go(func() { d.Live.Run(d.Life) })
+	wg.Go(func() { d.Env.Clock.Watch(d.Life) })
+	wg.Go(func() { d.Mail.Run(d.Life, d.Log, d.Env.Clock.Settled) })
 	wg.Go(func() { d.watch(seen, ln) })
-	wg.Go(func() { d.api.recall.keep.Run(d.life) })
-	wg.Go(func() { d.asks.Run(d.life) })
-	wg.Go(func() { d.give.watchLeases(d.life) })
-	wg.Go(func() { d.waits.run(d.life) })
+	wg.Go(func() { d.api.recall.keep.Run(d.Life) })
+	wg.Go(func() { d.asks.Run(d.Life) })
+	wg.Go(func() { d.give.watchLeases(d.Life) })
+	wg.Go(func() { d.waits.run(d.Life) })
 	err := d.serve(ln)
 	d.stop(nil)
 	wg.Wait()
@@ -159,12 +160,12 @@ func (d *Daemon) openSessions() error {
 	if err := d.give.guard.load(); err != nil {
 		return fmt.Errorf("read the exchanges of sessions: %w", err)
 	}
-	return d.openRegistry()
+	return d.OpenRegistry()
 }
 
 // close ends the meshes, and what else config.json asked for.
 func (d *Daemon) close() {
-	d.closeMeshes()
+	d.CloseMeshes()
 	d.mu.Lock()
 	broker, rest := d.broker, d.rest
 	d.broker, d.rest = nil, nil
@@ -256,13 +257,13 @@ func (d *Daemon) watch(seen fs.FileInfo, ln *localsocket.Listener) {
 	defer tick.Stop()
 	for {
 		select {
-		case <-d.life.Done():
+		case <-d.Life.Done():
 			return
 		case <-tick.C:
 		}
-		if now := statConfig(d.home); !sameFile(seen, now) {
+		if now := statConfig(d.Home); !sameFile(seen, now) {
 			seen = now
-			d.reload()
+			d.Reload()
 		}
 		lost = d.mendSocket(ln, lost)
 	}
@@ -274,9 +275,9 @@ func (d *Daemon) mendSocket(ln *localsocket.Listener, before string) string {
 	mended, err := ln.Mend()
 	switch {
 	case err != nil && err.Error() != before:
-		d.log.Error("local socket lost", "path", ln.Path(), "err", err)
+		d.Log.Error("local socket lost", "path", ln.Path(), "err", err)
 	case mended:
-		d.log.Warn("local socket was removed; opened again", "path", ln.Path())
+		d.Log.Warn("local socket was removed; opened again", "path", ln.Path())
 	}
 	if err == nil {
 		return ""

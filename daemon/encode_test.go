@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -38,7 +39,7 @@ func TestAnswersWithoutJSON(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var log bytes.Buffer
-			d := &api{roster: &roster{log: slog.New(slog.NewTextHandler(&log, nil))}}
+			d := &api{Roster: &roster.Roster{Log: slog.New(slog.NewTextHandler(&log, nil))}}
 			rec := httptest.NewRecorder()
 			r := httptest.NewRequest("GET", "/v1/x", nil)
 			r.Host = "claudemesh"
@@ -73,7 +74,7 @@ func TestDamagedMailIsNotTaken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = d.db.Commit(func(tx *store.Tx) error {
+	err = d.DB.Commit(func(tx *store.Tx) error {
 		for _, v := range []string{"{damaged", `{"own":"x"}`} {
 			n, err := tx.NextSequence(table.Waiting)
 			if err != nil {

@@ -45,7 +45,7 @@ func (s *stream) want(what string) protocol.Event {
 }
 
 func (d *testDaemon) notice(text string, o inbox.EventOptions) {
-	d.hub.Emit(protocol.Event{Type: inbox.EventNotice, Notice: text}, o)
+	d.Hub.Emit(protocol.Event{Type: inbox.EventNotice, Notice: text}, o)
 }
 
 func TestEventsLiveAndReplayed(t *testing.T) {
@@ -110,9 +110,9 @@ func TestEventsOverARestart(t *testing.T) {
 func TestEventsCapped(t *testing.T) {
 	d := startDaemon(t, newHome(t))
 	const more = 25
-	err := d.db.Commit(func(tx *store.Tx) error {
+	err := d.DB.Commit(func(tx *store.Tx) error {
 		for n := range inbox.EventsKept + more {
-			if err := d.hub.Put(tx, protocol.Event{Type: inbox.EventNotice, Notice: fmt.Sprint(n + 1)}, inbox.EventOptions{}); err != nil {
+			if err := d.Hub.Put(tx, protocol.Event{Type: inbox.EventNotice, Notice: fmt.Sprint(n + 1)}, inbox.EventOptions{}); err != nil {
 				return err
 			}
 		}
@@ -121,7 +121,7 @@ func TestEventsCapped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if first, last, err := d.hub.Span(); err != nil || first != more+1 || last != inbox.EventsKept+more {
+	if first, last, err := d.Hub.Span(); err != nil || first != more+1 || last != inbox.EventsKept+more {
 		t.Errorf("kept %d to %d, %v", first, last, err)
 	}
 	s := d.stream(client.EventQuery{Replay: true, After: 5})
@@ -139,18 +139,18 @@ func TestEventsCapped(t *testing.T) {
 func (d *testDaemon) alarm(id string, row inbox.Row, session string) {
 	d.t.Helper()
 	row.MessageID, row.Alarm, row.Received = id, "test", time.Now().UnixMilli()
-	err := d.db.Commit(func(tx *store.Tx) error {
-		n, err := d.mail.Add(tx, &row)
+	err := d.DB.Commit(func(tx *store.Tx) error {
+		n, err := d.Daemon.Mail.Add(tx, &row)
 		if err != nil {
 			return err
 		}
 		e := protocol.Event{Type: inbox.EventMessage, Message: &protocol.InboxMessage{Body: "body of " + id}}
-		return d.hub.Put(tx, e, inbox.EventOptions{Session: session, Inbox: n})
+		return d.Hub.Put(tx, e, inbox.EventOptions{Session: session, Inbox: n})
 	})
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	d.hub.Wake()
+	d.Hub.Wake()
 }
 
 // wantMessages reads messages by id.
@@ -167,8 +167,8 @@ func (s *stream) wantMessages(ids ...string) {
 func TestEventsAreScoped(t *testing.T) {
 	d := startDaemon(t, newHome(t))
 	web, api, member := &keyring.Session{ID: "id-web", Label: "web", Key: crypto.GenerateKey()}, &keyring.Session{ID: "id-api", Label: "api", Key: crypto.GenerateKey()}, crypto.GenerateKey().Public()
-	d.putSession(web)
-	d.putSession(api)
+	d.PutSession(web)
+	d.PutSession(api)
 	streams := map[string]*stream{"": d.stream(client.EventQuery{}), "web": d.stream(client.EventQuery{Session: "web"}), "api": d.stream(client.EventQuery{Session: "id-api"})}
 	for _, s := range streams {
 		s.want("ready")
@@ -204,7 +204,7 @@ func TestEventsForgetDeletedMessages(t *testing.T) {
 	s := d.stream(client.EventQuery{Replay: true})
 	s.want("ready")
 	s.wantMessages("message-2")
-	d.db.View(func(tx *store.Tx) error {
+	d.DB.View(func(tx *store.Tx) error {
 		for _, v := range tx.Scan(table.Events, nil, nil) {
 			if strings.Contains(string(v), "body of") {
 				t.Error("an event holds a copy of the body")
@@ -220,9 +220,9 @@ func TestEventsSlowReader(t *testing.T) {
 	slow := d.stream(client.EventQuery{})
 	slow.want("ready")
 	long := strings.Repeat("x", 10<<10)
-	err := d.db.Commit(func(tx *store.Tx) error {
+	err := d.DB.Commit(func(tx *store.Tx) error {
 		for range 500 { // 5 MiB: more than any socket buffers
-			if err := d.hub.Put(tx, protocol.Event{Type: inbox.EventNotice, Notice: long}, inbox.EventOptions{}); err != nil {
+			if err := d.Hub.Put(tx, protocol.Event{Type: inbox.EventNotice, Notice: long}, inbox.EventOptions{}); err != nil {
 				return err
 			}
 		}
@@ -231,7 +231,7 @@ func TestEventsSlowReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.hub.Wake()
+	d.Hub.Wake()
 	d.notice("end", inbox.EventOptions{})
 	quick := d.stream(client.EventQuery{Replay: true, After: 500})
 	quick.want("ready")

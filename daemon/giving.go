@@ -11,6 +11,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -37,14 +38,14 @@ const (
 
 // giver hands mail to the rungs of delivery: each message to one rung, once, and a message for the member to one session.
 type giver struct {
-	d      *roster
+	d      *roster.Roster
 	rungs  *rungTable
 	guard  *guard
 	leases *leases
 }
 
-func newGiver(d *roster) *giver {
-	return &giver{d: d, rungs: newRungTable(), guard: newGuard(d.db), leases: newLeases()}
+func newGiver(d *roster.Roster) *giver {
+	return &giver{d: d, rungs: newRungTable(), guard: newGuard(d.DB), leases: newLeases()}
 }
 
 // take hands out what is ready for a rung of session s, oldest first, and marks it as taken. Ctx is that of the request
@@ -67,12 +68,12 @@ func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeReque
 	if ready, err := g.anyReady(v, &reply); err != nil || !ready {
 		return reply, err
 	}
-	err := g.d.db.Commit(func(tx *store.Tx) error {
+	err := g.d.DB.Commit(func(tx *store.Tx) error {
 		reply, v.gave, v.taken = protocol.TakeReply{Messages: []protocol.InboxMessage{}}, nil, nil
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(table.Waiting, nil, nil) {
 			var row inbox.Waiting
-			if g.d.mail.Damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
+			if g.d.Mail.Damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
 				continue
 			}
 			ok, again := v.ready(&row)
@@ -91,7 +92,7 @@ func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeReque
 	}
 	g.leases.took(ctx, v.taken)
 	if err := g.guard.gave(v.key, v.gave, v.now); err != nil {
-		g.d.log.Warn("exchanges not counted on disk", "reason", err) // the mail is out already
+		g.d.Log.Warn("exchanges not counted on disk", "reason", err) // the mail is out already
 	}
 	for i := range reply.Messages {
 		reply.Messages[i].Question = g.questionOf(&reply.Messages[i])
@@ -112,7 +113,7 @@ func (g *giver) questionOf(m *protocol.InboxMessage) string {
 	if m.ReplyTo == "" {
 		return ""
 	}
-	mesh, err := g.d.mesh(m.Mesh)
+	mesh, err := g.d.Mesh(m.Mesh)
 	if err != nil {
 		return ""
 	}
@@ -124,7 +125,7 @@ func (g *giver) questionOf(m *protocol.InboxMessage) string {
 
 // hand gives one row out.
 func (g *giver) hand(tx *store.Tx, k []byte, row *inbox.Waiting, v *giveView, again bool, reply *protocol.TakeReply) error {
-	msg, err := g.d.mail.Message(tx, table.ParseU64(k))
+	msg, err := g.d.Mail.Message(tx, table.ParseU64(k))
 	if err != nil {
 		return err
 	}
@@ -149,11 +150,11 @@ func (g *giver) hand(tx *store.Tx, k []byte, row *inbox.Waiting, v *giveView, ag
 
 // anyReady looks without writing, and counts: the common answer is that there is nothing.
 func (g *giver) anyReady(v *giveView, reply *protocol.TakeReply) (ready bool, err error) {
-	err = g.d.db.View(func(tx *store.Tx) error {
+	err = g.d.DB.View(func(tx *store.Tx) error {
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(table.Waiting, nil, nil) {
 			var row inbox.Waiting
-			if g.d.mail.Damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
+			if g.d.Mail.Damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
 				continue
 			}
 			ok, _ := v.ready(&row)
@@ -193,13 +194,13 @@ func (g *giver) acceptedIn(tx *store.Tx) func(protocol.MeshID, crypto.PublicKey)
 
 // accept lets a sender's messages come in front of sessions from now on, and those that are held too.
 func (g *giver) accept(mesh protocol.MeshID, member crypto.PublicKey) error {
-	err := g.d.db.Commit(func(tx *store.Tx) error {
-		return tx.Put(table.Accepted, table.Key(mesh, member[:]), table.U64(uint64(g.d.now().UnixMilli())))
+	err := g.d.DB.Commit(func(tx *store.Tx) error {
+		return tx.Put(table.Accepted, table.Key(mesh, member[:]), table.U64(uint64(g.d.Now().UnixMilli())))
 	})
 	if err != nil {
 		return table.Refusal("accept a sender", err)
 	}
 	err = g.guard.accept(member)
-	g.d.hub.Wake()
+	g.d.Hub.Wake()
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/wallclock"
@@ -18,7 +19,7 @@ import (
 type giveView struct {
 	s        registry.Session
 	key      crypto.PublicKey
-	heirs    *succession
+	heirs    *roster.Succession
 	now      time.Time
 	rung     string
 	status   string
@@ -34,17 +35,17 @@ type giveView struct {
 
 func (g *giver) view(s registry.Session, local *keyring.Session, rung string) *giveView {
 	v := &giveView{
-		s: s, key: local.Public(), now: g.d.now(), rung: rung, guard: g.guard,
+		s: s, key: local.Public(), now: g.d.Now(), rung: rung, guard: g.guard,
 		live: make(map[string]registry.Session), groups: make(map[protocol.MeshID][]string),
 	}
-	v.heirs = g.d.succession()
+	v.heirs = g.d.Succession()
 	v.ladder = g.rungs.of(s.ID, v.now)
-	v.status = v.ladder.status(statusOr(s.Status), v.now)
-	for _, m := range g.d.meshes() {
+	v.status = v.ladder.status(roster.StatusOr(s.Status), v.now)
+	for _, m := range g.d.Meshes() {
 		v.groups[m.ID()] = m.GroupsOf(v.key)
 	}
-	for _, other := range g.d.live.Live() {
-		if _, l, err := g.d.liveSession(other.ID); err == nil {
+	for _, other := range g.d.Live.Live() {
+		if _, l, err := g.d.LiveSession(other.ID); err == nil {
 			v.live[l.Public().String()] = other
 		}
 	}
@@ -60,7 +61,7 @@ func (g *giver) choose(live map[string]registry.Session, now time.Time) string {
 		if !g.rungs.of(s.ID, now).pushable() {
 			continue
 		}
-		idle := statusOr(s.Status) == protocol.StatusIdle
+		idle := roster.StatusOr(s.Status) == protocol.StatusIdle
 		switch {
 		case best.ID == "", idle && !bestIdle:
 			best, bestIdle = s, idle
@@ -87,7 +88,7 @@ func (v *giveView) mine(row *inbox.Waiting) bool {
 	case row.From == v.key:
 		return false // own words
 	case !row.Member:
-		id, _ := v.heirs.heir(row.Own, row.Label)
+		id, _ := v.heirs.Heir(row.Own, row.Label)
 		return id == "" || id == v.s.ID
 	case !row.Several:
 		return true
@@ -106,7 +107,7 @@ func (v *giveView) inherited(row *inbox.Waiting) bool {
 	if row.Member || row.Own == v.key {
 		return false
 	}
-	_, ended := v.heirs.heir(row.Own, row.Label)
+	_, ended := v.heirs.Heir(row.Own, row.Label)
 	return ended
 }
 
@@ -115,7 +116,7 @@ func (v *giveView) anybodys(row *inbox.Waiting) bool {
 	if row.Member {
 		return !row.Several
 	}
-	id, _ := v.heirs.heir(row.Own, row.Label)
+	id, _ := v.heirs.Heir(row.Own, row.Label)
 	return id == ""
 }
 

@@ -16,7 +16,7 @@ func (d *api) health() protocol.Health {
 		Uptime: time.Since(d.start).Seconds(), Meshes: make(map[string]protocol.MeshHealth),
 	}
 	h.Streams = d.streams.open()
-	d.report(&h)
+	d.Report(&h)
 	h.LocalBroker = d.localBroker()
 	return h
 }
@@ -29,9 +29,9 @@ func (d *api) handleHealth(w http.ResponseWriter, _ *http.Request) error {
 const originalState = "original"
 
 func (d *api) handleMeshes(w http.ResponseWriter, _ *http.Request) error {
-	fallback, foreign := d.defaults()
+	fallback, foreign := d.Defaults()
 	all := []protocol.MeshInfo{}
-	meshes := d.meshes()
+	meshes := d.Meshes()
 	for _, m := range meshes {
 		info := m.Info()
 		info.Default = info.Mesh == fallback || len(meshes) == 1

@@ -21,11 +21,11 @@ func (g *giver) heldSenders(s registry.Session, local *keyring.Session) ([]proto
 		member crypto.PublicKey
 	}
 	held, at := []protocol.HeldSender{}, make(map[who]int)
-	err := g.d.db.View(func(tx *store.Tx) error {
+	err := g.d.DB.View(func(tx *store.Tx) error {
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(table.Waiting, nil, nil) {
 			var row inbox.Waiting
-			if g.d.mail.Damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
+			if g.d.Mail.Damage.Skip(table.Waiting, k, json.Unmarshal(b, &row)) {
 				continue
 			}
 			if !v.mine(&row) || !v.held(&row) || row.ShownTo(v.key) || !gate(row.Prio, v.status) || v.anybodys(&row) && !v.chosen {
@@ -33,7 +33,7 @@ func (g *giver) heldSenders(s registry.Session, local *keyring.Session) ([]proto
 			}
 			i, seen := at[who{row.Mesh, row.Sender}]
 			if !seen { // one message says who he is; the others are counted without reading them
-				msg, err := g.d.mail.Message(tx, table.ParseU64(k))
+				msg, err := g.d.Mail.Message(tx, table.ParseU64(k))
 				if err != nil {
 					return err
 				}

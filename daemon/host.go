@@ -8,10 +8,10 @@ import (
 )
 
 func (d *api) handleAcceptHost(w http.ResponseWriter, _ *http.Request) error {
-	if err := table.AcceptHost(d.db); err != nil {
+	if err := table.AcceptHost(d.DB); err != nil {
 		return table.Refusal("accept this machine", err)
 	}
-	d.log.Info("this home is the place of its keys now")
-	d.restartMeshes(d.meshes()...)
+	d.Log.Info("this home is the place of its keys now")
+	d.RestartMeshes(d.Meshes()...)
 	return reply(w, protocol.OKReply{OK: true})
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func (d *api) handleAPIKeys(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func (d *api) handleCreateAPIKey(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	m, err := d.one(req.Mesh)
+	m, err := d.One(req.Mesh)
 	if err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (d *api) handleRevokeAPIKey(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	m, err := d.one(req.Mesh)
+	m, err := d.One(req.Mesh)
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func (d *api) handleRevokeAPIKey(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *api) handleOpNonce(w http.ResponseWriter, r *http.Request) error {
-	m, err := d.one(r.FormValue("mesh"))
+	m, err := d.One(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,7 @@ func (d *api) handleOp(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	m, err := d.one(req.Mesh)
+	m, err := d.One(req.Mesh)
 	if err != nil {
 		return err
 	}

@@ -20,13 +20,13 @@ const heartbeat = 15 * time.Second
 // handleEvents streams events until the reader goes or the daemon stops. With Last-Event-ID it begins behind that event,
 // else with what happens from now on.
 func (d *api) handleEvents(w http.ResponseWriter, r *http.Request) error {
-	acting, err := d.acting(r.FormValue("session"))
+	acting, err := d.Acting(r.FormValue("session"))
 	if err != nil {
 		return err
 	}
-	a := inbox.Audience{Who: d.viewer(acting), Mesh: r.FormValue("mesh")}
+	a := inbox.Audience{Who: d.Viewer(acting), Mesh: r.FormValue("mesh")}
 	if a.Mesh != "" {
-		if _, err := d.mesh(a.Mesh); err != nil {
+		if _, err := d.Mesh(a.Mesh); err != nil {
 			return err
 		}
 	}
@@ -35,7 +35,7 @@ func (d *api) handleEvents(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer leave()
-	wake, cancel := d.hub.Subscribe()
+	wake, cancel := d.Hub.Subscribe()
 	defer cancel()
 	cursor, lost, err := d.startOf(r.Header.Get("Last-Event-ID"))
 	if err != nil {
@@ -45,16 +45,16 @@ func (d *api) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	conn := http.NewResponseController(w)
 	defer context.AfterFunc(r.Context(), func() { conn.SetWriteDeadline(time.Now()) })() // a reader that does not read holds up no stop
-	s := &eventStream{w: w, conn: conn, log: d.log}
+	s := &eventStream{w: w, conn: conn, log: d.Log}
 	s.extend()
-	s.event(protocol.Event{Seq: cursor, Type: inbox.EventReady, At: d.now().UTC(), Notice: lost})
-	s.follow(r.Context(), d.hub, a, cursor, wake)
+	s.event(protocol.Event{Seq: cursor, Type: inbox.EventReady, At: d.Now().UTC(), Notice: lost})
+	s.follow(r.Context(), d.Hub, a, cursor, wake)
 	return nil
 }
 
 // startOf returns where a stream begins, and a sentence for the reader when something between is not kept any more.
 func (d *api) startOf(lastID string) (cursor uint64, lost string, err error) {
-	first, last, err := d.hub.Span()
+	first, last, err := d.Hub.Span()
 	if err != nil || lastID == "" {
 		return last, "", err
 	}

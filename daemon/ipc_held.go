@@ -17,13 +17,13 @@ func (d *api) handleHeld(w http.ResponseWriter, r *http.Request) error {
 	wait := protocol.Millis(int64(req.WaitMS), takeLongest)
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
-	woken, cancel := d.hub.Subscribe()
+	woken, cancel := d.Hub.Subscribe()
 	defer cancel()
 	look := time.NewTicker(takeLook)
 	defer look.Stop()
 	slices.Sort(req.Known)
 	for {
-		s, local, err := d.liveSession(req.Session)
+		s, local, err := d.LiveSession(req.Session)
 		if err != nil {
 			return err
 		}
@@ -46,7 +46,7 @@ func (d *api) handleHeld(w http.ResponseWriter, r *http.Request) error {
 			return reply(w, protocol.HeldReply{Senders: held})
 		case <-r.Context().Done():
 			return nil
-		case <-d.life.Done():
+		case <-d.Life.Done():
 			return protocol.Refuse(protocol.CodeUnavailable, "the daemon stops").RetryAfter(time.Second)
 		}
 	}

@@ -21,24 +21,24 @@ func (d *api) handleHook(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := d.recall.heard(r.Context(), &req); err != nil {
-		d.log.Warn("memory not told of a hook", "event", req.Event, "err", err)
+		d.Log.Warn("memory not told of a hook", "event", req.Event, "err", err)
 	}
 	if req.Event == protocol.HookSessionEnd {
-		d.live.End(req.Session.ID)
+		d.Live.End(req.Session.ID)
 		return reply(w, protocol.HookReply{})
 	}
-	s, err := d.register(req.Session)
+	s, err := d.Register(req.Session)
 	if err != nil {
 		return err
 	}
-	s, local, err := d.liveSession(s.ID)
+	s, local, err := d.LiveSession(s.ID)
 	if err != nil {
 		return err
 	}
 	if err := d.give.judge(s, local); err != nil {
 		return err
 	}
-	d.give.rungs.heard(s.ID, req.Event, d.now())
+	d.give.rungs.heard(s.ID, req.Event, d.Now())
 	if len(req.Shown) > 0 {
 		if err := d.give.settle(s, local, protocol.SettleRequest{State: protocol.SettleShown, IDs: req.Shown}); err != nil {
 			return err
@@ -50,7 +50,7 @@ func (d *api) handleHook(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if released {
-			d.hub.Wake()
+			d.Hub.Wake()
 		}
 	}
 	mail, err := d.hookMail(r.Context(), s, local, &req)
@@ -64,7 +64,7 @@ func (d *api) handleHook(w http.ResponseWriter, r *http.Request) error {
 	if out.Session, err = d.sessionInfo(s); err != nil {
 		return err
 	}
-	for _, m := range d.meshes() {
+	for _, m := range d.Meshes() {
 		out.Meshes = append(out.Meshes, m.Whoami(local))
 	}
 	return reply(w, out)
@@ -114,14 +114,14 @@ func (d *api) hookStatus(r *http.Request, s registry.Session, local *keyring.Ses
 		status = protocol.StatusIdle
 	}
 	if status != "" && status != s.Status {
-		d.setStatus(r.Context(), s, local, status)
+		d.SetStatus(r.Context(), s, local, status)
 	}
 	return nil
 }
 
 // sentBy learns from what a session sends: an answer proves that the message was shown, and exchanges are counted.
 func (d *api) sentBy(acting *keyring.Session, req *protocol.SendRequest, sent *protocol.SendResult) {
-	m, err := d.mesh(sent.Mesh)
+	m, err := d.Mesh(sent.Mesh)
 	if err != nil {
 		return
 	}
@@ -130,22 +130,22 @@ func (d *api) sentBy(acting *keyring.Session, req *protocol.SendRequest, sent *p
 			d.give.guard.sent(acting.Public(), m.MemberOf(key))
 		}
 	}
-	s, local, err := d.liveSession(acting.ID)
+	s, local, err := d.LiveSession(acting.ID)
 	if req.ReplyTo == "" || err != nil {
 		return
 	}
 	if err := d.give.settle(s, local, protocol.SettleRequest{State: protocol.SettleShown, IDs: []string{req.ReplyTo}}); err != nil {
-		d.log.Warn("an answer proves nothing", "session", acting.Label, "reason", err)
+		d.Log.Warn("an answer proves nothing", "session", acting.Label, "reason", err)
 	}
 }
 
 // handleStatusLine tells of one mesh what fits on a line: of the default one, or the first.
 func (d *api) handleStatusLine(w http.ResponseWriter, r *http.Request) error {
-	all := d.meshes()
+	all := d.Meshes()
 	if len(all) == 0 {
 		return reply(w, protocol.StatusLine{})
 	}
-	m, err := d.one("")
+	m, err := d.One("")
 	if err != nil {
 		m = all[0]
 	}
@@ -160,17 +160,17 @@ func (d *api) handleStatusLine(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	session := r.FormValue("session")
-	line.Waiting = d.waitingBeside(session)
-	if s, local, err := d.liveSession(session); err == nil {
+	line.Waiting = d.WaitingBeside(session)
+	if s, local, err := d.LiveSession(session); err == nil {
 		line.Unread, line.Held, err = d.give.count(s, local)
 		if err != nil {
 			return err
 		}
-		line.Guarded = len(d.give.guard.state(local.Public(), d.now())) > 0
+		line.Guarded = len(d.give.guard.state(local.Public(), d.Now())) > 0
 		return reply(w, line)
 	}
 	line.Unknown = session != ""
-	if line.Unread, err = d.mail.Count(protocol.InboxQuery{Unread: true, Limit: 100}, nil); err != nil {
+	if line.Unread, err = d.Mail.Count(protocol.InboxQuery{Unread: true, Limit: 100}, nil); err != nil {
 		return err
 	}
 	return reply(w, line)

@@ -16,14 +16,14 @@ func (d *api) handleLeave(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	j, err := d.joinedAs(req.Mesh)
+	j, err := d.JoinedAs(req.Mesh)
 	if err != nil {
 		return err
 	}
-	out := protocol.LeaveReply{OK: true, Mesh: j.member.Slug}
-	if j.mesh == nil {
-		out.Reason = "the mesh was not running: " + j.err.Error()
-	} else if err := j.mesh.Leave(r.Context()); err == nil || protocol.CodeOf(err) == protocol.CodeRevoked {
+	out := protocol.LeaveReply{OK: true, Mesh: j.Member.Slug}
+	if j.Mesh == nil {
+		out.Reason = "the mesh was not running: " + j.Err.Error()
+	} else if err := j.Mesh.Leave(r.Context()); err == nil || protocol.CodeOf(err) == protocol.CodeRevoked {
 		out.Published = true // the broker may hang up on a revoked key before it has answered
 	} else {
 		if e, ok := errors.AsType[*protocol.Error](err); ok && e.Code == protocol.CodeUnavailable && !req.Force {
@@ -31,18 +31,18 @@ func (d *api) handleLeave(w http.ResponseWriter, r *http.Request) error {
 		}
 		out.Reason = err.Error()
 	}
-	key, err := d.home.OwnerKey(j.member.MeshID)
-	if j.mesh != nil { // a hand-over leaves the key that it replaced
-		key, err = d.ownerKey(j.member.MeshID, j.mesh.Trust().View().Owner())
+	key, err := d.Home.OwnerKey(j.Member.MeshID)
+	if j.Mesh != nil { // a hand-over leaves the key that it replaced
+		key, err = d.OwnerKey(j.Member.MeshID, j.Mesh.Trust().View().Owner())
 	}
 	if err == nil {
 		out.OwnerKey = key.Path
 	}
-	err = d.home.Update(func(c *config.Config) error {
-		if m := c.ByID(j.member.MeshID); m != nil {
+	err = d.Home.Update(func(c *config.Config) error {
+		if m := c.ByID(j.Member.MeshID); m != nil {
 			c.Remove(m.Slug)
 		}
-		if c.DefaultMesh == j.member.Slug {
+		if c.DefaultMesh == j.Member.Slug {
 			c.DefaultMesh = ""
 		}
 		return nil
@@ -50,7 +50,7 @@ func (d *api) handleLeave(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	d.reload()
+	d.Reload()
 	return reply(w, out)
 }
 

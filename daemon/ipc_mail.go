@@ -14,17 +14,17 @@ func (d *api) handleSend(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	acting, err := d.acting(req.Session)
+	acting, err := d.Acting(req.Session)
 	if err != nil {
 		return err
 	}
-	view, err := newModelView(d.roster, req.Session)
+	view, err := newModelView(d.Roster, req.Session)
 	if err != nil {
 		return err
 	}
-	m, err := d.route(req)
+	m, err := d.Route(req)
 	if err != nil {
-		return view.refusal(d.meshes(), err)
+		return view.refusal(d.Meshes(), err)
 	}
 	result, err := m.Send(r.Context(), req, acting)
 	if err != nil {
@@ -44,12 +44,12 @@ func (d *api) answered(req *protocol.SendRequest, acting *keyring.Session) {
 	}
 	_, err := d.markRead(protocol.InboxChange{IDs: []string{req.ReplyTo}}, acting)
 	if code := protocol.CodeOf(err); err != nil && code != protocol.CodeNotFound && code != protocol.CodeForbidden {
-		d.log.Warn("what was answered is not marked as read", "msg", req.ReplyTo, "err", err)
+		d.Log.Warn("what was answered is not marked as read", "msg", req.ReplyTo, "err", err)
 	}
 }
 
 func (d *api) handleMessage(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -93,15 +93,15 @@ func (d *api) listInbox(r *http.Request) (page protocol.InboxPage, err error) {
 	if err != nil {
 		return page, err
 	}
-	return d.mail.Page(q, d.viewer(acting))
+	return d.Mail.Page(q, d.Viewer(acting))
 }
 
 // inboxOf checks what narrows a request about mail: an unknown mesh or session is an error, not an empty list.
 func (d *api) inboxOf(mesh, session string) (*keyring.Session, error) {
-	if _, err := d.some(mesh); err != nil {
+	if _, err := d.Some(mesh); err != nil {
 		return nil, err
 	}
-	return d.acting(session)
+	return d.Acting(session)
 }
 
 func (d *api) handleRead(w http.ResponseWriter, r *http.Request) error {
@@ -110,14 +110,14 @@ func (d *api) handleRead(w http.ResponseWriter, r *http.Request) error {
 
 // markRead marks messages as read by a session or, with nil, by the person.
 func (d *api) markRead(c protocol.InboxChange, acting *keyring.Session) (int, error) {
-	meshes, n, err := d.mail.MarkRead(c, d.viewer(acting), d.give.read(acting))
-	d.wakeMeshes(meshes)
+	meshes, n, err := d.Mail.MarkRead(c, d.Viewer(acting), d.give.read(acting))
+	d.WakeMeshes(meshes)
 	return n, err
 }
 
 func (d *api) handleDelete(w http.ResponseWriter, r *http.Request) error {
 	return d.change(w, r, func(c protocol.InboxChange, acting *keyring.Session) (int, error) {
-		return d.mail.Delete(c, d.viewer(acting))
+		return d.Mail.Delete(c, d.Viewer(acting))
 	})
 }
 
@@ -149,10 +149,10 @@ func (d *api) handleFlush(w http.ResponseWriter, r *http.Request) error {
 	if f.Before.IsZero() {
 		return protocol.Refuse(protocol.CodeInvalid, "before is missing: flush deletes what came before a time")
 	}
-	if _, err := d.some(f.Mesh); err != nil {
+	if _, err := d.Some(f.Mesh); err != nil {
 		return err
 	}
-	n, kept, err := d.mail.Flush(f)
+	n, kept, err := d.Mail.Flush(f)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (d *api) handleFlush(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *api) handleOutbox(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -179,7 +179,7 @@ func (d *api) handleOutbox(w http.ResponseWriter, r *http.Request) error {
 const sentListed = 50
 
 func (d *api) handleSent(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (d *api) handleRequeue(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	meshes, err := d.some(req.Mesh)
+	meshes, err := d.Some(req.Mesh)
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (d *api) handleRequeue(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *api) handleGaps(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ func (d *api) handleOpen(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	s, local, err := d.liveSession(req.Session)
+	s, local, err := d.LiveSession(req.Session)
 	if err != nil {
 		return err
 	}

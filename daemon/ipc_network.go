@@ -10,8 +10,8 @@ import (
 // handleNetwork walks to the brokers as the daemon's own connections do, with its environment and not that of who asks. It
 // may take probe.Budget.
 func (d *api) handleNetwork(w http.ResponseWriter, r *http.Request) error {
-	urls := d.brokerURLs(r.URL.Query().Get("mesh"))
-	return reply(w, probe.Look(r.Context(), urls, probe.Options{Dialer: d.env.Broker, Now: d.now}))
+	urls := d.BrokerURLs(r.URL.Query().Get("mesh"))
+	return reply(w, probe.Look(r.Context(), urls, probe.Options{Dialer: d.Env.Broker, Now: d.Now}))
 }
 
 func (d *api) handlePing(w http.ResponseWriter, r *http.Request) error {
@@ -19,7 +19,7 @@ func (d *api) handlePing(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	m, err := d.route(protocol.SendRequest{Mesh: req.Mesh, To: req.To})
+	m, err := d.Route(protocol.SendRequest{Mesh: req.Mesh, To: req.To})
 	if err != nil {
 		return err
 	}

@@ -5,27 +5,28 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/mesh"
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
 func (d *api) handleWhoAmI(w http.ResponseWriter, r *http.Request) error {
-	acting, err := d.acting(r.FormValue("session"))
+	acting, err := d.Acting(r.FormValue("session"))
 	if err != nil {
 		return err
 	}
 	all := []protocol.WhoAmI{}
-	for _, m := range d.meshes() {
+	for _, m := range d.Meshes() {
 		all = append(all, m.Whoami(acting))
 	}
 	return reply(w, all)
 }
 
 func (d *api) handlePeers(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
-	view, err := newModelView(d.roster, r.FormValue("session"))
+	view, err := newModelView(d.Roster, r.FormValue("session"))
 	if err != nil {
 		return err
 	}
@@ -37,11 +38,11 @@ func (d *api) handlePeers(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *api) handleMembers(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
-	view, err := newModelView(d.roster, r.FormValue("session"))
+	view, err := newModelView(d.Roster, r.FormValue("session"))
 	if err != nil {
 		return err
 	}
@@ -61,16 +62,16 @@ func (d *api) handlePresence(w http.ResponseWriter, r *http.Request) error {
 	if req.Status == protocol.StatusWaiting {
 		return protocol.Refuse(protocol.CodeInvalid, "status %q is not set by hand: it follows the session", req.Status).WithHint("idle, working or dnd")
 	}
-	acting, err := d.acting(req.Session)
+	acting, err := d.Acting(req.Session)
 	if err != nil {
 		return err
 	}
-	meshes, err := d.some(req.Mesh)
+	meshes, err := d.Some(req.Mesh)
 	if err != nil {
 		return err
 	}
 	if len(meshes) == 0 {
-		return errNoMesh()
+		return roster.ErrNoMesh()
 	}
 	if err := mesh.CheckLeave(meshes, req.Leave, acting); err != nil {
 		return err
@@ -81,13 +82,13 @@ func (d *api) handlePresence(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if acting != nil {
-		d.keepPresence(acting.ID, req)
+		d.KeepPresence(acting.ID, req)
 	}
 	return reply(w, protocol.OKReply{OK: true})
 }
 
 func (d *api) handleInvites(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func (d *api) handleInvite(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	m, err := d.one(req.Mesh)
+	m, err := d.One(req.Mesh)
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ func (d *api) handleInvite(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *api) handleCloseInvite(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -150,7 +151,7 @@ func (d *api) handlePublish(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	m, err := d.one(req.Mesh)
+	m, err := d.One(req.Mesh)
 	if err != nil {
 		return err
 	}
@@ -159,7 +160,7 @@ func (d *api) handlePublish(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if out && m.Believed() {
-		d.restartMeshes(m) // the way is open again
+		d.RestartMeshes(m) // the way is open again
 	}
 	return reply(w, protocol.OKReply{OK: true})
 }
@@ -169,7 +170,7 @@ func (d *api) handleBan(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	m, err := d.one(req.Mesh)
+	m, err := d.One(req.Mesh)
 	if err != nil {
 		return err
 	}
@@ -185,11 +186,11 @@ func (d *api) handleBan(w http.ResponseWriter, r *http.Request) error {
 
 // handleGroups lists the groups that messages can be sent to.
 func (d *api) handleGroups(w http.ResponseWriter, r *http.Request) error {
-	acting, err := d.acting(r.FormValue("session"))
+	acting, err := d.Acting(r.FormValue("session"))
 	if err != nil {
 		return err
 	}
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -201,7 +202,7 @@ func (d *api) handleGroups(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *api) handleGrants(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -217,7 +218,7 @@ func (d *api) handleGrant(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	m, err := d.one(req.Mesh)
+	m, err := d.One(req.Mesh)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (d *api) table() map[string]route {
 
 func (d *api) routes() http.Handler {
 	mux := http.NewServeMux()
-	for _, table := range []map[string]route{d.table(), d.restTable(), d.recall.table(), askAPI{d.roster, d.asks}.table()} {
+	for _, table := range []map[string]route{d.table(), d.restTable(), d.recall.table(), askAPI{d.Roster, d.asks}.table()} {
 		for pattern, handle := range table {
 			mux.Handle(pattern, d.handler(handle))
 		}
@@ -106,12 +106,12 @@ func checkOrigin(r *http.Request) error {
 // refuse answers with an error. What is no *protocol.Error is ours: the reader learns that, the log the rest.
 func (d *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if left, ok := errors.AsType[leftOutError](err); ok { // the rest was answered
-		d.log.Error("items of an answer cannot be encoded", "route", r.Pattern, "items", len(left.causes), "err", left.causes[0])
+		d.Log.Error("items of an answer cannot be encoded", "route", r.Pattern, "items", len(left.causes), "err", left.causes[0])
 		return
 	}
 	e, ok := errors.AsType[*protocol.Error](err)
 	if !ok {
-		d.log.Error("request", "route", r.Pattern, "reason", err)
+		d.Log.Error("request", "route", r.Pattern, "reason", err)
 		e = protocol.Refuse(protocol.CodeInternal, "the daemon could not do this").WithHint("claudemesh daemon logs says why")
 	}
 	if e.After > 0 {
@@ -120,7 +120,7 @@ func (d *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if err := answer(w, statusOf(e.Code), protocol.ErrorReply{Error: protocol.ErrorBody{
 		Code: e.Code, Message: e.Message, Hint: e.Hint, Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(), Names: e.Names,
 	}}); err != nil {
-		d.log.Error("refusal cannot be encoded", "route", r.Pattern, "err", err)
+		d.Log.Error("refusal cannot be encoded", "route", r.Pattern, "err", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
 )
@@ -13,16 +14,16 @@ func (d *api) handleRegister(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	s, err := d.register(req)
+	s, err := d.Register(req)
 	if err != nil {
 		return err
 	}
 	if len(req.Groups) > 0 {
-		_, acting, err := d.liveSession(s.ID)
+		_, acting, err := d.LiveSession(s.ID)
 		if err != nil {
 			return err
 		}
-		for _, m := range d.meshes() {
+		for _, m := range d.Meshes() {
 			if err := m.SetPresence(r.Context(), protocol.PresenceRequest{Join: req.Groups}, acting); err != nil {
 				return err
 			}
@@ -37,7 +38,7 @@ func (d *api) handleRegister(w http.ResponseWriter, r *http.Request) error {
 
 func (d *api) handleSessions(w http.ResponseWriter, _ *http.Request) error {
 	all := []protocol.SessionInfo{}
-	for _, s := range d.live.Live() {
+	for _, s := range d.Live.Live() {
 		info, err := d.sessionInfo(s)
 		if err != nil {
 			continue // it ended just now
@@ -48,7 +49,7 @@ func (d *api) handleSessions(w http.ResponseWriter, _ *http.Request) error {
 }
 
 func (d *api) handleEndSession(w http.ResponseWriter, r *http.Request) error {
-	d.live.End(r.PathValue("id"))
+	d.Live.End(r.PathValue("id"))
 	return reply(w, protocol.OKReply{OK: true})
 }
 
@@ -61,7 +62,7 @@ func (d *api) handleTake(w http.ResponseWriter, r *http.Request) error {
 	wait := protocol.Millis(int64(req.WaitMS), takeLongest)
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
-	woken, cancel := d.hub.Subscribe()
+	woken, cancel := d.Hub.Subscribe()
 	defer cancel()
 	var replaced <-chan struct{}
 	if req.Rung == protocol.RungRewake {
@@ -73,12 +74,12 @@ func (d *api) handleTake(w http.ResponseWriter, r *http.Request) error {
 	look := time.NewTicker(takeLook)
 	defer look.Stop()
 	for {
-		s, local, err := d.liveSession(req.Session)
+		s, local, err := d.LiveSession(req.Session)
 		if err != nil {
 			return err
 		}
 		if req.Rung != protocol.RungPull {
-			d.give.rungs.asking(s.ID, req.Rung, d.now())
+			d.give.rungs.asking(s.ID, req.Rung, d.Now())
 		}
 		if err := d.give.judge(s, local); err != nil {
 			return err
@@ -97,10 +98,10 @@ func (d *api) handleTake(w http.ResponseWriter, r *http.Request) error {
 			return reply(w, protocol.TakeReply{Messages: []protocol.InboxMessage{}, Replaced: true})
 		case <-timeout.C:
 			return reply(w, mail)
-		case <-d.life.Done():
+		case <-d.Life.Done():
 			return protocol.Refuse(protocol.CodeUnavailable, "the daemon stops").RetryAfter(time.Second)
 		case <-r.Context().Done():
-			if d.life.Err() == nil {
+			if d.Life.Err() == nil {
 				d.give.hungUp(s.ID, req.Rung)
 			}
 			return nil
@@ -118,7 +119,7 @@ func (d *api) handleSettle(w http.ResponseWriter, r *http.Request) error {
 	default:
 		return protocol.Refuse(protocol.CodeInvalid, "state %q is none of pushed, returned, unproved, shown", req.State)
 	}
-	s, local, err := d.liveSession(req.Session)
+	s, local, err := d.LiveSession(req.Session)
 	if err != nil {
 		return err
 	}
@@ -134,7 +135,7 @@ func (d *api) handleAccept(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	m, err := d.route(protocol.SendRequest{Mesh: req.Mesh, To: req.Peer})
+	m, err := d.Route(protocol.SendRequest{Mesh: req.Mesh, To: req.Peer})
 	if err != nil {
 		return err
 	}
@@ -154,22 +155,22 @@ func (d *api) handleAccept(w http.ResponseWriter, r *http.Request) error {
 // sessionInfo is what is told of a live session.
 func (d *api) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
 	info := protocol.SessionInfo{
-		ID: s.ID, Label: s.Label, Cwd: s.Cwd, PID: s.Process.PID, Status: statusOr(s.Status), Bypass: s.Bypass, Groups: []string{},
+		ID: s.ID, Label: s.Label, Cwd: s.Cwd, PID: s.Process.PID, Status: roster.StatusOr(s.Status), Bypass: s.Bypass, Groups: []string{},
 		Meshes: make(map[string]string),
 	}
-	_, local, err := d.liveSession(s.ID)
+	_, local, err := d.LiveSession(s.ID)
 	if err != nil {
 		return info, err
 	}
 	info.Pubkey = local.Public().String()
-	for _, m := range d.meshes() {
+	for _, m := range d.Meshes() {
 		info.Meshes[m.Slug()] = m.SessionState(local.Public())
 		if own := m.LocalSession(local); own != nil {
 			info.Summary = own.Summary
 			info.Groups = append(info.Groups, own.Groups...)
 		}
 	}
-	info.Guarded = d.give.guard.state(local.Public(), d.now())
+	info.Guarded = d.give.guard.state(local.Public(), d.Now())
 	info.Unread, info.Held, err = d.give.count(s, local)
 	return info, err
 }

@@ -120,7 +120,7 @@ func TestNoSecretsInAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	session, err := keyring.SessionKey(d.db, "s-1")
+	session, err := keyring.SessionKey(d.DB, "s-1")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 func (d *api) handleStatements(w http.ResponseWriter, r *http.Request) error {
-	m, err := d.one(r.FormValue("mesh"))
+	m, err := d.One(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -33,7 +33,7 @@ func (d *api) handleVerify(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	m, err := d.one(req.Mesh)
+	m, err := d.One(req.Mesh)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (d *api) handleVerify(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *api) handleDevices(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (d *api) handleRevokeDevice(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	m, err := d.one(req.Mesh)
+	m, err := d.One(req.Mesh)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (d *api) handleBackup(w http.ResponseWriter, r *http.Request) error {
 	if len(req.Head) != config.HeadSize || len(req.Key) != crypto.KeySize {
 		return protocol.Refuse(protocol.CodeInvalid, "a backup needs the head of a sealed file and its key")
 	}
-	sealed, err := backup.MakeFrom(d.home, d.db, d.now(), &config.Sealing{Head: req.Head, Key: crypto.Key(req.Key)})
+	sealed, err := backup.MakeFrom(d.Home, d.DB, d.Now(), &config.Sealing{Head: req.Head, Key: crypto.Key(req.Key)})
 	if err != nil {
 		return err
 	}

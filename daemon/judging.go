@@ -3,6 +3,7 @@ package daemon
 import (
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -12,13 +13,13 @@ import (
 
 // judge finds the ways of delivery that pushed to an idle session which shows nothing of it: the next way gets their mail.
 func (g *giver) judge(s registry.Session, local *keyring.Session) error {
-	now := g.d.now()
+	now := g.d.Now()
 	rungs := g.rungs.of(s.ID, now)
-	if !rungs.hooked() || statusOr(s.Status) != protocol.StatusIdle {
+	if !rungs.hooked() || roster.StatusOr(s.Status) != protocol.StatusIdle {
 		return nil
 	}
 	key := local.Public().String()
-	return g.d.db.View(func(tx *store.Tx) error {
+	return g.d.DB.View(func(tx *store.Tx) error {
 		for k := range tx.Scan(table.Waiting, nil, nil) {
 			var row inbox.Waiting
 			if _, err := table.GetJSON(tx, table.Waiting, k, &row); err != nil {

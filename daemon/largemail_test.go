@@ -69,7 +69,7 @@ func TestLargeMailComesInParts(t *testing.T) {
 
 	events := 0
 	for cursor := uint64(0); ; {
-		got, next, err := a.bob.hub.Read(cursor, inbox.Audience{})
+		got, next, err := a.bob.Hub.Read(cursor, inbox.Audience{})
 		if err != nil {
 			t.Fatal(err)
 		}

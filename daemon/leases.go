@@ -107,7 +107,7 @@ func (g *giver) watchLeases(ctx context.Context) {
 			return
 		}
 		if err := g.giveBack(g.leases.takeLost()); err != nil {
-			g.d.log.Warn("mail of a process that ended is not given back at once", "err", err)
+			g.d.Log.Warn("mail of a process that ended is not given back at once", "err", err)
 		}
 	}
 }
@@ -116,7 +116,7 @@ func (g *giver) watchLeases(ctx context.Context) {
 func (g *giver) giveBack(rows []takenRow) error {
 	type source struct{ session, rung string }
 	var from map[source]bool
-	err := g.d.db.Commit(func(tx *store.Tx) error {
+	err := g.d.DB.Commit(func(tx *store.Tx) error {
 		from = make(map[source]bool)
 		for _, r := range rows {
 			var row inbox.Waiting

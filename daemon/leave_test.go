@@ -34,7 +34,7 @@ func TestLeave(t *testing.T) {
 	}
 	key := joined.Membership.Key.Public()
 	until(t, "alice knows that bob left", func() bool {
-		m, err := alice.mesh("acme")
+		m, err := alice.Mesh("acme")
 		if err != nil {
 			return false
 		}
@@ -89,7 +89,7 @@ func TestAdminAndOwnerLeave(t *testing.T) {
 	}
 	removed := func(key crypto.PublicKey) func() bool {
 		return func() bool {
-			m, err := cathy.mesh("acme")
+			m, err := cathy.Mesh("acme")
 			if err != nil {
 				return false
 			}
@@ -98,7 +98,7 @@ func TestAdminAndOwnerLeave(t *testing.T) {
 		}
 	}
 	until(t, "bob knows that he is an admin", func() bool {
-		m, err := bob.mesh("acme")
+		m, err := bob.Mesh("acme")
 		return err == nil && m.Trust().View().IsAdmin(bobsKey)
 	})
 	if _, err := bob.Leave(ctx, "acme", false); err != nil {

@@ -21,10 +21,10 @@ const (
 func (d *Daemon) serve(ln *localsocket.Listener) error {
 	server := &http.Server{
 		Handler:           d.api.routes(),
-		BaseContext:       func(net.Listener) context.Context { return d.life }, // ends streams and waits when the daemon stops
+		BaseContext:       func(net.Listener) context.Context { return d.Life }, // ends streams and waits when the daemon stops
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
-		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(d.Log.Handler(), slog.LevelWarn),
 		ConnContext:       d.give.leases.opened,
 		ConnState:         d.give.leases.changed,
 	}
@@ -39,8 +39,8 @@ func (d *Daemon) serve(ln *localsocket.Listener) error {
 	var err error
 	select {
 	case err = <-served:
-	case <-d.life.Done():
-		stop, cancel := context.WithTimeout(context.WithoutCancel(d.life), stopTimeout)
+	case <-d.Life.Done():
+		stop, cancel := context.WithTimeout(context.WithoutCancel(d.Life), stopTimeout)
 		defer cancel()
 		if server.Shutdown(stop) != nil {
 			server.Close()

@@ -38,12 +38,12 @@ func (d *Daemon) reloadREST(listen string) {
 	d.mu.Unlock()
 	if old != nil {
 		old.close()
-		d.log.Info("REST stopped", "listen", old.listen)
+		d.Log.Info("REST stopped", "listen", old.listen)
 	}
 	if listen == "" {
 		return
 	}
-	ctx, cancel := context.WithCancel(d.life)
+	ctx, cancel := context.WithCancel(d.Life)
 	s := &restServer{listen: listen, cancel: cancel}
 	s.done.Go(func() { d.runREST(ctx, listen) })
 	d.mu.Lock()
@@ -58,7 +58,7 @@ func (d *Daemon) runREST(ctx context.Context, listen string) {
 		if ctx.Err() != nil {
 			return
 		}
-		d.log.Error("REST does not run", "listen", listen, "reason", err)
+		d.Log.Error("REST does not run", "listen", listen, "reason", err)
 		select {
 		case <-ctx.Done():
 			return
@@ -71,7 +71,7 @@ func (d *Daemon) serveREST(ctx context.Context, listen string) error {
 	if err := config.CheckLoopback(listen); err != nil {
 		return err
 	}
-	token, err := d.home.RESTToken()
+	token, err := d.Home.RESTToken()
 	if err != nil {
 		return err
 	}
@@ -79,13 +79,13 @@ func (d *Daemon) serveREST(ctx context.Context, listen string) error {
 	if err != nil {
 		return err
 	}
-	d.log.Info("REST starts", "listen", ln.Addr().String())
+	d.Log.Info("REST starts", "listen", ln.Addr().String())
 	server := &http.Server{
 		Handler:           d.api.restRoutes(ln.Addr().String(), token),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
-		ErrorLog:          slog.NewLogLogger(d.log.Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(d.Log.Handler(), slog.LevelWarn),
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()

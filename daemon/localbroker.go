@@ -60,7 +60,7 @@ func (d *Daemon) brokerHealth() *protocol.LocalBrokerHealth {
 	if d.broker == nil {
 		return nil
 	}
-	return d.broker.health(d.now())
+	return d.broker.health(d.Now())
 }
 
 // reloadBroker makes the running local broker the one that is asked for; an empty address means none.
@@ -75,12 +75,12 @@ func (d *Daemon) reloadBroker(listen string) {
 	d.mu.Unlock()
 	if old != nil {
 		old.close()
-		d.log.Info("local broker stopped", "listen", old.listen)
+		d.Log.Info("local broker stopped", "listen", old.listen)
 	}
 	if listen == "" || d.cfg.LocalBroker == nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(d.life)
+	ctx, cancel := context.WithCancel(d.Life)
 	b := &localBroker{listen: listen, cancel: cancel}
 	b.done.Go(func() { d.runBroker(ctx, b) })
 	d.mu.Lock()
@@ -91,14 +91,14 @@ func (d *Daemon) reloadBroker(listen string) {
 // runBroker keeps a broker running until ctx ends.
 func (d *Daemon) runBroker(ctx context.Context, b *localBroker) {
 	for {
-		d.log.Info("local broker starts", "listen", b.listen)
-		b.starts(d.now())
-		err := d.cfg.LocalBroker(ctx, b.listen, d.home.BrokerDir())
+		d.Log.Info("local broker starts", "listen", b.listen)
+		b.starts(d.Now())
+		err := d.cfg.LocalBroker(ctx, b.listen, d.Home.BrokerDir())
 		b.ends(err)
 		if ctx.Err() != nil {
 			return
 		}
-		d.log.Error("local broker ended", "listen", b.listen, "reason", err)
+		d.Log.Error("local broker ended", "listen", b.listen, "reason", err)
 		t := time.NewTimer(brokerRetry)
 		select {
 		case <-ctx.Done():

@@ -7,6 +7,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/mesh"
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -26,19 +27,19 @@ type acceptedKey struct {
 }
 
 // newModelView is the view of the session that a request speaks for; nil where a person asks.
-func newModelView(d *roster, session string) (*modelView, error) {
-	acting, err := d.acting(session)
+func newModelView(d *roster.Roster, session string) (*modelView, error) {
+	acting, err := d.Acting(session)
 	if err != nil || acting == nil {
 		return nil, err
 	}
 	v := &modelView{accepted: make(map[acceptedKey]bool)}
-	if s, ok := d.live.Get(acting.ID); ok {
+	if s, ok := d.Live.Get(acting.ID); ok {
 		v.bypass = s.Bypass
 	}
 	if !v.bypass {
 		return v, nil
 	}
-	err = d.db.View(func(tx *store.Tx) error {
+	err = d.DB.View(func(tx *store.Tx) error {
 		for k := range tx.Scan(table.Accepted, nil, nil) {
 			mesh, member := k[:len(k)-len(crypto.PublicKey{})], k[len(k)-len(crypto.PublicKey{}):]
 			v.accepted[acceptedKey{protocol.MeshID(mesh), crypto.PublicKey(member)}] = true

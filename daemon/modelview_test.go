@@ -163,7 +163,7 @@ func TestModelsReadOfPeopleWhatTheyMay(t *testing.T) {
 // A refusal's reason and what a memory answers are the peer's own words as well.
 func TestModelsReadReasonsAndAnswersOfThoseAccepted(t *testing.T) {
 	a := newAgents(t)
-	bobs, alice := a.bob.meshes()[0], a.alice.meshes()[0].Self()
+	bobs, alice := a.bob.Daemon.Meshes()[0], a.alice.Daemon.Meshes()[0].Self()
 	until(t, "bob knows alice", func() bool { return bobs.Trust().View().Verified(alice) })
 	stranger := crypto.GenerateKey().Public()
 	res := protocol.SendResult{ID: "id", Recipients: []protocol.RecipientResult{

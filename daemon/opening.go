@@ -12,17 +12,17 @@ import (
 // open reads a message that a session may see: its own, or its member's. A message of a sender whom the user has not let in stays
 // closed, whoever read it meanwhile.
 func (g *giver) open(s registry.Session, local *keyring.Session, id string) (msg protocol.InboxMessage, err error) {
-	v := g.d.viewer(local)
-	err = g.d.db.View(func(tx *store.Tx) error {
-		seq, err := g.d.mail.Lookup(tx, id)
+	v := g.d.Viewer(local)
+	err = g.d.DB.View(func(tx *store.Tx) error {
+		seq, err := g.d.Mail.Lookup(tx, id)
 		if err != nil {
 			return err
 		}
-		row := g.d.mail.Row(tx, table.U64(seq))
+		row := g.d.Mail.Row(tx, table.U64(seq))
 		if row == nil || row.Alarm != "" || !row.Visible(v) {
 			return protocol.Refuse(protocol.CodeNotFound, "no message %q for this session", id)
 		}
-		if msg = g.d.mail.Show(row); msg.Alarm != "" {
+		if msg = g.d.Mail.Show(row); msg.Alarm != "" {
 			return protocol.Refuse(protocol.CodeNotFound, "%s", msg.Alarm)
 		}
 		sender, err := crypto.ParsePublicKey(msg.From.MemberPubkey)

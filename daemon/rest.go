@@ -39,7 +39,7 @@ func (d *api) handlePortEvents(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *api) restPeers(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func (d *api) restPeers(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *api) restMembers(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.some(r.FormValue("mesh"))
+	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (d *api) restMessages(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *api) restMessage(w http.ResponseWriter, r *http.Request) error {
-	msg, err := d.mail.Find(r.PathValue("id"))
+	msg, err := d.Mail.Find(r.PathValue("id"))
 	if err != nil {
 		return err
 	}

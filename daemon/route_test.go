@@ -56,7 +56,7 @@ func TestRoute(t *testing.T) {
 	_, err = sent(protocol.SendRequest{To: "*"})
 	wantCode(t, "to all, of which mesh", err, protocol.CodeAmbiguous)
 	update(t, home, func(c *config.Config) { c.DefaultMesh = "other" })
-	until(t, "other is the default", func() bool { m, err := alice.one(""); return err == nil && m.Slug() == "other" })
+	until(t, "other is the default", func() bool { m, err := alice.One(""); return err == nil && m.Slug() == "other" })
 	if mesh, err := sent(protocol.SendRequest{To: "*"}); err != nil || mesh != "other" {
 		t.Errorf("to all: on %q, %v", mesh, err)
 	}

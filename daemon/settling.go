@@ -28,10 +28,10 @@ type settling struct {
 // settle records what became of taken messages. Ids that are unknown, or were settled before, are no error.
 func (g *giver) settle(s registry.Session, local *keyring.Session, req protocol.SettleRequest) error {
 	in := &settling{g: g, s: s, key: local.Public(), state: req.State, rung: req.Rung}
-	err := g.d.db.Commit(func(tx *store.Tx) error {
+	err := g.d.DB.Commit(func(tx *store.Tx) error {
 		in.proved, in.meshes = nil, nil
 		for _, id := range req.IDs {
-			seq, err := g.d.mail.Lookup(tx, id)
+			seq, err := g.d.Mail.Lookup(tx, id)
 			if err != nil {
 				continue
 			}
@@ -44,7 +44,7 @@ func (g *giver) settle(s registry.Session, local *keyring.Session, req protocol.
 	if err != nil {
 		return table.Refusal("settle mail", err)
 	}
-	g.d.wakeMeshes(in.meshes)
+	g.d.WakeMeshes(in.meshes)
 	for _, rung := range in.proved {
 		g.rungs.proved(s.ID, rung)
 	}
@@ -60,7 +60,7 @@ func (g *giver) settle(s registry.Session, local *keyring.Session, req protocol.
 func (in *settling) one(tx *store.Tx, seq uint64) error {
 	var row inbox.Waiting
 	ok, err := table.GetJSON(tx, table.Waiting, table.U64(seq), &row)
-	if in.g.d.mail.Damage.Skip(table.Waiting, table.U64(seq), err) || !ok || row.ShownTo(in.key) {
+	if in.g.d.Mail.Damage.Skip(table.Waiting, table.U64(seq), err) || !ok || row.ShownTo(in.key) {
 		return nil
 	}
 	rung := cmp.Or(in.rung, row.Given[in.key.String()].Rung)
@@ -68,13 +68,13 @@ func (in *settling) one(tx *store.Tx, seq uint64) error {
 		return nil // nobody gave it to this session: no proof of anything
 	}
 	if in.state != protocol.SettleShown {
-		row.Mark(lifeOf(in.s), in.key, in.state, rung, in.g.d.now())
+		row.Mark(lifeOf(in.s), in.key, in.state, rung, in.g.d.Now())
 		return table.PutJSON(tx, table.Waiting, table.U64(seq), row)
 	}
 	if !slices.Contains(in.proved, rung) {
 		in.proved = append(in.proved, rung)
 	}
-	if err := in.g.d.mail.MarkShown(tx, seq, in.s.Label, in.key, rung, &in.meshes); err != nil {
+	if err := in.g.d.Mail.MarkShown(tx, seq, in.s.Label, in.key, rung, &in.meshes); err != nil {
 		return err
 	}
 	return in.g.seen(tx, seq, &row, in.s, in.key, rung)
@@ -85,7 +85,7 @@ func (g *giver) seen(tx *store.Tx, seq uint64, row *inbox.Waiting, s registry.Se
 	if !row.Several || !g.othersWait(row, key) {
 		return tx.Delete(table.Waiting, table.U64(seq))
 	}
-	row.Mark(lifeOf(s), key, protocol.SettleShown, rung, g.d.now())
+	row.Mark(lifeOf(s), key, protocol.SettleShown, rung, g.d.Now())
 	return table.PutJSON(tx, table.Waiting, table.U64(seq), row)
 }
 
@@ -95,7 +95,7 @@ func (g *giver) read(acting *keyring.Session) func(tx *store.Tx, seq uint64) err
 	if acting == nil {
 		return func(tx *store.Tx, seq uint64) error { return tx.Delete(table.Waiting, table.U64(seq)) }
 	}
-	s, _ := g.d.live.Get(acting.ID)
+	s, _ := g.d.Live.Get(acting.ID)
 	return func(tx *store.Tx, seq uint64) error {
 		var row inbox.Waiting
 		if ok, err := table.GetJSON(tx, table.Waiting, table.U64(seq), &row); !ok || err != nil {
@@ -108,9 +108,9 @@ func (g *giver) read(acting *keyring.Session) func(tx *store.Tx, seq uint64) err
 // gaveBack lets the next rung have what one returned. A turn that a hook was to keep going with it has ended.
 func (g *giver) gaveBack(session, rung string) {
 	if rung == protocol.RungHook && g.rungs.stopped(session) {
-		g.d.turnEnded(session)
+		g.d.TurnEnded(session)
 	}
-	g.d.hub.Wake()
+	g.d.Hub.Wake()
 }
 
 // hungUp notes that a rung stopped asking: the next one need not wait for its silence.
@@ -119,17 +119,17 @@ func (g *giver) hungUp(session, rung string) {
 		return
 	}
 	g.rungs.failed(session, rung)
-	g.d.hub.Wake()
+	g.d.Hub.Wake()
 }
 
 // othersWait says whether a message to several still has a live session to reach.
 func (g *giver) othersWait(row *inbox.Waiting, shown crypto.PublicKey) bool {
-	m, err := g.d.mesh(string(row.Mesh))
+	m, err := g.d.Mesh(string(row.Mesh))
 	if err != nil {
 		return false // the mesh was left
 	}
-	for _, s := range g.d.live.Live() {
-		_, l, err := g.d.liveSession(s.ID)
+	for _, s := range g.d.Live.Live() {
+		_, l, err := g.d.LiveSession(s.ID)
 		if err != nil || row.Group != "" && !slices.Contains(m.GroupsOf(l.Public()), row.Group) {
 			continue
 		}

@@ -80,7 +80,7 @@ func TestShownIsOneChange(t *testing.T) {
 	whole := make(map[string][]byte) // the numbers of the messages that came, which shown is counted in
 	change := func(edit func(tx *store.Tx) error) {
 		t.Helper()
-		if err := a.bob.db.Update(edit); err != nil {
+		if err := a.bob.DB.Update(edit); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -49,26 +49,26 @@ func TestWatch(t *testing.T) {
 	d := startDaemon(t, home)
 	update(t, home, func(c *config.Config) { c.Add(membership(t, "acme")) })
 	until(t, "acme is running", func() bool { return d.state("acme") != "" })
-	acme, err := d.mesh("acme")
+	acme, err := d.Mesh("acme")
 	if err != nil {
 		t.Fatal(err)
 	}
 	update(t, home, func(c *config.Config) { c.Add(membership(t, "other")); c.DefaultMesh = "other" })
 	until(t, "other is running", func() bool { return d.state("other") != "" })
 	until(t, "other is the default", func() bool {
-		m, err := d.one("")
+		m, err := d.One("")
 		return err == nil && m.Slug() == "other"
 	})
 	update(t, home, func(c *config.Config) { c.Mesh("acme").Name = "robert"; c.Remove("other") })
 	until(t, "other has ended", func() bool { return d.state("other") == "" && d.state("acme") != "" })
 	update(t, home, func(c *config.Config) { c.DisplayName = "x" })
-	renamed, err := d.mesh("acme")
+	renamed, err := d.Mesh("acme")
 	if err != nil || renamed == acme {
 		t.Errorf("a mesh that changed was not started anew: %v", err)
 	}
 	update(t, home, func(c *config.Config) { c.Mesh("acme").Cert = c.Mesh("acme").Charter })
-	d.reload()
-	if same, err := d.mesh("acme"); err != nil || same != renamed {
+	d.Reload()
+	if same, err := d.Mesh("acme"); err != nil || same != renamed {
 		t.Errorf("a new certificate restarted the mesh: %v", err)
 	}
 }
@@ -165,9 +165,9 @@ func TestLocalBroker(t *testing.T) {
 	d := newDaemon(ctx, Config{Home: home, LocalBroker: run}, db, discard(), func(error) { cancel() })
 	for _, listen := range []string{"127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:2", ""} {
 		update(t, home, func(c *config.Config) { c.LocalBroker = listen })
-		d.reload()
+		d.Reload()
 	}
-	d.closeMeshes()
+	d.CloseMeshes()
 	for _, want := range []string{"start 127.0.0.1:1", "stop 127.0.0.1:1", "start 127.0.0.1:2", "stop 127.0.0.1:2"} {
 		if got := <-events; got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -1,4 +1,4 @@
-package daemon
+package roster
 
 import (
 	"github.com/claudemesh/claudemesh/crypto"
@@ -9,15 +9,15 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// succession says whose the mail for session keys is. It is read once for each decision.
-type succession struct {
+// Succession says whose the mail for session keys is. It is read once for each decision.
+type Succession struct {
 	owner  map[crypto.PublicKey]string // id of the live session that has the key, or whose process had it before
 	holder map[string]string           // id of the live session that has the label
 }
 
-// succession looks at the sessions that live now.
-func (r *roster) succession() *succession {
-	s := &succession{owner: make(map[crypto.PublicKey]string), holder: make(map[string]string)}
+// Succession looks at the sessions that live now.
+func (r *Roster) Succession() *Succession {
+	s := &Succession{owner: make(map[crypto.PublicKey]string), holder: make(map[string]string)}
 	r.formerKeys(s.owner)
 	for _, l := range r.liveSessions() {
 		s.owner[l.Public()], s.holder[l.Label] = l.ID, l.ID
@@ -25,9 +25,9 @@ func (r *roster) succession() *succession {
 	return s
 }
 
-// heir returns the id of the session that gets the mail for a session key. Ended says that nobody lives by the key any
+// Heir returns the id of the session that gets the mail for a session key. Ended says that nobody lives by the key any
 // more: then the mail is the member's, and goes to the session that has the label now, or with an empty id to any.
-func (s *succession) heir(own crypto.PublicKey, label string) (id string, ended bool) {
+func (s *Succession) Heir(own crypto.PublicKey, label string) (id string, ended bool) {
 	if id, ok := s.owner[own]; ok {
 		return id, false
 	}
@@ -35,9 +35,9 @@ func (s *succession) heir(own crypto.PublicKey, label string) (id string, ended 
 }
 
 // formerKeys enters, for each process of a live session, the keys of the sessions that it had before.
-func (r *roster) formerKeys(owner map[crypto.PublicKey]string) {
+func (r *Roster) formerKeys(owner map[crypto.PublicKey]string) {
 	process := make(map[registry.Process]string)
-	for _, s := range r.live.Live() {
+	for _, s := range r.Live.Live() {
 		process[s.Process] = s.ID
 	}
 	former := make(map[string]string) // id of the session that goes on, by the old one's
@@ -51,7 +51,7 @@ func (r *roster) formerKeys(owner map[crypto.PublicKey]string) {
 	if len(former) == 0 {
 		return
 	}
-	err := r.db.View(func(tx *store.Tx) error {
+	err := r.DB.View(func(tx *store.Tx) error {
 		for id, now := range former {
 			if seed := tx.Get(table.Sessions, []byte(id)); seed != nil {
 				owner[crypto.KeyFromSeed([crypto.SeedSize]byte(seed)).Public()] = now
@@ -60,18 +60,18 @@ func (r *roster) formerKeys(owner map[crypto.PublicKey]string) {
 		return nil
 	})
 	if err != nil {
-		r.log.Warn("mail of former sessions is not offered", "err", err)
+		r.Log.Warn("mail of former sessions is not offered", "err", err)
 	}
 }
 
-// viewer is who a request acts for, nil for the person.
-func (r *roster) viewer(acting *keyring.Session) *inbox.Viewer {
+// Viewer is who a request acts for, nil for the person.
+func (r *Roster) Viewer(acting *keyring.Session) *inbox.Viewer {
 	if acting == nil {
 		return nil
 	}
-	heirs := r.succession()
+	heirs := r.Succession()
 	return &inbox.Viewer{ID: acting.ID, Key: acting.Public(), Label: acting.Label, Heir: func(own crypto.PublicKey, label string) bool {
-		id, _ := heirs.heir(own, label)
+		id, _ := heirs.Heir(own, label)
 		return id == "" || id == acting.ID
 	}}
 }

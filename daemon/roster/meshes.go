@@ -1,4 +1,4 @@
-package daemon
+package roster
 
 import (
 	"context"
@@ -14,33 +14,33 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// joinedMesh is a membership and the mesh that runs for it. Mesh is nil where it could not be started: err says why.
-type joinedMesh struct {
-	member config.Membership
-	mesh   *mesh.Mesh
-	err    error
+// Joined is a membership and the mesh that runs for it. Mesh is nil where it could not be started: Err says why.
+type Joined struct {
+	Member config.Membership
+	Mesh   *mesh.Mesh
+	Err    error
 	since  time.Time
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 }
 
-func (j *joinedMesh) close() {
+func (j *Joined) close() {
 	j.cancel()
 	j.done.Wait()
 }
 
-// reload makes the running meshes those of config.json. A file that cannot be read changes nothing: it is reported in
+// Reload makes the running meshes those of config.json. A file that cannot be read changes nothing: it is reported in
 // health until it can. Once the daemon stops it does nothing.
-func (r *roster) reload() {
+func (r *Roster) Reload() {
 	r.reloads.Lock()
 	defer r.reloads.Unlock()
-	if r.life.Err() != nil {
+	if r.Life.Err() != nil {
 		return
 	}
-	c, err := r.home.Load()
+	c, err := r.Home.Load()
 	r.mu.Lock()
 	if err != nil && (r.broken == nil || r.broken.Error() != err.Error()) {
-		r.log.Error("config.json cannot be used; going on with what was before", "reason", err)
+		r.Log.Error("config.json cannot be used; going on with what was before", "reason", err)
 	}
 	r.broken = err
 	r.mu.Unlock()
@@ -54,15 +54,15 @@ func (r *roster) reload() {
 	r.mu.Lock()
 	r.foreign, r.fallback = c.Originals, c.DefaultMesh
 	r.mu.Unlock()
-	r.applied(c)
+	r.Applied(c)
 }
 
 // stopGone ends the meshes that are not in c any more, or are in another way.
-func (r *roster) stopGone(c *config.Config) {
-	var gone []*joinedMesh
+func (r *Roster) stopGone(c *config.Config) {
+	var gone []*Joined
 	r.mu.Lock()
 	for id, j := range r.joined {
-		if m := c.ByID(id); m == nil || !sameMesh(m, &j.member) {
+		if m := c.ByID(id); m == nil || !sameMesh(m, &j.Member) {
 			delete(r.joined, id)
 			gone = append(gone, j)
 		}
@@ -70,9 +70,9 @@ func (r *roster) stopGone(c *config.Config) {
 	r.mu.Unlock()
 	for _, j := range gone {
 		j.close()
-		r.log.Info("mesh stopped", "mesh", j.member.Slug)
-		if c.ByID(j.member.MeshID) == nil {
-			r.hub.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: j.member.Slug, Notice: "stopped"}, inbox.EventOptions{})
+		r.Log.Info("mesh stopped", "mesh", j.Member.Slug)
+		if c.ByID(j.Member.MeshID) == nil {
+			r.Hub.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: j.Member.Slug, Notice: "stopped"}, inbox.EventOptions{})
 		}
 	}
 }
@@ -85,35 +85,35 @@ func sameMesh(a, b *config.Membership) bool {
 }
 
 // startMesh starts a mesh that is not running.
-func (r *roster) startMesh(m config.Membership) {
+func (r *Roster) startMesh(m config.Membership) {
 	r.mu.Lock()
 	j := r.joined[m.MeshID]
 	r.mu.Unlock()
 	if j != nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(r.life)
-	j = &joinedMesh{member: m, cancel: cancel, since: r.now()}
-	if j.mesh, j.err = mesh.New(r.env, m); j.err != nil {
-		r.log.Error("mesh not started", "mesh", m.Slug, "reason", j.err)
+	ctx, cancel := context.WithCancel(r.Life)
+	j = &Joined{Member: m, cancel: cancel, since: r.Now()}
+	if j.Mesh, j.Err = mesh.New(r.Env, m); j.Err != nil {
+		r.Log.Error("mesh not started", "mesh", m.Slug, "reason", j.Err)
 	} else {
-		r.log.Info("mesh started", "mesh", m.Slug, "broker", m.BrokerURL)
+		r.Log.Info("mesh started", "mesh", m.Slug, "broker", m.BrokerURL)
 		for _, s := range r.liveSessions() {
-			r.addTo(j.mesh, s)
+			r.addTo(j.Mesh, s)
 		}
-		j.done.Go(func() { j.mesh.Run(ctx) })
+		j.done.Go(func() { j.Mesh.Run(ctx) })
 	}
 	r.mu.Lock()
 	r.joined[m.MeshID] = j
 	r.mu.Unlock()
-	r.hub.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: m.Slug, Notice: "started"}, inbox.EventOptions{})
+	r.Hub.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: m.Slug, Notice: "started"}, inbox.EventOptions{})
 }
 
-// closeMeshes ends all meshes, side by side.
-func (r *roster) closeMeshes() {
+// CloseMeshes ends all meshes, side by side.
+func (r *Roster) CloseMeshes() {
 	r.mu.Lock()
 	all := r.joined
-	r.joined = make(map[protocol.MeshID]*joinedMesh)
+	r.joined = make(map[protocol.MeshID]*Joined)
 	r.mu.Unlock()
 	for _, j := range all {
 		j.cancel()
@@ -123,41 +123,41 @@ func (r *roster) closeMeshes() {
 	}
 }
 
-// joinedAs finds a membership, running or not, by slug or mesh id.
-func (r *roster) joinedAs(name string) (*joinedMesh, error) {
+// JoinedAs finds a membership, running or not, by slug or mesh id.
+func (r *Roster) JoinedAs(name string) (*Joined, error) {
 	e := protocol.Refuse(protocol.CodeNotFound, "no mesh %q is joined", name).WithHint("claudemesh mesh list")
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for id, j := range r.joined {
-		if j.member.Slug == name || string(id) == name {
+		if j.Member.Slug == name || string(id) == name {
 			return j, nil
 		}
-		e.Names = append(e.Names, j.member.Slug)
+		e.Names = append(e.Names, j.Member.Slug)
 	}
 	return nil, e
 }
 
-// restartMeshes has meshes load their state anew and connect at once.
-func (r *roster) restartMeshes(meshes ...*mesh.Mesh) {
+// RestartMeshes has meshes load their state anew and connect at once.
+func (r *Roster) RestartMeshes(meshes ...*mesh.Mesh) {
 	for _, m := range meshes {
 		r.reloads.Lock()
 		r.mu.Lock()
 		j := r.joined[m.ID()]
-		if j != nil && j.mesh == m {
+		if j != nil && j.Mesh == m {
 			delete(r.joined, m.ID())
 		}
 		r.mu.Unlock()
-		if j != nil && j.mesh == m {
+		if j != nil && j.Mesh == m {
 			j.close()
 		}
 		r.reloads.Unlock()
 	}
-	r.reload()
+	r.Reload()
 }
 
-// ownerKey finds the present owner key of a mesh in the home. The error wraps fs.ErrNotExist when it is not here.
-func (r *roster) ownerKey(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error) {
-	keys, err := r.home.OwnerKeys(mesh)
+// OwnerKey finds the present owner key of a mesh in the home. The error wraps fs.ErrNotExist when it is not here.
+func (r *Roster) OwnerKey(mesh protocol.MeshID, owner crypto.PublicKey) (*config.OwnerKey, error) {
+	keys, err := r.Home.OwnerKeys(mesh)
 	for _, k := range keys {
 		if k.Public == owner {
 			return k, nil

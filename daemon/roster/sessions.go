@@ -1,7 +1,6 @@
-package daemon
+package roster
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -15,10 +14,10 @@ import (
 
 const stateSessions = "sessions" // in table.State: the table of live sessions, for the next daemon
 
-// openRegistry takes up the sessions that still live from an earlier daemon, and from then on puts each on every mesh.
-func (r *roster) openRegistry() error {
+// OpenRegistry takes up the sessions that still live from an earlier daemon, and from then on puts each on every mesh.
+func (r *Roster) OpenRegistry() error {
 	var saved []byte
-	err := r.db.View(func(tx *store.Tx) error {
+	err := r.DB.View(func(tx *store.Tx) error {
 		saved = tx.Get(table.State, []byte(stateSessions))
 		return nil
 	})
@@ -26,7 +25,7 @@ func (r *roster) openRegistry() error {
 		return fmt.Errorf("read the sessions: %w", err)
 	}
 	reg, err := registry.Open(saved, registry.Options{
-		Now: r.now, Logger: r.log,
+		Now: r.Now, Logger: r.Log,
 		OnStart: r.sessionStarted,
 		OnEnd: func(s registry.Session, reason string) {
 			if reason == registry.ReasonReplaced {
@@ -34,38 +33,38 @@ func (r *roster) openRegistry() error {
 				r.replaced[s.ID] = s.Process
 				r.mu.Unlock()
 			}
-			r.ended(s.ID)
+			r.Ended(s.ID)
 			r.endSession(s.ID)
-			r.hub.Wake() // mail that was offered to it goes to another
+			r.Hub.Wake() // mail that was offered to it goes to another
 		},
 		Save: func(b []byte) error {
-			return r.db.Commit(func(tx *store.Tx) error { return tx.Put(table.State, []byte(stateSessions), b) })
+			return r.DB.Commit(func(tx *store.Tx) error { return tx.Put(table.State, []byte(stateSessions), b) })
 		},
 	})
 	if err != nil {
 		return err
 	}
-	r.live = reg
+	r.Live = reg
 	return nil
 }
 
 // sessionStarted puts a session on every mesh, with the key that its id has had from the first time.
-func (r *roster) sessionStarted(s registry.Session) {
-	key, err := keyring.SessionKey(r.db, s.ID)
+func (r *Roster) sessionStarted(s registry.Session) {
+	key, err := keyring.SessionKey(r.DB, s.ID)
 	if err != nil {
-		r.log.Error("session has no key", "session", s.ID, "reason", err)
+		r.Log.Error("session has no key", "session", s.ID, "reason", err)
 		return
 	}
 	host, _ := os.Hostname()
-	r.putSession(&keyring.Session{
+	r.PutSession(&keyring.Session{
 		ID: s.ID, Label: s.Label, Key: key, PID: s.Process.PID, Cwd: s.Cwd, Host: host, Model: s.Model, Title: s.Title,
 		Channel: s.Channel, PeerType: "ai", Status: s.Status,
 	})
-	r.hub.Wake()
+	r.Hub.Wake()
 }
 
-// register enters a session of this machine. A repetition that changes nothing costs nothing.
-func (r *roster) register(req protocol.SessionRequest) (registry.Session, error) {
+// Register enters a session of this machine. A repetition that changes nothing costs nothing.
+func (r *Roster) Register(req protocol.SessionRequest) (registry.Session, error) {
 	r.enters.Lock() // a session that another request is entering is not on its meshes yet
 	defer r.enters.Unlock()
 	if req.ID == "" || len(req.ID) > 128 {
@@ -78,10 +77,10 @@ func (r *roster) register(req protocol.SessionRequest) (registry.Session, error)
 	if now, ok := r.sessionOf(p); ok && req.Follow {
 		req.ID = now.ID
 	}
-	have, known := r.live.Get(req.ID)
+	have, known := r.Live.Get(req.ID)
 	if known && have.Process == p && named(have.Label, req.Name) && (req.Model == "" || have.Model == req.Model) && (req.Title == "" || have.Title == req.Title) {
 		if req.Bypass != nil && have.Bypass != *req.Bypass {
-			have, _ = r.live.Update(req.ID, func(s *registry.Session) { s.Bypass = *req.Bypass })
+			have, _ = r.Live.Update(req.ID, func(s *registry.Session) { s.Bypass = *req.Bypass })
 		}
 		return have, nil
 	}
@@ -89,7 +88,7 @@ func (r *roster) register(req protocol.SessionRequest) (registry.Session, error)
 	if req.Bypass != nil {
 		bypass = *req.Bypass
 	}
-	s, err := r.live.Register(registry.Session{
+	s, err := r.Live.Register(registry.Session{
 		ID: req.ID, Cwd: req.Cwd, Model: req.Model, Title: req.Title, Channel: req.Channel, Bypass: bypass, Process: p,
 	}, req.Name)
 	if err != nil {
@@ -105,7 +104,7 @@ func named(label, wish string) bool {
 }
 
 // successor is the session that a process went on with after the one of this id; nil if there is none.
-func (r *roster) successor(id string) *keyring.Session {
+func (r *Roster) successor(id string) *keyring.Session {
 	r.mu.Lock()
 	p, ok := r.replaced[id]
 	r.mu.Unlock()
@@ -119,8 +118,8 @@ func (r *roster) successor(id string) *keyring.Session {
 }
 
 // sessionOf is the live session of a process.
-func (r *roster) sessionOf(p registry.Process) (registry.Session, bool) {
-	for _, s := range r.live.Live() {
+func (r *Roster) sessionOf(p registry.Process) (registry.Session, bool) {
+	for _, s := range r.Live.Live() {
 		if s.Process == p {
 			return s, true
 		}
@@ -128,48 +127,20 @@ func (r *roster) sessionOf(p registry.Process) (registry.Session, bool) {
 	return registry.Session{}, false
 }
 
-// liveSession is the live session of a Claude id; the refusal tells its program to register again.
-func (r *roster) liveSession(id string) (registry.Session, *keyring.Session, error) {
-	s, ok := r.live.Get(id)
+// LiveSession is the live session of a Claude id; the refusal tells its program to register again.
+func (r *Roster) LiveSession(id string) (registry.Session, *keyring.Session, error) {
+	s, ok := r.Live.Get(id)
 	if ok {
-		if local, err := r.acting(id); err == nil && local != nil {
+		if local, err := r.Acting(id); err == nil && local != nil {
 			return s, local, nil
 		}
 	}
 	return s, nil, protocol.Refuse(protocol.CodeUnknownSession, "no live session %q on this machine", id)
 }
 
-func statusOr(s string) string {
+func StatusOr(s string) string {
 	if s == "" {
 		return protocol.StatusIdle
 	}
 	return s
-}
-
-// waitingBeside lists the sessions that wait for their human, but for one.
-func (r *roster) waitingBeside(session string) (labels []string) {
-	for _, s := range r.live.Live() {
-		if s.Status == protocol.StatusWaiting && s.ID != session {
-			labels = append(labels, s.Label)
-		}
-	}
-	return labels
-}
-
-// setStatus tells all meshes what a session does now.
-func (r *roster) setStatus(ctx context.Context, s registry.Session, local *keyring.Session, status string) {
-	change := protocol.PresenceRequest{Session: s.ID, Status: status}
-	for _, m := range r.meshes() {
-		if err := m.SetPresence(ctx, change, local); err != nil {
-			r.log.Warn("status not told", "mesh", m.Slug(), "session", s.Label, "err", err)
-		}
-	}
-	r.keepPresence(s.ID, change)
-}
-
-// turnEnded makes a session idle whose hook was to keep the turn going and could not.
-func (r *roster) turnEnded(session string) {
-	if s, local, err := r.liveSession(session); err == nil && s.Status == protocol.StatusWorking {
-		r.setStatus(r.life, s, local, protocol.StatusIdle)
-	}
 }
