@@ -364,7 +364,7 @@ func TestEveryLimitAtItsEdge(t *testing.T) {
 	}
 	// Of the others most bound what is in flight, and refuse nobody.
 	elsewhere := map[string]string{
-		"streams": "TestEventStreamsAreCapped", "streams-per-key": "TestEventStreamsAreCapped",
+		"streams": "TestEventStreamsAreCapped", "streams-per-key": "TestEventStreamsAreCapped", "streams-per-member": "TestEventStreamsOfAMember",
 		"window": "TestWindow", "window-bytes": "TestWindow", "reply-bytes": "TestRepliesWaitForASlowReader", "list-bytes": "TestListsThatDoNotFitOneFrame",
 		"dedupe": "TestDedupeForgetsTheOldest", "lease": "TestFrozenLaptopLeavesAfterTheLease", "ping-every": "TestSilence", "drain": "TestDrain",
 		"join-wait": "TestJoinWaitsForTheCertificate",

@@ -35,6 +35,7 @@ const (
 	defaultDedupe          = 4096                      // client ids a member: a sender has at most 1,024 unacknowledged
 	defaultListBytes       = protocol.MaxFrame * 3 / 4 // well below the frame limit, with room for what we estimate badly
 	defaultStreamsPerKey   = 4                         // a program that reconnects before its old stream is known to be dead
+	defaultStreamsMember   = 64                        // of sixteen programs
 	defaultStreams         = 1024                      // each holds a connection and a goroutine
 	defaultHTTPPerAddress  = 30                        // joins and creations a minute from one address: each costs four signature checks
 )
@@ -65,17 +66,18 @@ type Limits struct {
 	WindowBytes     int
 	Dedupe          int // client ids remembered per sender member
 
-	ConnsPerAddress int
-	ConnsPerMesh    int
-	ConnsPerMember  int           // of one member, leases included; his control connection has its place beside his sessions
-	ConnsPerLink    int           // of all who came by one link and are not admitted
-	HTTPPerAddress  int           // joins and creations a minute
-	HTTPBody        int64         // bytes of a request body
-	JoinWait        time.Duration // longest hold of an answer to /join
-	StreamsPerKey   int           // event streams of one API key
-	Streams         int           // and of all
-	EnrolSlack      int           // enrolments kept per link beyond its uses
-	MaxSessions     int           // session keys kept per member; the oldest gives way
+	ConnsPerAddress  int
+	ConnsPerMesh     int
+	ConnsPerMember   int           // of one member, leases included; his control connection has its place beside his sessions
+	ConnsPerLink     int           // of all who came by one link and are not admitted
+	HTTPPerAddress   int           // joins and creations a minute
+	HTTPBody         int64         // bytes of a request body
+	JoinWait         time.Duration // longest hold of an answer to /join
+	StreamsPerKey    int           // event streams of one API key
+	StreamsPerMember int           // of all keys of one member
+	Streams          int           // and of all
+	EnrolSlack       int           // enrolments kept per link beyond its uses
+	MaxSessions      int           // session keys kept per member; the oldest gives way
 
 	Lease     time.Duration // by which a presence outlives its connection, or the first sign of life that did not come
 	CardEvery time.Duration // between two cards of one connection
@@ -118,6 +120,7 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.ConnsPerLink, defaultConnsLink)
 	orDefault(&l.HTTPPerAddress, defaultHTTPPerAddress)
 	orDefault(&l.StreamsPerKey, defaultStreamsPerKey)
+	orDefault(&l.StreamsPerMember, defaultStreamsMember)
 	orDefault(&l.Streams, defaultStreams)
 	orDefault(&l.HTTPBody, defaultHTTPBody)
 	orDefault(&l.JoinWait, defaultJoinWait)

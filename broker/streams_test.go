@@ -48,3 +48,33 @@ func TestEventStreamsAreCapped(t *testing.T) {
 		}
 	})
 }
+
+// Bob makes key after key for his streams. All of them are his, and cathy's program finds a place.
+func TestEventStreamsOfAMember(t *testing.T) {
+	story(t, Limits{StreamsPerKey: 2, StreamsPerMember: 3, Streams: 5}, func(w *world) {
+		bob, cathy := w.bob.connect(), w.cathy.connect()
+		one, two, three := bob.register(w.bob.apiKey("one", 0, "read")), bob.register(w.bob.apiKey("two", 0, "read")), bob.register(w.bob.apiKey("three", 0, "read"))
+		open := func(s *script) func() {
+			t.Helper()
+			next, end := s.stream("")
+			if _, data := next(); !strings.Contains(data, "connectedAt") {
+				t.Fatalf("first comes %s", data)
+			}
+			return end
+		}
+		end := open(one)
+		defer open(one)()
+		defer open(two)()
+		refused := func() {
+			t.Helper()
+			w.wantRESTRefused(three.secret.Bearer.Text(), "GET", "/api/v1/events", nil, http.StatusTooManyRequests, string(protocol.CodeCapacity))
+		}
+		refused()
+		defer open(cathy.register(w.cathy.apiKey("ci", 0, "read")))()
+		end()
+		synctest.Wait()
+		time.Sleep(time.Second)
+		defer open(three)()
+		refused()
+	})
+}
