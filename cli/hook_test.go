@@ -113,6 +113,7 @@ func TestStatusWords(t *testing.T) {
 		"◇ acme · 3/5 online · 2 unread": {Mesh: "acme", State: protocol.ConnOpen, Online: 3, Members: 5, Unread: 2},
 		"◇ acme +1 · reconnecting · 0 unread":                       {Mesh: "acme", More: 1, State: protocol.ConnReconnecting},
 		"◇ acme · 1/1 online · 0 unread · 4 held · guard on":        {Mesh: "acme", State: protocol.ConnOpen, Online: 1, Members: 1, Held: 4, Guarded: true},
+		"◇ acme · 1/1 online · 0 unread · 1 knowledge request":      {Mesh: "acme", State: protocol.ConnOpen, Online: 1, Members: 1, Asked: 1},
 		"◇ acme · this session is not on the mesh":                  {Mesh: "acme", State: protocol.ConnOpen, Online: 2, Members: 3, Unread: 7, Unknown: true},
 		"◇ acme · 1/1 online · 0 unread · web waits for you":        {Mesh: "acme", State: protocol.ConnOpen, Online: 1, Members: 1, Waiting: []string{"web"}},
 		"◇ acme · 1/1 online · 0 unread · web and api wait for you": {Mesh: "acme", State: protocol.ConnOpen, Online: 1, Members: 1, Waiting: []string{"web", "api"}},

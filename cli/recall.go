@@ -40,6 +40,8 @@ func recallVerb() *verb {
 				examples: []string{"claudemesh recall exclude ~/work/secret", "claudemesh recall exclude --undo ~/work/secret"}, run: runRecallExclude},
 			{name: "private", usage: "keep one session out, and remove what is there; this session by default", args: "[session]", min: 0, max: 1,
 				flags: []urfave.Flag{jsonFlag()}, examples: []string{"claudemesh recall private"}, run: runRecallPrivate},
+			{name: "release", usage: "let a session that read peers' words count as your own work: it may be told to others then", args: "<id|session>", min: 1, max: 1,
+				flags: []urfave.Flag{jsonFlag()}, examples: []string{"claudemesh recall release 42"}, run: runRecallRelease},
 			{name: "forget", usage: "remove episodes for good: by id, session or directory", args: "[id…]", min: 0, max: -1,
 				flags: []urfave.Flag{
 					&urfave.StringFlag{Name: "session", Usage: "all of the session `ID`"},

@@ -82,6 +82,9 @@ func statusWords(l protocol.StatusLine) string {
 	if l.Held > 0 {
 		words += fmt.Sprintf(" · %d held", l.Held)
 	}
+	if l.Asked > 0 {
+		words += " · " + plural(l.Asked, "knowledge request")
+	}
 	if l.Guarded {
 		words += " · guard on"
 	}

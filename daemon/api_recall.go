@@ -47,6 +47,7 @@ func (a recallAPI) table() map[string]route {
 		"GET /v1/recall/{id}":     a.show,
 		"POST /v1/recall/exclude": a.exclude,
 		"POST /v1/recall/forget":  a.forget,
+		"POST /v1/recall/release": a.release,
 		"POST /v1/recall/notes":   a.remember,
 	}
 }
@@ -242,6 +243,35 @@ func forget(ctx context.Context, m *recall.Memory, req *protocol.RecallForgetReq
 		return 0, err
 	}
 	return m.Forget(ctx, ids)
+}
+
+func (a recallAPI) release(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.RecallReleaseRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	if (req.ID == 0) == (req.Session == "") {
+		return protocol.Refuse(protocol.CodeInvalid, "name an episode or a session")
+	}
+	m, err := a.keep.Memory()
+	if err != nil {
+		return err
+	}
+	if req.ID != 0 {
+		h, ok, err := m.Get(r.Context(), req.ID)
+		if err != nil {
+			return err
+		}
+		if !ok || h.Session == "" {
+			return protocol.Refuse(protocol.CodeNotFound, "the memory holds no episode %d of a session", req.ID)
+		}
+		req.Session = h.Session
+	}
+	n, err := m.Release(r.Context(), req.Session)
+	if err != nil {
+		return err
+	}
+	return reply(w, protocol.RecallReleased{Session: req.Session, Released: n})
 }
 
 func (a recallAPI) remember(w http.ResponseWriter, r *http.Request) error {

@@ -161,6 +161,11 @@ func (d *api) handleStatusLine(w http.ResponseWriter, r *http.Request) error {
 	}
 	session := r.FormValue("session")
 	line.Waiting = d.WaitingBeside(session)
+	requests, err := d.asks.Requests()
+	if err != nil {
+		return err
+	}
+	line.Asked = len(requests)
 	if s, local, err := d.LiveSession(session); err == nil {
 		line.Unread, line.Held, err = d.give.count(s, local)
 		if err != nil {

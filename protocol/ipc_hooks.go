@@ -46,6 +46,7 @@ type StatusLine struct {
 	Members int    `json:"members"`
 	Unread  int    `json:"unread"`
 	Held    int    `json:"held"`
+	Asked   int    `json:"asked"`   // requests for knowledge that wait for the user's decision
 	Guarded bool   `json:"guarded"` // mail waits because of a loop or a flood
 	Unknown bool   `json:"unknown"` // the session that asks is not on the mesh
 

@@ -85,7 +85,20 @@ type RecallForgetRequest struct {
 	Private bool    `json:"private,omitempty"` // with Session: it is not indexed any more either
 }
 
-// RecallGone answers both: how many episodes were removed.
+// RecallReleaseRequest is the body of POST /v1/recall/release: what a session learned after a peer's
+// words came into it counts as the user's own. Exactly one is set.
+type RecallReleaseRequest struct {
+	ID      int64  `json:"id,omitempty"` // an episode of the session
+	Session string `json:"session,omitempty"`
+}
+
+// RecallReleased answers it.
+type RecallReleased struct {
+	Session  string `json:"session"`
+	Released int    `json:"released"` // episodes
+}
+
+// RecallGone answers exclude and forget: how many episodes were removed.
 type RecallGone struct {
 	Removed int `json:"removed"`
 }

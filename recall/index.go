@@ -215,7 +215,7 @@ func (in *intake) take(e *source.Episode) error {
 func (in *intake) commit(p source.Progress) error {
 	queue := in.queue
 	in.queue = nil
-	if len(queue) == 0 && p.Title == "" && !p.Private {
+	if len(queue) == 0 && p.Title == "" && !p.Private && p.Foreign.IsZero() {
 		return nil
 	}
 	removed := make([]int, len(queue))
@@ -229,8 +229,16 @@ func (in *intake) commit(p source.Progress) error {
 				return err
 			}
 		}
+		if p.Session != "" && !p.Foreign.IsZero() {
+			if err := taint(tx, p.Session, p.Foreign); err != nil {
+				return err
+			}
+		}
 		for i, e := range queue {
 			wanted, err := wanted(tx, e)
+			if err == nil && wanted {
+				err = provenance(tx, e)
+			}
 			if err == nil && wanted {
 				err = put(tx, e, removed[i])
 			}
@@ -264,7 +272,7 @@ func wanted(tx *sql.Tx, e *source.Episode) (bool, error) {
 }
 
 func keepSession(tx *sql.Tx, id, title string, private bool) error {
-	_, err := tx.Exec(`INSERT INTO session VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET
+	_, err := tx.Exec(`INSERT INTO session (id, title, private) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET
 		title = CASE WHEN ?2 = '' THEN title ELSE ?2 END, private = max(private, ?3)`, id, title, private)
 	if err != nil || !private {
 		return err

@@ -43,6 +43,11 @@ func (m *Memory) Remember(ctx context.Context, n NewNote) (id int64, removed int
 		Text: n.Text, Start: now, End: now}
 	removed = m.clean(e)
 	err = m.change(ctx, func(tx *sql.Tx) error {
+		if n.By == ByModel && n.Session != "" {
+			if err := provenance(tx, e); err != nil {
+				return err
+			}
+		}
 		if err := put(tx, e, removed); err != nil {
 			return err
 		}

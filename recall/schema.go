@@ -2,7 +2,8 @@ package recall
 
 // schema is the layout of recall.db. Texts in it are redacted. "words" holds tokens of package words.
 //
-//	episode  one row per episode        session  title and privacy of a session
+//	episode  one row per episode        session  title and privacy of a session,
+//	                                             when a peer's words came into it
 //	words    the full-text index        file     how far each recording was read
 //	record   which episode a record of  exclude  directories that are not indexed
 //	         a recording belongs to     secret   fingerprints of values that are redacted
@@ -19,7 +20,8 @@ CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(prompt, text, code, output, 
 	content='', contentless_delete=1, tokenize="unicode61 remove_diacritics 0 tokenchars '_'");
 CREATE VIRTUAL TABLE IF NOT EXISTS vocabulary USING fts5vocab(words, row);
 CREATE TABLE IF NOT EXISTS record (hash INTEGER PRIMARY KEY, episode INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS session (id TEXT PRIMARY KEY, title TEXT NOT NULL, private INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS session (id TEXT PRIMARY KEY, title TEXT NOT NULL, private INTEGER NOT NULL,
+	foreign_at INTEGER NOT NULL DEFAULT 0, released INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS file (path TEXT PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL,
 	offset INTEGER NOT NULL, resume INTEGER NOT NULL, open TEXT NOT NULL, head BLOB NOT NULL, skipped INTEGER NOT NULL, problem TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS exclude (dir TEXT PRIMARY KEY, added INTEGER NOT NULL) WITHOUT ROWID;

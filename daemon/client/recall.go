@@ -37,6 +37,12 @@ func (c *Client) RecallForget(ctx context.Context, req protocol.RecallForgetRequ
 	return gone, err
 }
 
+// RecallRelease makes what a session learned from others count as the user's own.
+func (c *Client) RecallRelease(ctx context.Context, req protocol.RecallReleaseRequest) (done protocol.RecallReleased, err error) {
+	err = c.post(ctx, "/v1/recall/release", req, &done)
+	return done, err
+}
+
 // Remember stores a note in the memory.
 func (c *Client) Remember(ctx context.Context, req protocol.RememberRequest) (done protocol.RememberReply, err error) {
 	err = c.post(ctx, "/v1/recall/notes", req, &done)

@@ -38,8 +38,8 @@ type Episode struct {
 	Files      []string
 	Start, End time.Time
 
-	// Secondhand says that a message of a peer or an answer of the mesh is part of what happened, so
-	// that the text may repeat somebody else's words.
+	// Secondhand says that the session had read a message of a peer or an answer of the mesh by then,
+	// so that the text may repeat somebody else's words.
 	Secondhand bool
 
 	Records []uint64 // hashes of the uuids of its records
@@ -81,7 +81,10 @@ type Progress struct {
 	Session string // empty when no record named one
 	Title   string // newest title of the session; empty when none was read
 	Private bool   // the user declared the session private
-	Skipped int    // records that could not be read
+
+	Foreign time.Time // when somebody else's words came into the session first; zero: not in what was read
+
+	Skipped int // records that could not be read
 }
 
 // RecordHash identifies a record by its uuid.
