@@ -32,16 +32,25 @@ func sendVerb() *verb {
 	return &verb{
 		name: "send", heading: headTalk, usage: "send a message to a member, a session, a group or everybody",
 		args: "<to> <message…|->", min: 2, max: -1,
-		flags: append(sendFlags(), &urfave.StringFlag{Name: "kind", Usage: "mark the message as a `WORD`, such as question"}),
+		flags: append(sendFlags(),
+			&urfave.StringFlag{Name: "kind", Usage: "mark the message as a `WORD`, such as question"},
+			&urfave.BoolFlag{Name: "ask", Usage: "wait for the answer and print it; exit with 4 if none comes in time"},
+			&urfave.StringFlag{Name: "timeout", Usage: "with --ask: wait at most `TIME`", Value: "60s"},
+		),
 		about: `<to> is a member (bob), one session (bob/api), a group (@backend), everybody (*), or a key of at least 6 hex digits.
 The message is sealed on this machine and arrives as it was written. "-" reads it from stdin, where a single line loses
 its newline and several lines keep theirs. The answer says how far it came: accepted (on this disk), queued (on the
 broker's), delivered (on the recipient's), shown, read. It comes at once where the broker or the recipient is away, and
-after at most a few seconds where they are there and slow; --wait waits longer.`,
+after at most a few seconds where they are there and slow; --wait waits longer.
+
+--ask is a question and its answer in one command: the first answer of a verified member goes to stdout, exactly as it was
+written, and who wrote it to stderr. The answer counts as read then. If none comes in time the exit code is 4; the question
+stays sent, and a late answer is in the inbox.`,
 		examples: []string{
 			`claudemesh send bob "tests are green"`,
 			`claudemesh send bob/api "which port?" --priority now --wait 10s`,
 			`git diff | claudemesh send bob - --require delivered`,
+			`claudemesh send bob "which port does staging use?" --ask --timeout 5m`,
 			`claudemesh send bob -- --this-begins-with-a-dash`,
 		},
 		run: func(ctx context.Context, c *call) error {
@@ -67,6 +76,10 @@ func (c *call) send(ctx context.Context, req protocol.SendRequest, from int) err
 	if err != nil {
 		return err
 	}
+	patience, err := c.askFlags()
+	if err != nil {
+		return err
+	}
 	if req.Body, err = c.message(from); err != nil {
 		return err
 	}
@@ -79,6 +92,9 @@ func (c *call) send(ctx context.Context, req protocol.SendRequest, from int) err
 	}
 	began := time.Now()
 	req.ClientID = protocol.NewClientID()
+	if patience > 0 {
+		return c.sendAndAsk(ctx, cl, req, patience)
+	}
 	res, err := sendAndWait(ctx, cl, req, wait, require)
 	if err != nil {
 		return err
@@ -97,6 +113,21 @@ func (c *call) sendFlags(req *protocol.SendRequest) (wait time.Duration, require
 	req.Mesh = c.str("mesh")
 	wait, err = c.duration("wait")
 	return wait, protocol.State(word), err
+}
+
+// askFlags returns how long to wait for an answer; 0: nobody asked for one.
+func (c *call) askFlags() (time.Duration, error) {
+	if !c.yes("ask") {
+		return 0, nil
+	}
+	if c.str("wait") != "" || c.str("require") != "" {
+		return 0, protocol.Refuse(protocol.CodeInvalid, "--ask waits for the answer, not for a state").WithHint("leave --wait and --require away; --timeout says how long to wait")
+	}
+	patience, err := c.duration("timeout")
+	if err == nil && patience <= 0 {
+		err = protocol.Refuse(protocol.CodeInvalid, "--timeout must be more than 0")
+	}
+	return patience, err
 }
 
 // sendAndWait hands the message to the daemon. Repeating the request with the same client id does not send again: it

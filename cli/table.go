@@ -25,7 +25,7 @@ func verbs() *verb {
 		subs: []*verb{
 			demoVerb(), createVerb(), inviteVerb(), joinVerb(), leaveVerb(), meshVerb(),
 			recallVerb(), rememberVerb(), askVerb(), knowledgeVerb(),
-			sendVerb(), replyVerb(), inboxVerb(), messageVerb(), acceptVerb(),
+			sendVerb(), replyVerb(), listenVerb(), inboxVerb(), messageVerb(), acceptVerb(),
 			statusVerb(), summaryVerb(), groupVerb(), peersVerb(), peerVerb(), membersVerb(), deviceVerb(), whoamiVerb(), auditVerb(),
 			apikeyVerb(), brokerVerb(), benchVerb(), daemonVerb(), doctorVerb(), backupVerb(), restoreVerb(), completionVerb(), completeVerb(), versionVerb(),
 			installVerb(), uninstallVerb(), launchVerb(), pluginVerb(), mcpVerb(), hookVerb(), statuslineVerb(), pluginPathVerb(),
