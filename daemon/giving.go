@@ -54,6 +54,15 @@ func (g *giver) take(ctx context.Context, s registry.Session, local *keyring.Ses
 	return g.takeFor(ctx, g.view(s, local, req.Rung), req)
 }
 
+// takeAt is take for a session whose status is not known to the others yet. What the user set to dnd stays so.
+func (g *giver) takeAt(ctx context.Context, s registry.Session, local *keyring.Session, status string, req protocol.TakeRequest) (protocol.TakeReply, error) {
+	v := g.view(s, local, req.Rung)
+	if s.Status != protocol.StatusDND {
+		v.status = status
+	}
+	return g.takeFor(ctx, v, req)
+}
+
 func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeRequest) (protocol.TakeReply, error) {
 	most := req.Max
 	if most <= 0 {

@@ -73,7 +73,6 @@ func (d *api) handleHook(w http.ResponseWriter, r *http.Request) error {
 // hookMail takes what the event may add to the context. The start of a session adds nothing: the model is not asked before a prompt
 // comes, so nothing could be said to be shown.
 func (d *api) hookMail(ctx context.Context, s registry.Session, local *keyring.Session, req *protocol.HookRequest) (protocol.TakeReply, error) {
-	v := d.give.view(s, local, protocol.RungHook)
 	status := protocol.StatusIdle
 	switch req.Event {
 	case protocol.HookPrompt:
@@ -89,10 +88,7 @@ func (d *api) hookMail(ctx context.Context, s registry.Session, local *keyring.S
 	if req.Quiet {
 		return protocol.TakeReply{}, nil
 	}
-	if s.Status != protocol.StatusDND {
-		v.status = status
-	}
-	return d.give.takeFor(ctx, v, protocol.TakeRequest{Session: s.ID, Rung: protocol.RungHook, Max: hookMost})
+	return d.give.takeAt(ctx, s, local, status, protocol.TakeRequest{Session: s.ID, Rung: protocol.RungHook, Max: hookMost})
 }
 
 // hookStatus follows the turn. What the user set to dnd stays so.
