@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/ask"
+	"github.com/claudemesh/claudemesh/daemon/delivery"
 	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -13,8 +14,8 @@ import (
 // encode.
 type api struct {
 	*roster.Roster
-	give   *giver
-	waits  *attention
+	give   *delivery.Dispatcher
+	waits  *delivery.Attention
 	recall recallAPI
 	asks   *ask.Engine
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/daemontest"
+	"github.com/claudemesh/claudemesh/daemon/delivery"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -73,7 +74,7 @@ func TestSessionWaitsForItsHuman(t *testing.T) {
 	a.hook(protocol.HookToolUse, "s1", func(r *protocol.HookRequest) { r.Quiet = true })
 	becomes("a tool ran", protocol.StatusWorking)
 	a.hook(protocol.HookPermission, "s1", waits)
-	a.ahead.Store(int64(quietFor + time.Minute))
+	a.ahead.Store(int64(delivery.QuietFor + time.Minute))
 	becomes("nothing was heard for long", protocol.StatusIdle)
 	a.hook(protocol.HookPrompt, "s1")
 	a.hook(protocol.HookNotification, "s1", func(r *protocol.HookRequest) { r.Idle = true })

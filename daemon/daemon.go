@@ -18,6 +18,7 @@ import (
 	"github.com/claudemesh/claudemesh/ask"
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
+	"github.com/claudemesh/claudemesh/daemon/delivery"
 	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/localsocket"
@@ -59,8 +60,8 @@ type Daemon struct {
 
 	// fixed at construction
 	cfg   Config
-	give  *giver
-	waits *attention
+	give  *delivery.Dispatcher
+	waits *delivery.Attention
 	asks  *ask.Engine
 	api   *api
 	stop  context.CancelCauseFunc
@@ -114,9 +115,9 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 		d.reloadBroker(c.LocalBroker)
 		d.reloadREST(c.RESTListen)
 	}
-	d.give = newGiver(d.Roster)
-	d.Ended = d.give.rungs.forget
-	d.waits = newAttention(d.Roster)
+	d.give = delivery.New(d.Roster)
+	d.Ended = d.give.Rungs.Forget
+	d.waits = delivery.NewAttention(d.Roster)
 	recall := newRecallAPI(cfg, log)
 	d.asks = ask.New(ask.Config{DB: db, Host: askHost{d.Roster, recall.keep, pathRedactor()}, Composer: cfg.Composer, Log: log, Now: cfg.Now})
 	d.Env.Asked = d.asks.Wake
@@ -146,8 +147,8 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 	wg.Go(func() { d.watch(seen, ln) })
 	wg.Go(func() { d.api.recall.keep.Run(d.Life) })
 	wg.Go(func() { d.asks.Run(d.Life) })
-	wg.Go(func() { d.give.watchLeases(d.Life) })
-	wg.Go(func() { d.waits.run(d.Life) })
+	wg.Go(func() { d.give.WatchLeases(d.Life) })
+	wg.Go(func() { d.waits.Run(d.Life) })
 	err := d.serve(ln)
 	d.stop(nil)
 	wg.Wait()
@@ -157,7 +158,7 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 
 // openSessions takes up what an earlier daemon knew of sessions and their exchanges.
 func (d *Daemon) openSessions() error {
-	if err := d.give.guard.load(); err != nil {
+	if err := d.give.Guard.Load(); err != nil {
 		return fmt.Errorf("read the exchanges of sessions: %w", err)
 	}
 	return d.OpenRegistry()

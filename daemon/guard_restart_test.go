@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/daemon/delivery"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -19,7 +20,7 @@ func TestLoopSurvivesARestart(t *testing.T) {
 		}
 		return strings.Join(all[0].Guarded, "")
 	}
-	for i := range loopMost + 1 {
+	for i := range delivery.LoopMost + 1 {
 		a.send("bob/api", fmt.Sprintf("ping %d", i), protocol.PriorityNow)
 		mail := a.take(a.bob.Client, "s1", protocol.RungSocket).Messages
 		if len(mail) != 1 {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/delivery"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -14,12 +15,12 @@ func (d *api) handleHeld(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	wait := protocol.Millis(int64(req.WaitMS), takeLongest)
+	wait := protocol.Millis(int64(req.WaitMS), delivery.TakeLongest)
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	woken, cancel := d.Hub.Subscribe()
 	defer cancel()
-	look := time.NewTicker(takeLook)
+	look := time.NewTicker(delivery.TakeLook)
 	defer look.Stop()
 	slices.Sort(req.Known)
 	for {
@@ -27,7 +28,7 @@ func (d *api) handleHeld(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		held, err := d.give.heldSenders(s, local)
+		held, err := d.give.HeldSenders(s, local)
 		if err != nil {
 			return err
 		}

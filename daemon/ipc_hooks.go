@@ -35,17 +35,17 @@ func (d *api) handleHook(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := d.give.judge(s, local); err != nil {
+	if err := d.give.Judge(s, local); err != nil {
 		return err
 	}
-	d.give.rungs.heard(s.ID, req.Event, d.Now())
+	d.give.Rungs.Heard(s.ID, req.Event, d.Now())
 	if len(req.Shown) > 0 {
-		if err := d.give.settle(s, local, protocol.SettleRequest{State: protocol.SettleShown, IDs: req.Shown}); err != nil {
+		if err := d.give.Settle(s, local, protocol.SettleRequest{State: protocol.SettleShown, IDs: req.Shown}); err != nil {
 			return err
 		}
 	}
 	if req.Human {
-		released, err := d.give.guard.human(local.Public())
+		released, err := d.give.Guard.Human(local.Public())
 		if err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (d *api) hookMail(ctx context.Context, s registry.Session, local *keyring.S
 	if req.Quiet {
 		return protocol.TakeReply{}, nil
 	}
-	return d.give.takeAt(ctx, s, local, status, protocol.TakeRequest{Session: s.ID, Rung: protocol.RungHook, Max: hookMost})
+	return d.give.TakeAt(ctx, s, local, status, protocol.TakeRequest{Session: s.ID, Rung: protocol.RungHook, Max: hookMost})
 }
 
 // hookStatus follows the turn. What the user set to dnd stays so.
@@ -98,7 +98,7 @@ func (d *api) hookStatus(r *http.Request, s registry.Session, local *keyring.Ses
 	case s.Status == protocol.StatusDND:
 	case req.Waits: // a subagent's question is put to the same person
 		status = protocol.StatusWaiting
-		d.waits.begin(s.ID, req.File)
+		d.waits.Begin(s.ID, req.File)
 	case s.Status == protocol.StatusWaiting && req.Event == protocol.HookToolUse:
 		status = protocol.StatusWorking
 	case req.Quiet:
@@ -123,14 +123,14 @@ func (d *api) sentBy(acting *keyring.Session, req *protocol.SendRequest, sent *p
 	}
 	for _, r := range sent.Recipients {
 		if key, err := crypto.ParsePublicKey(r.Pubkey); err == nil {
-			d.give.guard.sent(acting.Public(), m.MemberOf(key))
+			d.give.Guard.Sent(acting.Public(), m.MemberOf(key))
 		}
 	}
 	s, local, err := d.LiveSession(acting.ID)
 	if req.ReplyTo == "" || err != nil {
 		return
 	}
-	if err := d.give.settle(s, local, protocol.SettleRequest{State: protocol.SettleShown, IDs: []string{req.ReplyTo}}); err != nil {
+	if err := d.give.Settle(s, local, protocol.SettleRequest{State: protocol.SettleShown, IDs: []string{req.ReplyTo}}); err != nil {
 		d.Log.Warn("an answer proves nothing", "session", acting.Label, "reason", err)
 	}
 }
@@ -163,11 +163,11 @@ func (d *api) handleStatusLine(w http.ResponseWriter, r *http.Request) error {
 	}
 	line.Asked = len(requests)
 	if s, local, err := d.LiveSession(session); err == nil {
-		line.Unread, line.Held, err = d.give.count(s, local)
+		line.Unread, line.Held, err = d.give.Count(s, local)
 		if err != nil {
 			return err
 		}
-		line.Guarded = len(d.give.guard.state(local.Public(), d.Now())) > 0
+		line.Guarded = len(d.give.Guard.State(local.Public(), d.Now())) > 0
 		return reply(w, line)
 	}
 	line.Unknown = session != ""

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/delivery"
 	"github.com/claudemesh/claudemesh/daemon/enrol"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -234,7 +235,7 @@ func TestBackgroundHookWaits(t *testing.T) {
 		out, _ := a.bob.Take(context.Background(), protocol.TakeRequest{Session: "s1", Rung: protocol.RungRewake, Waiter: 1, WaitMS: 20_000})
 		first <- out
 	}()
-	until(t, "the first one waits", func() bool { return a.bob.give.rungs.of("s1", a.bob.cfg.Now()).pushable() })
+	until(t, "the first one waits", func() bool { return a.bob.give.Rungs.Of("s1", a.bob.cfg.Now()).Pushable() })
 	if out := a.take(a.bob.Client, "s1", protocol.RungRewake, waiter(2, 0)); out.Replaced {
 		t.Error("the newer one is sent away")
 	}
@@ -352,10 +353,10 @@ func TestSilentWayGivesWay(t *testing.T) {
 	if got := rewake(); len(got) != 0 {
 		t.Fatalf("given twice at once: %q", bodies(got))
 	}
-	a.ahead.Store(int64(provedWithin))
+	a.ahead.Store(int64(delivery.ProvedWithin))
 	got := rewake()
 	if len(got) != 1 || !slices.Contains(got[0].Flags, "again") {
-		t.Fatalf("after %v: %+v", provedWithin, got)
+		t.Fatalf("after %v: %+v", delivery.ProvedWithin, got)
 	}
 	a.send("bob/api", "and this?", protocol.PriorityNext)
 	if got := a.take(a.bob.Client, "s1", protocol.RungSocket); len(got.Messages) != 0 {

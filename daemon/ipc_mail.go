@@ -110,7 +110,7 @@ func (d *api) handleRead(w http.ResponseWriter, r *http.Request) error {
 
 // markRead marks messages as read by a session or, with nil, by the person.
 func (d *api) markRead(c protocol.InboxChange, acting *keyring.Session) (int, error) {
-	meshes, n, err := d.Mail.MarkRead(c, d.Viewer(acting), d.give.read(acting))
+	meshes, n, err := d.Mail.MarkRead(c, d.Viewer(acting), d.give.Read(acting))
 	d.WakeMeshes(meshes)
 	return n, err
 }
@@ -236,7 +236,7 @@ func (d *api) handleOpen(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	msg, err := d.give.open(s, local, req.ID)
+	msg, err := d.give.Open(s, local, req.ID)
 	if err != nil {
 		return err
 	}

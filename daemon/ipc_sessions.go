@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/claudemesh/claudemesh/daemon/delivery"
 	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/registry"
@@ -59,7 +60,7 @@ func (d *api) handleTake(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(r, &req); err != nil {
 		return err
 	}
-	wait := protocol.Millis(int64(req.WaitMS), takeLongest)
+	wait := protocol.Millis(int64(req.WaitMS), delivery.TakeLongest)
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	woken, cancel := d.Hub.Subscribe()
@@ -67,11 +68,11 @@ func (d *api) handleTake(w http.ResponseWriter, r *http.Request) error {
 	var replaced <-chan struct{}
 	if req.Rung == protocol.RungRewake {
 		ok := false
-		if replaced, ok = d.give.rungs.wait(req.Session, req.Waiter); !ok {
+		if replaced, ok = d.give.Rungs.Wait(req.Session, req.Waiter); !ok {
 			return reply(w, protocol.TakeReply{Messages: []protocol.InboxMessage{}, Replaced: true})
 		}
 	}
-	look := time.NewTicker(takeLook)
+	look := time.NewTicker(delivery.TakeLook)
 	defer look.Stop()
 	for {
 		s, local, err := d.LiveSession(req.Session)
@@ -79,12 +80,12 @@ func (d *api) handleTake(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		if req.Rung != protocol.RungPull {
-			d.give.rungs.asking(s.ID, req.Rung, d.Now())
+			d.give.Rungs.Asking(s.ID, req.Rung, d.Now())
 		}
-		if err := d.give.judge(s, local); err != nil {
+		if err := d.give.Judge(s, local); err != nil {
 			return err
 		}
-		mail, err := d.give.take(r.Context(), s, local, req)
+		mail, err := d.give.Take(r.Context(), s, local, req)
 		if err != nil {
 			return err
 		}
@@ -102,7 +103,7 @@ func (d *api) handleTake(w http.ResponseWriter, r *http.Request) error {
 			return protocol.Refuse(protocol.CodeUnavailable, "the daemon stops").RetryAfter(time.Second)
 		case <-r.Context().Done():
 			if d.Life.Err() == nil {
-				d.give.hungUp(s.ID, req.Rung)
+				d.give.HungUp(s.ID, req.Rung)
 			}
 			return nil
 		}
@@ -123,7 +124,7 @@ func (d *api) handleSettle(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := d.give.settle(s, local, req); err != nil {
+	if err := d.give.Settle(s, local, req); err != nil {
 		return err
 	}
 	return reply(w, protocol.OKReply{OK: true})
@@ -146,7 +147,7 @@ func (d *api) handleAccept(w http.ResponseWriter, r *http.Request) error {
 	if to.Many() {
 		return protocol.Refuse(protocol.CodeInvalid, "%q is not a single sender", req.Peer)
 	}
-	if err := d.give.accept(m.ID(), to.Member); err != nil {
+	if err := d.give.Accept(m.ID(), to.Member); err != nil {
 		return err
 	}
 	return reply(w, protocol.OKReply{OK: true})
@@ -170,7 +171,7 @@ func (d *api) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
 			info.Groups = append(info.Groups, own.Groups...)
 		}
 	}
-	info.Guarded = d.give.guard.state(local.Public(), d.Now())
-	info.Unread, info.Held, err = d.give.count(s, local)
+	info.Guarded = d.give.Guard.State(local.Public(), d.Now())
+	info.Unread, info.Held, err = d.give.Count(s, local)
 	return info, err
 }

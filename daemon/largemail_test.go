@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/daemon/delivery"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -94,8 +95,8 @@ func TestLargeMailComesInParts(t *testing.T) {
 
 	var taken []string
 	for len(taken) < messages {
-		out := a.take(a.bob.Client, "s1", protocol.RungPull, func(r *protocol.TakeRequest) { r.Max = takeMost })
-		if textBytes(out) > pullBytes+size+6 || len(out.Messages) == 0 {
+		out := a.take(a.bob.Client, "s1", protocol.RungPull, func(r *protocol.TakeRequest) { r.Max = delivery.TakeMost })
+		if textBytes(out) > delivery.PullBytes+size+6 || len(out.Messages) == 0 {
 			t.Fatalf("%d messages of %d bytes taken at once", len(out.Messages), textBytes(out))
 		}
 		var ids []string

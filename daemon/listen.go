@@ -25,8 +25,8 @@ func (d *Daemon) serve(ln *localsocket.Listener) error {
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(d.Log.Handler(), slog.LevelWarn),
-		ConnContext:       d.give.leases.opened,
-		ConnState:         d.give.leases.changed,
+		ConnContext:       d.give.Leases.Opened,
+		ConnState:         d.give.Leases.Changed,
 	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
+	"github.com/claudemesh/claudemesh/daemon/delivery"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -106,7 +107,7 @@ func TestShownIsOneChange(t *testing.T) {
 		}
 		return nil
 	})
-	a.ahead.Store(int64(takenFor))
+	a.ahead.Store(int64(delivery.TakenFor))
 	mail := a.take(a.bob.Client, "s1", protocol.RungPull).Messages
 	if len(mail) != 1 {
 		t.Fatal("the message that was not recorded as shown comes no more")
@@ -137,7 +138,7 @@ func TestMailOfAProcessThatDies(t *testing.T) {
 				}
 				return a.take(dying, "s1", rung, func(r *protocol.TakeRequest) { r.Waiter = 1 }).Messages
 			}
-			a.ahead.Add(int64(settleFor)) // the background hook lets the tool server come first
+			a.ahead.Add(int64(delivery.SettleFor)) // the background hook lets the tool server come first
 			if got := bodies(take()); len(got) != 1 {
 				t.Fatalf("it takes %q", got)
 			}
@@ -176,10 +177,10 @@ func TestRungThatHangsUp(t *testing.T) {
 		_, err := dying.Take(ctx, protocol.TakeRequest{Session: "s1", Rung: protocol.RungSocket, WaitMS: 60_000})
 		hungUp <- err
 	}()
-	until(t, "the socket asks", func() bool { return a.bob.give.rungs.of("s1", a.bob.cfg.Now()).pushable() })
+	until(t, "the socket asks", func() bool { return a.bob.give.Rungs.Of("s1", a.bob.cfg.Now()).Pushable() })
 	kill()
 	<-hungUp
-	until(t, "the daemon knows", func() bool { return !a.bob.give.rungs.of("s1", a.bob.cfg.Now()).pushable() })
+	until(t, "the daemon knows", func() bool { return !a.bob.give.Rungs.Of("s1", a.bob.cfg.Now()).Pushable() })
 	a.send("bob/api", "hello", protocol.PriorityNext)
 	if got := bodies(a.hook(protocol.HookPrompt, "s1").Messages); len(got) != 1 {
 		t.Errorf("the next rung got %q", got)

@@ -1,4 +1,4 @@
-package daemon
+package delivery
 
 import (
 	"context"
@@ -17,9 +17,9 @@ const (
 	attendGrace = 10 * time.Second // from the event until the client's own word counts even if it is older than the event
 )
 
-// attention finds out when a session no longer waits for its human. No hook tells that a permission was given or refused: the next event
+// Attention finds out when a session no longer waits for its human. No hook tells that a permission was given or refused: the next event
 // comes when the tool has run, or never. The client keeps its own status in a file of the session, and that is read meanwhile.
-type attention struct {
+type Attention struct {
 	d    *roster.Roster
 	wake chan struct{}
 
@@ -33,12 +33,12 @@ type attended struct {
 	since time.Time
 }
 
-func newAttention(d *roster.Roster) *attention {
-	return &attention{d: d, wake: make(chan struct{}, 1), waiting: make(map[string]attended)}
+func NewAttention(d *roster.Roster) *Attention {
+	return &Attention{d: d, wake: make(chan struct{}, 1), waiting: make(map[string]attended)}
 }
 
-// begin follows a session from now on.
-func (a *attention) begin(session, file string) {
+// Begin follows a session from now on.
+func (a *Attention) Begin(session, file string) {
 	a.mu.Lock()
 	a.waiting[session] = attended{file, a.d.Now()}
 	a.mu.Unlock()
@@ -48,11 +48,11 @@ func (a *attention) begin(session, file string) {
 	}
 }
 
-// run looks while any session waits, until ctx ends.
-func (a *attention) run(ctx context.Context) {
+// Run looks while any session waits, until ctx ends.
+func (a *Attention) Run(ctx context.Context) {
 	for _, s := range a.d.Live.Live() { // those of the daemon before
 		if s.Status == protocol.StatusWaiting {
-			a.begin(s.ID, "")
+			a.Begin(s.ID, "")
 		}
 	}
 	tick := time.NewTicker(attendEvery)
@@ -76,7 +76,7 @@ func (a *attention) run(ctx context.Context) {
 }
 
 // look ends the waiting that is over, and says whether any is left.
-func (a *attention) look() bool {
+func (a *Attention) look() bool {
 	a.mu.Lock()
 	all := make(map[string]attended, len(a.waiting))
 	for id, w := range a.waiting {
@@ -103,7 +103,7 @@ func (a *attention) look() bool {
 }
 
 // end forgets a session unless it began to wait again meanwhile.
-func (a *attention) end(session string, w attended) {
+func (a *Attention) end(session string, w attended) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.waiting[session] == w {
@@ -115,7 +115,7 @@ func (a *attention) end(session string, w attended) {
 func (w attended) status(now time.Time) string {
 	said, at := clientStatus(w.file)
 	switch waited := now.Sub(w.since); {
-	case said == "" && waited > quietFor:
+	case said == "" && waited > QuietFor:
 		return protocol.StatusIdle
 	case said == "", said != protocol.StatusWaiting && at.Before(w.since) && waited < attendGrace: // it has not opened its dialog yet
 		return protocol.StatusWaiting

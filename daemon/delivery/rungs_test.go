@@ -1,4 +1,4 @@
-package daemon
+package delivery
 
 import (
 	"path/filepath"
@@ -17,12 +17,12 @@ import (
 func TestLadder(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	table := newRungTable()
-	if r := table.of("s", now); r.pushable() || r.better(protocol.RungPull) || r.hooked() {
+	if r := table.Of("s", now); r.Pushable() || r.better(protocol.RungPull) || r.hooked() {
 		t.Errorf("a session that nobody asked for: %+v", r)
 	}
-	table.asking("s", protocol.RungRewake, now)
-	table.asking("s", protocol.RungSocket, now)
-	r := table.of("s", now)
+	table.Asking("s", protocol.RungRewake, now)
+	table.Asking("s", protocol.RungSocket, now)
+	r := table.Of("s", now)
 	if !slices.Equal(r.works, []string{protocol.RungSocket, protocol.RungRewake}) {
 		t.Errorf("works: %v", r.works)
 	}
@@ -30,24 +30,24 @@ func TestLadder(t *testing.T) {
 		t.Error("the socket is the best way, and above all others")
 	}
 	table.failed("s", protocol.RungSocket)
-	if r := table.of("s", now.Add(settleFor)); r.better(protocol.RungRewake) {
+	if r := table.Of("s", now.Add(SettleFor)); r.better(protocol.RungRewake) {
 		t.Error("a way that gave mail back stays in the way")
 	}
-	table.asking("s", protocol.RungSocket, now)
-	now = now.Add(settleFor)
+	table.Asking("s", protocol.RungSocket, now)
+	now = now.Add(SettleFor)
 	table.unproved("s", protocol.RungSocket)
-	if r := table.of("s", now); r.better(protocol.RungRewake) || !r.broken[protocol.RungSocket] {
+	if r := table.Of("s", now); r.better(protocol.RungRewake) || !r.broken[protocol.RungSocket] {
 		t.Error("a way that showed nothing stays in the way")
 	}
 	table.proved("s", protocol.RungSocket)
-	if r := table.of("s", now); !r.better(protocol.RungRewake) {
+	if r := table.Of("s", now); !r.better(protocol.RungRewake) {
 		t.Error("a way that proved itself is not used again")
 	}
-	if r := table.of("s", now.Add(pushableFor+1)); r.pushable() {
+	if r := table.Of("s", now.Add(pushableFor+1)); r.Pushable() {
 		t.Errorf("ways that fell silent still work: %v", r.works)
 	}
-	table.forget("s")
-	if r := table.of("s", now); r.pushable() {
+	table.Forget("s")
+	if r := table.Of("s", now); r.Pushable() {
 		t.Error("a session that ended can be pushed to")
 	}
 }
@@ -56,25 +56,25 @@ func TestLadder(t *testing.T) {
 func TestBackgroundHookLetsTheSocketCome(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	table := newRungTable()
-	table.asking("s", protocol.RungRewake, now)
-	if !table.of("s", now).better(protocol.RungRewake) {
+	table.Asking("s", protocol.RungRewake, now)
+	if !table.Of("s", now).better(protocol.RungRewake) {
 		t.Error("the hook does not wait")
 	}
-	if later := now.Add(settleFor); table.of("s", later).better(protocol.RungRewake) {
+	if later := now.Add(SettleFor); table.Of("s", later).better(protocol.RungRewake) {
 		t.Error("the hook waits for ever")
 	}
 }
 
 func TestOneWaiterTheNewest(t *testing.T) {
 	table := newRungTable()
-	first, ok := table.wait("s", 1)
+	first, ok := table.Wait("s", 1)
 	if !ok {
 		t.Fatal("the first waiter is refused")
 	}
-	if again, ok := table.wait("s", 1); !ok || again != first {
+	if again, ok := table.Wait("s", 1); !ok || again != first {
 		t.Error("the second poll of the same waiter is another waiter")
 	}
-	second, ok := table.wait("s", 2)
+	second, ok := table.Wait("s", 2)
 	if !ok {
 		t.Fatal("a newer waiter is refused")
 	}
@@ -83,10 +83,10 @@ func TestOneWaiterTheNewest(t *testing.T) {
 	default:
 		t.Error("the older waiter is not told")
 	}
-	if _, ok := table.wait("s", 1); ok {
+	if _, ok := table.Wait("s", 1); ok {
 		t.Error("the older waiter drives out the newer")
 	}
-	table.forget("s")
+	table.Forget("s")
 	select {
 	case <-second:
 	default:
@@ -98,22 +98,22 @@ func TestOneWaiterTheNewest(t *testing.T) {
 func TestInterruptedTurnCountsAsIdle(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	table := newRungTable()
-	table.heard("s", protocol.HookPrompt, now)
+	table.Heard("s", protocol.HookPrompt, now)
 	for _, test := range []struct {
 		told  string
 		after time.Duration
 		want  string
 	}{
-		{protocol.StatusWorking, quietFor, protocol.StatusWorking},
-		{protocol.StatusWorking, quietFor + 1, protocol.StatusIdle},
-		{protocol.StatusDND, 10 * quietFor, protocol.StatusDND},
+		{protocol.StatusWorking, QuietFor, protocol.StatusWorking},
+		{protocol.StatusWorking, QuietFor + 1, protocol.StatusIdle},
+		{protocol.StatusDND, 10 * QuietFor, protocol.StatusDND},
 	} {
 		at := now.Add(test.after)
-		if got := table.of("s", at).status(test.told, at); got != test.want {
+		if got := table.Of("s", at).status(test.told, at); got != test.want {
 			t.Errorf("%s after %v: %s, want %s", test.told, test.after, got, test.want)
 		}
 	}
-	if got := table.of("other", now.Add(time.Hour)).status(protocol.StatusWorking, now.Add(time.Hour)); got != protocol.StatusWorking {
+	if got := table.Of("other", now.Add(time.Hour)).status(protocol.StatusWorking, now.Add(time.Hour)); got != protocol.StatusWorking {
 		t.Error("without hooks only the session itself says that it is idle")
 	}
 }
@@ -133,37 +133,37 @@ func TestGuard(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	session, bob, cathy := crypto.PublicKey{1}, crypto.PublicKey{2}, crypto.PublicKey{3}
 	from := func(k crypto.PublicKey, name string) []gift { return []gift{{from: k, member: k, name: name}} }
-	stopped := func(g *guard, k crypto.PublicKey) bool { return g.stops(session, &inbox.Waiting{Sender: k}, now) }
+	stopped := func(g *Guard, k crypto.PublicKey) bool { return g.stops(session, &inbox.Waiting{Sender: k}, now) }
 
 	t.Run("a loop", func(t *testing.T) {
 		g := newGuard(tables(t))
 		g.gave(session, from(bob, "bob"), now)
-		for i := range loopMost {
+		for i := range LoopMost {
 			if stopped(g, bob) {
 				t.Fatalf("stopped after %d exchanges", i)
 			}
-			g.sent(session, bob)
+			g.Sent(session, bob)
 			g.gave(session, from(bob, "bob"), now)
 		}
 		if !stopped(g, bob) || stopped(g, cathy) {
 			t.Error("want bob stopped and cathy not")
 		}
-		if s := g.state(session, now); len(s) != 1 || !strings.Contains(s[0], "a loop with bob") {
+		if s := g.State(session, now); len(s) != 1 || !strings.Contains(s[0], "a loop with bob") {
 			t.Errorf("state: %q", s)
 		}
 		now = now.Add(loopTime) // time alone does not start it again at once
 		if !stopped(g, bob) {
 			t.Error("goes on by itself")
 		}
-		if released, err := g.human(session); !released || err != nil || stopped(g, bob) || len(g.state(session, now)) != 0 {
+		if released, err := g.Human(session); !released || err != nil || stopped(g, bob) || len(g.State(session, now)) != 0 {
 			t.Error("does not go on after a word of the user")
 		}
 	})
 	t.Run("accepting lets it go on", func(t *testing.T) {
 		g := newGuard(tables(t))
 		g.gave(session, from(bob, "bob"), now)
-		for range loopMost {
-			g.sent(session, bob)
+		for range LoopMost {
+			g.Sent(session, bob)
 			g.gave(session, from(bob, "bob"), now)
 		}
 		g.accept(bob)
@@ -173,7 +173,7 @@ func TestGuard(t *testing.T) {
 	})
 	t.Run("messages without answers are no loop", func(t *testing.T) {
 		g := newGuard(tables(t))
-		for range loopMost + 1 {
+		for range LoopMost + 1 {
 			g.gave(session, from(bob, "bob"), now)
 		}
 		if stopped(g, bob) {
@@ -182,8 +182,8 @@ func TestGuard(t *testing.T) {
 	})
 	t.Run("slow exchanges are no loop", func(t *testing.T) {
 		g := newGuard(tables(t))
-		for range 3 * loopMost {
-			g.sent(session, bob)
+		for range 3 * LoopMost {
+			g.Sent(session, bob)
 			g.gave(session, from(bob, "bob"), now)
 			now = now.Add(loopTime / 5)
 		}
@@ -193,29 +193,29 @@ func TestGuard(t *testing.T) {
 	})
 	t.Run("after a restart", func(t *testing.T) {
 		db := tables(t)
-		again := func() *guard {
+		again := func() *Guard {
 			g := newGuard(db)
-			if err := g.load(); err != nil {
+			if err := g.Load(); err != nil {
 				t.Fatal(err)
 			}
 			return g
 		}
 		again().gave(session, from(bob, "bob"), now)
-		for i := range loopMost { // every exchange is another daemon's
+		for i := range LoopMost { // every exchange is another daemon's
 			g := again()
 			if stopped(g, bob) {
 				t.Fatalf("stopped after %d exchanges", i)
 			}
-			g.sent(session, bob)
+			g.Sent(session, bob)
 			g.gave(session, from(bob, "bob"), now)
 		}
 		for range floodMost {
 			again().gave(session, from(cathy, "cathy"), now)
 		}
-		if g := again(); !stopped(g, bob) || !stopped(g, cathy) || len(g.state(session, now)) != 2 {
-			t.Errorf("forgotten: %q", g.state(session, now))
+		if g := again(); !stopped(g, bob) || !stopped(g, cathy) || len(g.State(session, now)) != 2 {
+			t.Errorf("forgotten: %q", g.State(session, now))
 		}
-		if released, err := again().human(session); !released || err != nil || stopped(again(), bob) || !stopped(again(), cathy) {
+		if released, err := again().Human(session); !released || err != nil || stopped(again(), bob) || !stopped(again(), cathy) {
 			t.Errorf("the user's word is forgotten: %v", err)
 		}
 		if err := again().accept(cathy); err != nil || stopped(again(), cathy) {
@@ -235,7 +235,7 @@ func TestGuard(t *testing.T) {
 			}
 			g.gave(session, from(bob, "bob"), now)
 		}
-		if !stopped(g, bob) || !strings.Contains(strings.Join(g.state(session, now), ""), "a flood from bob") {
+		if !stopped(g, bob) || !strings.Contains(strings.Join(g.State(session, now), ""), "a flood from bob") {
 			t.Error("not stopped")
 		}
 		now = now.Add(floodTime)

@@ -1,4 +1,4 @@
-package daemon
+package delivery
 
 import (
 	"encoding/json"
@@ -12,9 +12,9 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// heldSenders lists whose messages would come in front of a session now, if they were not held. What the status keeps waiting, what has low priority, and what
+// HeldSenders lists whose messages would come in front of a session now, if they were not held. What the status keeps waiting, what has low priority, and what
 // another session of the member would get is nothing to bother the user of this one with.
-func (g *giver) heldSenders(s registry.Session, local *keyring.Session) ([]protocol.HeldSender, error) {
+func (g *Dispatcher) HeldSenders(s registry.Session, local *keyring.Session) ([]protocol.HeldSender, error) {
 	v := g.view(s, local, protocol.RungHook)
 	type who struct {
 		mesh   protocol.MeshID

@@ -1,4 +1,4 @@
-package daemon
+package delivery
 
 import (
 	"maps"
@@ -12,9 +12,9 @@ import (
 
 const (
 	pushableFor  = 40 * time.Second // a rung that asked within this can push: a long poll stays open 25 s
-	provedWithin = 20 * time.Second // an idle session shows what was pushed within a second; after this the next rung gets it, marked
-	quietFor     = 5 * time.Minute  // a turn that the user interrupted tells nobody: without a sign of life for this long the session counts as idle
-	settleFor    = 4 * time.Second  // at the start of a session, the tool server may still be on its way: its ways are better
+	ProvedWithin = 20 * time.Second // an idle session shows what was pushed within a second; after this the next rung gets it, marked
+	QuietFor     = 5 * time.Minute  // a turn that the user interrupted tells nobody: without a sign of life for this long the session counts as idle
+	SettleFor    = 4 * time.Second  // at the start of a session, the tool server may still be on its way: its ways are better
 	forgetRungs  = 24 * time.Hour   // of a session that nobody asked for
 )
 
@@ -28,8 +28,8 @@ func rank(rung string) int {
 	return len(ladder)
 }
 
-// rungTable knows which ways of delivery work for which session. It is in memory only: after a restart every rung asks again.
-type rungTable struct {
+// Rungs knows which ways of delivery work for which session. It is in memory only: after a restart every rung asks again.
+type Rungs struct {
 	mu       sync.Mutex
 	sessions map[string]*rungRow // by session id
 }
@@ -45,9 +45,9 @@ type rungRow struct {
 	newer  chan struct{}        // closed when a newer one comes
 }
 
-func newRungTable() *rungTable { return &rungTable{sessions: make(map[string]*rungRow)} }
+func newRungTable() *Rungs { return &Rungs{sessions: make(map[string]*rungRow)} }
 
-func (t *rungTable) rowLocked(session string) *rungRow {
+func (t *Rungs) rowLocked(session string) *rungRow {
 	r := t.sessions[session]
 	if r == nil {
 		r = &rungRow{asked: make(map[string]time.Time), broken: make(map[string]bool), newer: make(chan struct{})}
@@ -56,8 +56,8 @@ func (t *rungTable) rowLocked(session string) *rungRow {
 	return r
 }
 
-// asking notes that a rung waits for mail of a session; the end of the call is another note.
-func (t *rungTable) asking(session, rung string, now time.Time) {
+// Asking notes that a rung waits for mail of a session; the end of the call is another note.
+func (t *Rungs) Asking(session, rung string, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.rowLocked(session)
@@ -85,28 +85,28 @@ func latest(a, b time.Time) time.Time {
 }
 
 // failed notes that a rung gave mail back: the next one need not wait for its silence.
-func (t *rungTable) failed(session, rung string) {
+func (t *Rungs) failed(session, rung string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.rowLocked(session).asked, rung)
 }
 
 // proved notes that what a rung pushed was shown.
-func (t *rungTable) proved(session, rung string) {
+func (t *Rungs) proved(session, rung string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.rowLocked(session).broken, rung)
 }
 
 // unproved notes that what a rung pushed was not.
-func (t *rungTable) unproved(session, rung string) {
+func (t *Rungs) unproved(session, rung string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.rowLocked(session).broken[rung] = true
 }
 
-// heard notes that a hook told something: hooks are installed, and the session lives.
-func (t *rungTable) heard(session, event string, now time.Time) {
+// Heard notes that a hook told something: hooks are installed, and the session lives.
+func (t *Rungs) Heard(session, event string, now time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.rowLocked(session)
@@ -120,15 +120,15 @@ func (t *rungTable) heard(session, event string, now time.Time) {
 }
 
 // stopped says whether the last that was heard of a session is that its turn ended.
-func (t *rungTable) stopped(session string) bool {
+func (t *Rungs) stopped(session string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.sessions[session]
 	return r != nil && r.stop
 }
 
-// forget drops what is known of a session that ended.
-func (t *rungTable) forget(session string) {
+// Forget drops what is known of a session that ended.
+func (t *Rungs) Forget(session string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r := t.sessions[session]; r != nil {
@@ -137,8 +137,8 @@ func (t *rungTable) forget(session string) {
 	}
 }
 
-// wait enters a background hook. Replaced is closed when a newer one comes; false: there is a newer one already.
-func (t *rungTable) wait(session string, waiter int64) (replaced <-chan struct{}, ok bool) {
+// Wait enters a background hook. Replaced is closed when a newer one comes; false: there is a newer one already.
+func (t *Rungs) Wait(session string, waiter int64) (replaced <-chan struct{}, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.rowLocked(session)
@@ -152,23 +152,23 @@ func (t *rungTable) wait(session string, waiter int64) (replaced <-chan struct{}
 	return r.newer, true
 }
 
-// sessionRungs is what is known of one session at one moment.
-type sessionRungs struct {
+// SessionRungs is what is known of one session at one moment.
+type SessionRungs struct {
 	works  []string // ways that push by themselves, best first
 	young  bool     // the session began just now, and its tool server has not asked yet
 	broken map[string]bool
 	event  time.Time
 }
 
-func (t *rungTable) of(session string, now time.Time) sessionRungs {
+func (t *Rungs) Of(session string, now time.Time) SessionRungs {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	r := t.sessions[session]
 	if r == nil {
-		return sessionRungs{}
+		return SessionRungs{}
 	}
-	out := sessionRungs{broken: maps.Clone(r.broken), event: r.event}
-	out.young = !r.came && !r.first.IsZero() && wallclock.Recent(r.first, now, settleFor)
+	out := SessionRungs{broken: maps.Clone(r.broken), event: r.event}
+	out.young = !r.came && !r.first.IsZero() && wallclock.Recent(r.first, now, SettleFor)
 	for _, rung := range ladder {
 		if at, asked := r.asked[rung]; asked && rung != protocol.RungHook && !r.broken[rung] && wallclock.Recent(at, now, pushableFor+1) {
 			out.works = append(out.works, rung)
@@ -177,10 +177,10 @@ func (t *rungTable) of(session string, now time.Time) sessionRungs {
 	return out
 }
 
-func (r sessionRungs) pushable() bool { return len(r.works) > 0 }
+func (r SessionRungs) Pushable() bool { return len(r.works) > 0 }
 
 // better says whether a way above this one works, or may work in a moment.
-func (r sessionRungs) better(rung string) bool {
+func (r SessionRungs) better(rung string) bool {
 	if rung == protocol.RungRewake && r.young {
 		return true
 	}
@@ -191,11 +191,11 @@ func (r sessionRungs) better(rung string) bool {
 }
 
 // hooked says whether hooks are installed, so that showing can be proved.
-func (r sessionRungs) hooked() bool { return !r.event.IsZero() }
+func (r SessionRungs) hooked() bool { return !r.event.IsZero() }
 
 // status is the status that gates mail: working ends with the turn, or when the turn was interrupted without a word.
-func (r sessionRungs) status(told string, now time.Time) string {
-	if told == protocol.StatusWorking && r.hooked() && !wallclock.Recent(r.event, now, quietFor+1) {
+func (r SessionRungs) status(told string, now time.Time) string {
+	if told == protocol.StatusWorking && r.hooked() && !wallclock.Recent(r.event, now, QuietFor+1) {
 		return protocol.StatusIdle
 	}
 	return told

@@ -1,4 +1,4 @@
-package daemon
+package delivery
 
 import (
 	"github.com/claudemesh/claudemesh/daemon/inbox"
@@ -11,10 +11,10 @@ import (
 	"github.com/claudemesh/claudemesh/wallclock"
 )
 
-// judge finds the ways of delivery that pushed to an idle session which shows nothing of it: the next way gets their mail.
-func (g *giver) judge(s registry.Session, local *keyring.Session) error {
+// Judge finds the ways of delivery that pushed to an idle session which shows nothing of it: the next way gets their mail.
+func (g *Dispatcher) Judge(s registry.Session, local *keyring.Session) error {
 	now := g.d.Now()
-	rungs := g.rungs.of(s.ID, now)
+	rungs := g.Rungs.Of(s.ID, now)
 	if !rungs.hooked() || roster.StatusOr(s.Status) != protocol.StatusIdle {
 		return nil
 	}
@@ -27,8 +27,8 @@ func (g *giver) judge(s registry.Session, local *keyring.Session) error {
 			}
 			mark := row.Given[key]
 			since := latest(protocol.TimeOf(mark.At), s.Active)
-			if mark.State == protocol.SettlePushed && !wallclock.Recent(since, now, provedWithin) {
-				g.rungs.unproved(s.ID, mark.Rung)
+			if mark.State == protocol.SettlePushed && !wallclock.Recent(since, now, ProvedWithin) {
+				g.Rungs.unproved(s.ID, mark.Rung)
 			}
 		}
 		return nil

@@ -1,4 +1,8 @@
-package daemon
+// Package delivery brings mail in front of the sessions of this machine. A Dispatcher gives each
+// message to one rung (a delivery method) of one session at a time and learns what became of it.
+// Rungs knows which rungs work, Guard bounds what comes by itself, Leases ties taken mail to the
+// connection that took it, and Attention sees when a session no longer waits for its human.
+package delivery
 
 import (
 	"bytes"
@@ -27,35 +31,35 @@ const (
 	stateTaken = "taken" // given to a process, which has said nothing yet
 	stateLost  = "lost"  // the process that took it ended without a word: it may have been written
 
-	takenFor    = 30 * time.Second // a rung that took and says nothing for this long has died
+	TakenFor    = 30 * time.Second // a rung that took and says nothing for this long has died
 	takeDefault = 20
-	takeMost    = 100
+	TakeMost    = 100
 	takeBytes   = 256 << 10 // of texts in one answer, in which the message that exceeds it is the last
-	pullBytes   = 24 << 10  // likewise of what a model asks for: Claude Code puts a tool result of more than 50,000 characters into a file
-	takeLongest = 60 * time.Second
-	takeLook    = 5 * time.Second // how often a waiting rung looks at what depends on the time alone
+	PullBytes   = 24 << 10  // likewise of what a model asks for: Claude Code puts a tool result of more than 50,000 characters into a file
+	TakeLongest = 60 * time.Second
+	TakeLook    = 5 * time.Second // how often a waiting rung looks at what depends on the time alone
 )
 
-// giver hands mail to the rungs of delivery: each message to one rung, once, and a message for the member to one session.
-type giver struct {
+// Dispatcher hands mail to the rungs of delivery: each message to one rung, once, and a message for the member to one session.
+type Dispatcher struct {
 	d      *roster.Roster
-	rungs  *rungTable
-	guard  *guard
-	leases *leases
+	Rungs  *Rungs
+	Guard  *Guard
+	Leases *Leases
 }
 
-func newGiver(d *roster.Roster) *giver {
-	return &giver{d: d, rungs: newRungTable(), guard: newGuard(d.DB), leases: newLeases()}
+func New(d *roster.Roster) *Dispatcher {
+	return &Dispatcher{d: d, Rungs: newRungTable(), Guard: newGuard(d.DB), Leases: newLeases()}
 }
 
-// take hands out what is ready for a rung of session s, oldest first, and marks it as taken. Ctx is that of the request
+// Take hands out what is ready for a rung of session s, oldest first, and marks it as taken. Ctx is that of the request
 // that asks: its connection answers for what it takes.
-func (g *giver) take(ctx context.Context, s registry.Session, local *keyring.Session, req protocol.TakeRequest) (protocol.TakeReply, error) {
+func (g *Dispatcher) Take(ctx context.Context, s registry.Session, local *keyring.Session, req protocol.TakeRequest) (protocol.TakeReply, error) {
 	return g.takeFor(ctx, g.view(s, local, req.Rung), req)
 }
 
-// takeAt is take for a session whose status is not known to the others yet. What the user set to dnd stays so.
-func (g *giver) takeAt(ctx context.Context, s registry.Session, local *keyring.Session, status string, req protocol.TakeRequest) (protocol.TakeReply, error) {
+// TakeAt is take for a session whose status is not known to the others yet. What the user set to dnd stays so.
+func (g *Dispatcher) TakeAt(ctx context.Context, s registry.Session, local *keyring.Session, status string, req protocol.TakeRequest) (protocol.TakeReply, error) {
 	v := g.view(s, local, req.Rung)
 	if s.Status != protocol.StatusDND {
 		v.status = status
@@ -63,15 +67,15 @@ func (g *giver) takeAt(ctx context.Context, s registry.Session, local *keyring.S
 	return g.takeFor(ctx, v, req)
 }
 
-func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeRequest) (protocol.TakeReply, error) {
+func (g *Dispatcher) takeFor(ctx context.Context, v *giveView, req protocol.TakeRequest) (protocol.TakeReply, error) {
 	most := req.Max
 	if most <= 0 {
 		most = takeDefault
 	}
-	most = min(most, takeMost)
+	most = min(most, TakeMost)
 	room := takeBytes
 	if v.rung == protocol.RungPull {
-		room = pullBytes
+		room = PullBytes
 	}
 	reply := protocol.TakeReply{Messages: []protocol.InboxMessage{}}
 	if ready, err := g.anyReady(v, &reply); err != nil || !ready {
@@ -99,8 +103,8 @@ func (g *giver) takeFor(ctx context.Context, v *giveView, req protocol.TakeReque
 	if err != nil {
 		return reply, table.Refusal("take mail", err)
 	}
-	g.leases.took(ctx, v.taken)
-	if err := g.guard.gave(v.key, v.gave, v.now); err != nil {
+	g.Leases.took(ctx, v.taken)
+	if err := g.Guard.gave(v.key, v.gave, v.now); err != nil {
 		g.d.Log.Warn("exchanges not counted on disk", "reason", err) // the mail is out already
 	}
 	for i := range reply.Messages {
@@ -118,7 +122,7 @@ func textOf(r *protocol.TakeReply) (n int) {
 }
 
 // questionOf is the id of the question of ours that a message answers, or "".
-func (g *giver) questionOf(m *protocol.InboxMessage) string {
+func (g *Dispatcher) questionOf(m *protocol.InboxMessage) string {
 	if m.ReplyTo == "" {
 		return ""
 	}
@@ -133,7 +137,7 @@ func (g *giver) questionOf(m *protocol.InboxMessage) string {
 }
 
 // hand gives one row out.
-func (g *giver) hand(tx *store.Tx, k []byte, row *inbox.Waiting, v *giveView, again bool, reply *protocol.TakeReply) error {
+func (g *Dispatcher) hand(tx *store.Tx, k []byte, row *inbox.Waiting, v *giveView, again bool, reply *protocol.TakeReply) error {
 	msg, err := g.d.Mail.Message(tx, table.ParseU64(k))
 	if err != nil {
 		return err
@@ -158,7 +162,7 @@ func (g *giver) hand(tx *store.Tx, k []byte, row *inbox.Waiting, v *giveView, ag
 }
 
 // anyReady looks without writing, and counts: the common answer is that there is nothing.
-func (g *giver) anyReady(v *giveView, reply *protocol.TakeReply) (ready bool, err error) {
+func (g *Dispatcher) anyReady(v *giveView, reply *protocol.TakeReply) (ready bool, err error) {
 	err = g.d.DB.View(func(tx *store.Tx) error {
 		v.accepted = g.acceptedIn(tx)
 		for k, b := range tx.Scan(table.Waiting, nil, nil) {
@@ -187,29 +191,29 @@ func (v *giveView) tally(row *inbox.Waiting, reply *protocol.TakeReply) {
 	}
 }
 
-// count says what waits for a session.
-func (g *giver) count(s registry.Session, local *keyring.Session) (unread, held int, err error) {
+// Count says what waits for a session.
+func (g *Dispatcher) Count(s registry.Session, local *keyring.Session) (unread, held int, err error) {
 	var reply protocol.TakeReply
 	_, err = g.anyReady(g.view(s, local, protocol.RungPull), &reply)
 	return reply.Unread, reply.Held, err
 }
 
 // acceptedIn reads which senders the user accepted.
-func (g *giver) acceptedIn(tx *store.Tx) func(protocol.MeshID, crypto.PublicKey) bool {
+func (g *Dispatcher) acceptedIn(tx *store.Tx) func(protocol.MeshID, crypto.PublicKey) bool {
 	return func(mesh protocol.MeshID, member crypto.PublicKey) bool {
 		return tx.Peek(table.Accepted, table.Key(mesh, member[:])) != nil
 	}
 }
 
-// accept lets a sender's messages come in front of sessions from now on, and those that are held too.
-func (g *giver) accept(mesh protocol.MeshID, member crypto.PublicKey) error {
+// Accept lets a sender's messages come in front of sessions from now on, and those that are held too.
+func (g *Dispatcher) Accept(mesh protocol.MeshID, member crypto.PublicKey) error {
 	err := g.d.DB.Commit(func(tx *store.Tx) error {
 		return tx.Put(table.Accepted, table.Key(mesh, member[:]), table.U64(uint64(g.d.Now().UnixMilli())))
 	})
 	if err != nil {
 		return table.Refusal("accept a sender", err)
 	}
-	err = g.guard.accept(member)
+	err = g.Guard.accept(member)
 	g.d.Hub.Wake()
 	return err
 }

@@ -1,4 +1,4 @@
-package daemon
+package delivery
 
 import (
 	"github.com/claudemesh/claudemesh/crypto"
@@ -9,9 +9,9 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// open reads a message that a session may see: its own, or its member's. A message of a sender whom the user has not let in stays
+// Open reads a message that a session may see: its own, or its member's. A message of a sender whom the user has not let in stays
 // closed, whoever read it meanwhile.
-func (g *giver) open(s registry.Session, local *keyring.Session, id string) (msg protocol.InboxMessage, err error) {
+func (g *Dispatcher) Open(s registry.Session, local *keyring.Session, id string) (msg protocol.InboxMessage, err error) {
 	v := g.d.Viewer(local)
 	err = g.d.DB.View(func(tx *store.Tx) error {
 		seq, err := g.d.Mail.Lookup(tx, id)

@@ -1,4 +1,4 @@
-package daemon
+package delivery
 
 import (
 	"context"
@@ -15,9 +15,9 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// leases ties taken mail to the connection that took it. A process keeps its connection until it ends, so the end of the
+// Leases ties taken mail to the connection that took it. A process keeps its connection until it ends, so the end of the
 // connection is the end of the process: what it took and said nothing of goes to the next rung, marked.
-type leases struct {
+type Leases struct {
 	wake chan struct{} // one slot: something is in lost
 
 	mu   sync.Mutex
@@ -38,15 +38,15 @@ type takenRow struct {
 	at      int64 // of its inbox.Attempt, Unix ms
 }
 
-func newLeases() *leases {
-	return &leases{wake: make(chan struct{}, 1), open: make(map[net.Conn]*lease)}
+func newLeases() *Leases {
+	return &Leases{wake: make(chan struct{}, 1), open: make(map[net.Conn]*lease)}
 }
 
 // leaseKey is where a request's context has its connection's lease.
 type leaseKey struct{}
 
-// opened is http.Server's ConnContext.
-func (l *leases) opened(ctx context.Context, c net.Conn) context.Context {
+// Opened is http.Server's ConnContext.
+func (l *Leases) Opened(ctx context.Context, c net.Conn) context.Context {
 	mine := new(lease)
 	l.mu.Lock()
 	l.open[c] = mine
@@ -54,8 +54,8 @@ func (l *leases) opened(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, leaseKey{}, mine)
 }
 
-// changed is http.Server's ConnState.
-func (l *leases) changed(c net.Conn, state http.ConnState) {
+// Changed is http.Server's ConnState.
+func (l *Leases) Changed(c net.Conn, state http.ConnState) {
 	if state != http.StateClosed && state != http.StateHijacked {
 		return
 	}
@@ -74,19 +74,19 @@ func (l *leases) changed(c net.Conn, state http.ConnState) {
 	}
 }
 
-// took notes what a request was given. What was taken longer ago than takenFor counts as given back anyway.
-func (l *leases) took(ctx context.Context, rows []takenRow) {
+// took notes what a request was given. What was taken longer ago than TakenFor counts as given back anyway.
+func (l *Leases) took(ctx context.Context, rows []takenRow) {
 	mine, ok := ctx.Value(leaseKey{}).(*lease)
 	if !ok || len(rows) == 0 {
 		return
 	}
-	old := rows[0].at - takenFor.Milliseconds()
+	old := rows[0].at - TakenFor.Milliseconds()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	mine.taken = append(slices.DeleteFunc(mine.taken, func(r takenRow) bool { return r.at < old }), rows...)
 }
 
-func (l *leases) takeLost() []takenRow {
+func (l *Leases) takeLost() []takenRow {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lost := l.lost
@@ -94,26 +94,26 @@ func (l *leases) takeLost() []takenRow {
 	return lost
 }
 
-// watchLeases gives mail back whose process ended, until ctx does. When the daemon stops nothing is given back: the
+// WatchLeases gives mail back whose process ended, until ctx does. When the daemon stops nothing is given back: the
 // processes live on and say to the next daemon what they did.
-func (g *giver) watchLeases(ctx context.Context) {
+func (g *Dispatcher) WatchLeases(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-g.leases.wake:
+		case <-g.Leases.wake:
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		if err := g.giveBack(g.leases.takeLost()); err != nil {
+		if err := g.giveBack(g.Leases.takeLost()); err != nil {
 			g.d.Log.Warn("mail of a process that ended is not given back at once", "err", err)
 		}
 	}
 }
 
 // giveBack marks rows as lost that are still in the hands of a process that ended.
-func (g *giver) giveBack(rows []takenRow) error {
+func (g *Dispatcher) giveBack(rows []takenRow) error {
 	type source struct{ session, rung string }
 	var from map[source]bool
 	err := g.d.DB.Commit(func(tx *store.Tx) error {
@@ -142,7 +142,7 @@ func (g *giver) giveBack(rows []takenRow) error {
 	}
 	for s := range from {
 		if s.rung != protocol.RungPull {
-			g.rungs.failed(s.session, s.rung)
+			g.Rungs.failed(s.session, s.rung)
 		}
 		g.gaveBack(s.session, s.rung)
 	}

@@ -1,4 +1,4 @@
-package daemon
+package delivery
 
 import (
 	"cmp"
@@ -15,7 +15,7 @@ import (
 
 // settling is one request that says what became of taken messages.
 type settling struct {
-	g     *giver
+	g     *Dispatcher
 	s     registry.Session
 	key   crypto.PublicKey
 	state string
@@ -25,8 +25,8 @@ type settling struct {
 	meshes []protocol.MeshID // with receipts to send; likewise
 }
 
-// settle records what became of taken messages. Ids that are unknown, or were settled before, are no error.
-func (g *giver) settle(s registry.Session, local *keyring.Session, req protocol.SettleRequest) error {
+// Settle records what became of taken messages. Ids that are unknown, or were settled before, are no error.
+func (g *Dispatcher) Settle(s registry.Session, local *keyring.Session, req protocol.SettleRequest) error {
 	in := &settling{g: g, s: s, key: local.Public(), state: req.State, rung: req.Rung}
 	err := g.d.DB.Commit(func(tx *store.Tx) error {
 		in.proved, in.meshes = nil, nil
@@ -46,10 +46,10 @@ func (g *giver) settle(s registry.Session, local *keyring.Session, req protocol.
 	}
 	g.d.WakeMeshes(in.meshes)
 	for _, rung := range in.proved {
-		g.rungs.proved(s.ID, rung)
+		g.Rungs.proved(s.ID, rung)
 	}
 	if req.State == protocol.SettleReturned || req.State == protocol.SettleUnproved {
-		g.rungs.failed(s.ID, req.Rung)
+		g.Rungs.failed(s.ID, req.Rung)
 		g.gaveBack(s.ID, req.Rung)
 	}
 	return nil
@@ -81,7 +81,7 @@ func (in *settling) one(tx *store.Tx, seq uint64) error {
 }
 
 // seen notes that a session needs the message no more. The row goes when nobody else does.
-func (g *giver) seen(tx *store.Tx, seq uint64, row *inbox.Waiting, s registry.Session, key crypto.PublicKey, rung string) error {
+func (g *Dispatcher) seen(tx *store.Tx, seq uint64, row *inbox.Waiting, s registry.Session, key crypto.PublicKey, rung string) error {
 	if !row.Several || !g.othersWait(row, key) {
 		return tx.Delete(table.Waiting, table.U64(seq))
 	}
@@ -89,9 +89,9 @@ func (g *giver) seen(tx *store.Tx, seq uint64, row *inbox.Waiting, s registry.Se
 	return table.PutJSON(tx, table.Waiting, table.U64(seq), row)
 }
 
-// read returns what follows for delivery when somebody marked a message as read: for the person's sessions it is done
+// Read returns what follows for delivery when somebody marked a message as read: for the person's sessions it is done
 // with, for others of a group only where a session marked it.
-func (g *giver) read(acting *keyring.Session) func(tx *store.Tx, seq uint64) error {
+func (g *Dispatcher) Read(acting *keyring.Session) func(tx *store.Tx, seq uint64) error {
 	if acting == nil {
 		return func(tx *store.Tx, seq uint64) error { return tx.Delete(table.Waiting, table.U64(seq)) }
 	}
@@ -106,24 +106,24 @@ func (g *giver) read(acting *keyring.Session) func(tx *store.Tx, seq uint64) err
 }
 
 // gaveBack lets the next rung have what one returned. A turn that a hook was to keep going with it has ended.
-func (g *giver) gaveBack(session, rung string) {
-	if rung == protocol.RungHook && g.rungs.stopped(session) {
+func (g *Dispatcher) gaveBack(session, rung string) {
+	if rung == protocol.RungHook && g.Rungs.stopped(session) {
 		g.d.TurnEnded(session)
 	}
 	g.d.Hub.Wake()
 }
 
-// hungUp notes that a rung stopped asking: the next one need not wait for its silence.
-func (g *giver) hungUp(session, rung string) {
+// HungUp notes that a rung stopped asking: the next one need not wait for its silence.
+func (g *Dispatcher) HungUp(session, rung string) {
 	if rung == protocol.RungPull {
 		return
 	}
-	g.rungs.failed(session, rung)
+	g.Rungs.failed(session, rung)
 	g.d.Hub.Wake()
 }
 
 // othersWait says whether a message to several still has a live session to reach.
-func (g *giver) othersWait(row *inbox.Waiting, shown crypto.PublicKey) bool {
+func (g *Dispatcher) othersWait(row *inbox.Waiting, shown crypto.PublicKey) bool {
 	m, err := g.d.Mesh(string(row.Mesh))
 	if err != nil {
 		return false // the mesh was left

@@ -1,4 +1,4 @@
-package daemon
+package delivery
 
 import (
 	"cmp"
@@ -23,8 +23,8 @@ type giveView struct {
 	now      time.Time
 	rung     string
 	status   string
-	ladder   sessionRungs
-	guard    *guard
+	ladder   SessionRungs
+	guard    *Guard
 	live     map[string]registry.Session // by hex of the key
 	chosen   bool                        // this session is the one that gets the member's mail now
 	accepted func(protocol.MeshID, crypto.PublicKey) bool
@@ -33,13 +33,13 @@ type giveView struct {
 	taken    []takenRow                   // what take handed out
 }
 
-func (g *giver) view(s registry.Session, local *keyring.Session, rung string) *giveView {
+func (g *Dispatcher) view(s registry.Session, local *keyring.Session, rung string) *giveView {
 	v := &giveView{
-		s: s, key: local.Public(), now: g.d.Now(), rung: rung, guard: g.guard,
+		s: s, key: local.Public(), now: g.d.Now(), rung: rung, guard: g.Guard,
 		live: make(map[string]registry.Session), groups: make(map[protocol.MeshID][]string),
 	}
 	v.heirs = g.d.Succession()
-	v.ladder = g.rungs.of(s.ID, v.now)
+	v.ladder = g.Rungs.Of(s.ID, v.now)
 	v.status = v.ladder.status(roster.StatusOr(s.Status), v.now)
 	for _, m := range g.d.Meshes() {
 		v.groups[m.ID()] = m.GroupsOf(v.key)
@@ -55,10 +55,10 @@ func (g *giver) view(s registry.Session, local *keyring.Session, rung string) *g
 }
 
 // choose picks the session that the member's mail is offered to: idle before working, then the most recently active, among those that can be pushed to.
-func (g *giver) choose(live map[string]registry.Session, now time.Time) string {
+func (g *Dispatcher) choose(live map[string]registry.Session, now time.Time) string {
 	best, bestIdle := registry.Session{}, false
 	for _, s := range live {
-		if !g.rungs.of(s.ID, now).pushable() {
+		if !g.Rungs.Of(s.ID, now).Pushable() {
 			continue
 		}
 		idle := roster.StatusOr(s.Status) == protocol.StatusIdle
@@ -144,7 +144,7 @@ func (v *giveView) ready(row *inbox.Waiting) (ok, again bool) {
 		case !v.lives(key, mark): // its session, or that life of it, ended without proof
 		case mark.State == protocol.SettlePushed && !(own && v.mayRepeat(mark)):
 			return false, false
-		case mark.State == stateTaken && !(own && v.asksAnew(mark)) && wallclock.Recent(protocol.TimeOf(mark.At), v.now, takenFor):
+		case mark.State == stateTaken && !(own && v.asksAnew(mark)) && wallclock.Recent(protocol.TimeOf(mark.At), v.now, TakenFor):
 			return false, false
 		case mark.GaveUp() && mark.Rung == v.rung && own && !v.comesAnew():
 			return false, false // this rung failed with it
@@ -177,7 +177,7 @@ func (v *giveView) mayRepeat(mark inbox.Attempt) bool {
 	if v.rung == protocol.RungPull {
 		return true
 	}
-	return rank(mark.Rung) < rank(v.rung) && v.ladder.broken[mark.Rung] && !wallclock.Recent(protocol.TimeOf(mark.At), v.now, provedWithin)
+	return rank(mark.Rung) < rank(v.rung) && v.ladder.broken[mark.Rung] && !wallclock.Recent(protocol.TimeOf(mark.At), v.now, ProvedWithin)
 }
 
 // asksAnew says whether the rung that took the message asks for more: the tool server has one loop, which settles what it took before it takes

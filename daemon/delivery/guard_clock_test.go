@@ -1,4 +1,4 @@
-package daemon
+package delivery
 
 import (
 	"testing"
@@ -30,15 +30,15 @@ func TestNotedInTheFuture(t *testing.T) {
 	}
 
 	rungs := newRungTable()
-	rungs.heard("s", protocol.HookPrompt, ahead)
-	rungs.asking("s", protocol.RungSocket, ahead)
-	if r := rungs.of("s", ahead); !r.pushable() || r.status(protocol.StatusWorking, ahead) != protocol.StatusWorking {
+	rungs.Heard("s", protocol.HookPrompt, ahead)
+	rungs.Asking("s", protocol.RungSocket, ahead)
+	if r := rungs.Of("s", ahead); !r.Pushable() || r.status(protocol.StatusWorking, ahead) != protocol.StatusWorking {
 		t.Fatalf("%+v", r)
 	}
-	if r := rungs.of("s", now); r.pushable() || r.young || r.status(protocol.StatusWorking, now) != protocol.StatusIdle {
+	if r := rungs.Of("s", now); r.Pushable() || r.young || r.status(protocol.StatusWorking, now) != protocol.StatusIdle {
 		t.Errorf("a way that was there in the future: %+v", r)
 	}
-	if rungs.asking("s", protocol.RungSocket, now); !rungs.of("s", now).pushable() {
+	if rungs.Asking("s", protocol.RungSocket, now); !rungs.Of("s", now).Pushable() {
 		t.Error("a way that asks now is not there")
 	}
 }

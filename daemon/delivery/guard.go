@@ -1,4 +1,4 @@
-package daemon
+package delivery
 
 import (
 	"encoding/json"
@@ -17,7 +17,7 @@ import (
 
 // Two sessions that answer each other without end cost money and help nobody; a peer that writes faster than anybody reads buries the rest.
 const (
-	loopMost  = 10               // automatic exchanges between a session and a peer within loopTime; then mail waits for the user
+	LoopMost  = 10               // automatic exchanges between a session and a peer within loopTime; then mail waits for the user
 	loopTime  = 10 * time.Minute //
 	loopHolds = time.Hour        // unless the user lets it go on before
 	floodMost = 30               // messages of one sender brought in front of a session by themselves within floodTime; the rest wait
@@ -30,8 +30,8 @@ type gift struct {
 	name         string
 }
 
-// guard bounds what comes by itself. What it knows is on disk, too, so that a restart of the daemon neither forgets a loop nor the user's word about it.
-type guard struct {
+// Guard bounds what comes by itself. What it knows is on disk, too, so that a restart of the daemon neither forgets a loop nor the user's word about it.
+type Guard struct {
 	db *store.DB
 
 	mu    sync.Mutex
@@ -48,10 +48,10 @@ type guardRow struct {
 	Held      time.Time   `json:"held,omitzero"`      // when the loop was noticed
 }
 
-func newGuard(db *store.DB) *guard { return &guard{db: db, pairs: make(map[guardPair]*guardRow)} }
+func newGuard(db *store.DB) *Guard { return &Guard{db: db, pairs: make(map[guardPair]*guardRow)} }
 
-// load takes up what an earlier daemon knew.
-func (g *guard) load() error {
+// Load takes up what an earlier daemon knew.
+func (g *Guard) Load() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.db.View(func(tx *store.Tx) error {
@@ -67,7 +67,7 @@ func (g *guard) load() error {
 }
 
 // save stores what is known of pairs when the transaction runs, which may be more than the caller knew. Call it without g.mu.
-func (g *guard) save(pairs []guardPair) error {
+func (g *Guard) save(pairs []guardPair) error {
 	if len(pairs) == 0 {
 		return nil
 	}
@@ -95,8 +95,8 @@ func (g *guard) save(pairs []guardPair) error {
 	return nil
 }
 
-// sent notes that a session wrote to somebody: what comes back from there is part of an exchange.
-func (g *guard) sent(session, member crypto.PublicKey) {
+// Sent notes that a session wrote to somebody: what comes back from there is part of an exchange.
+func (g *Guard) Sent(session, member crypto.PublicKey) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if r := g.pairs[guardPair{session, member}]; r != nil {
@@ -105,14 +105,14 @@ func (g *guard) sent(session, member crypto.PublicKey) {
 }
 
 // gave notes what a rung was given for a session.
-func (g *guard) gave(session crypto.PublicKey, gifts []gift, now time.Time) error {
+func (g *Guard) gave(session crypto.PublicKey, gifts []gift, now time.Time) error {
 	if len(gifts) == 0 {
 		return nil
 	}
 	return g.save(g.count(session, gifts, now))
 }
 
-func (g *guard) count(session crypto.PublicKey, gifts []gift, now time.Time) (changed []guardPair) {
+func (g *Guard) count(session crypto.PublicKey, gifts []gift, now time.Time) (changed []guardPair) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, gift := range gifts {
@@ -128,7 +128,7 @@ func (g *guard) count(session crypto.PublicKey, gifts []gift, now time.Time) (ch
 			r.Answered = false
 			r.Exchanges = append(within(r.Exchanges, now, loopTime), now)
 		}
-		if len(r.Exchanges) >= loopMost && !r.loops(now) {
+		if len(r.Exchanges) >= LoopMost && !r.loops(now) {
 			r.Held = now
 		}
 		changed = append(changed, pair)
@@ -161,15 +161,15 @@ func (r *guardRow) floods(now time.Time) bool {
 }
 
 // stops says whether a message has to wait for the user, or for its turn.
-func (g *guard) stops(session crypto.PublicKey, row *inbox.Waiting, now time.Time) bool {
+func (g *Guard) stops(session crypto.PublicKey, row *inbox.Waiting, now time.Time) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	r := g.pairs[guardPair{session, row.Sender}]
 	return r != nil && (r.loops(now) || r.floods(now))
 }
 
-// human notes that the user wrote to his session himself: its exchanges are not automatic any more.
-func (g *guard) human(session crypto.PublicKey) (released bool, err error) {
+// Human notes that the user wrote to his session himself: its exchanges are not automatic any more.
+func (g *Guard) Human(session crypto.PublicKey) (released bool, err error) {
 	var changed []guardPair
 	g.mu.Lock()
 	for pair, r := range g.pairs {
@@ -187,7 +187,7 @@ func (g *guard) human(session crypto.PublicKey) (released bool, err error) {
 }
 
 // accept lets a sender go on.
-func (g *guard) accept(member crypto.PublicKey) error {
+func (g *Guard) accept(member crypto.PublicKey) error {
 	var changed []guardPair
 	g.mu.Lock()
 	for pair := range g.pairs {
@@ -200,8 +200,8 @@ func (g *guard) accept(member crypto.PublicKey) error {
 	return g.save(changed)
 }
 
-// state says in words what is being stopped for a session.
-func (g *guard) state(session crypto.PublicKey, now time.Time) (words []string) {
+// State says in words what is being stopped for a session.
+func (g *Guard) State(session crypto.PublicKey, now time.Time) (words []string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for pair, r := range g.pairs {
