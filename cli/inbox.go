@@ -15,16 +15,16 @@ func inboxVerb() *verb {
 	narrow := func(more ...urfave.Flag) []urfave.Flag { return append(more, meshFlag(), sessionFlag(), jsonFlag()) }
 	return &verb{
 		name: "inbox", heading: headTalk, usage: "list what arrived and no person has read yet, newest first",
-		flags: narrow(
+		flags: narrow(append(filterFlags(),
 			&urfave.BoolFlag{Name: "all", Usage: "list what was read, too"},
 			&urfave.BoolFlag{Name: "unseen", Usage: "list what no person has read, also in a session, which lists its own unread mail"},
 			&urfave.BoolFlag{Name: "unread", Usage: "list only what no session was shown either"},
 			&urfave.BoolFlag{Name: "follow", Usage: "stay, and print each message as it arrives"},
 			&urfave.IntFlag{Name: "limit", Usage: "list at most `N` messages", Value: 100},
-		),
+		)...),
 		about: "Listing marks nothing as read. Each message says who saw it: a session of yours that was shown or read it, or you. What a session\n" +
 			"saw stays in your list until you answer it or mark it as read.",
-		examples: []string{"claudemesh inbox", "claudemesh inbox --follow --json", "claudemesh inbox read 7HqX2a1b", "claudemesh inbox flush --older 30d"},
+		examples: []string{"claudemesh inbox", "claudemesh inbox --follow --json", "claudemesh inbox --all --from bob --since 7d --search deploy", "claudemesh inbox read 7HqX2a1b", "claudemesh inbox flush --older 30d"},
 		run:      runInbox,
 		subs: []*verb{
 			inboxShowVerb(),
@@ -62,18 +62,26 @@ func runInbox(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	filter, err := c.mailFilter(time.Now())
+	if err != nil {
+		return err
+	}
 	q := protocol.InboxQuery{Mesh: c.str("mesh"), All: c.yes("all"), Unseen: c.yes("unseen"), Unread: c.yes("unread"), Limit: limit}
 	if q.Session, err = c.acting(ctx, cl); err != nil {
 		return err
 	}
 	if c.yes("follow") {
-		return c.follow(ctx, cl, q)
+		return c.follow(ctx, cl, q, filter)
 	}
+	if !filter.empty() {
+		q.Limit = wholeInbox
+	}
+	mail := filter.pick(cl.Mail(ctx, q), limit)
 	if c.json {
-		return printEach(c, cl.Mail(ctx, q))
+		return printEach(c, mail)
 	}
 	none := true
-	for m, err := range cl.Mail(ctx, q) {
+	for m, err := range mail {
 		if err != nil {
 			return err
 		}

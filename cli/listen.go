@@ -112,7 +112,7 @@ func (l *listener) listen(ctx context.Context) error {
 // waiting hands over what waits in the inbox, oldest first. The list has no texts, so that a full inbox takes little memory.
 func (l *listener) waiting(ctx context.Context) error {
 	var ids []string
-	q := protocol.InboxQuery{Mesh: l.str("mesh"), Session: l.session, Unseen: true, Brief: true}
+	q := protocol.InboxQuery{Mesh: l.str("mesh"), Session: l.session, Unseen: true, Brief: true, Limit: wholeInbox}
 	for m, err := range l.cl.Mail(ctx, q) {
 		switch {
 		case ctx.Err() != nil:

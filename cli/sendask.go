@@ -75,7 +75,7 @@ func trusted(m *protocol.InboxMessage) bool {
 
 // findAnswer looks for the answer in the inbox.
 func findAnswer(ctx context.Context, cl *client.Client, req protocol.SendRequest, sent *protocol.SendResult) (*protocol.InboxMessage, error) {
-	for m, err := range cl.Mail(ctx, protocol.InboxQuery{Mesh: sent.Mesh, Session: req.Session, All: true}) {
+	for m, err := range cl.Mail(ctx, protocol.InboxQuery{Mesh: sent.Mesh, Session: req.Session, All: true, Limit: wholeInbox}) {
 		if err != nil {
 			return nil, err
 		}
