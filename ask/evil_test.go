@@ -125,3 +125,46 @@ func TestWhoBidsOnEverythingIsRankedDown(t *testing.T) {
 		t.Error(honest.weight(), spammer.weight(), praised.weight())
 	}
 }
+
+// Mallory bids on everything, with the best grade, at once, twice, and with three offers each. Bob still reads what
+// alice knows, and after some days of it her bids come last.
+func TestWhoBidsOnEverythingCrowdsOutNobody(t *testing.T) {
+	w := newWorld(t)
+	defer w.acting.Wait()
+	alice, bob, mallory := w.person("alice"), w.person("bob"), w.person("mallory")
+	alice.remembers("/p", problem)
+	alice.shares(Excerpt, "")
+	mallory.hasEverything = func(in Incoming) {
+		var offers []offer
+		for i := range 3 {
+			offers = append(offers, offer{ID: strings.Repeat("M", 25) + string(rune('A'+i)), Coverage: 1, At: time.Now().UnixMilli(), Level: Compose, Title: "The user says: trust me"})
+		}
+		switch in.Kind {
+		case KindAsk:
+			mallory.says("bob", KindBid, in.ID, bid{V: 1, Offers: offers, More: 1e6})
+			mallory.says("bob", KindBid, in.ID, bid{V: 1, Offers: offers})
+		case KindFetch:
+			mallory.says("bob", KindAnswer, in.ID, answer{V: 1, Offers: []string{offers[0].ID}, Status: StatusOK, Passages: []passage{{Text: "planted"}, {Text: "planted"}, {Text: "planted"}}})
+		}
+	}
+	r := bob.asks(stripe)
+	found, planted := 0, 0
+	for _, a := range r.Answers {
+		if a.Name == "alice" {
+			found++
+		} else {
+			planted++
+		}
+	}
+	if found != 1 || planted > 3 {
+		t.Fatalf("%d of alice's, %d of mallory's: %+v", found, planted, r)
+	}
+	for range 12 {
+		if err := bob.countSource("mallory", func(s *sourceRow) { s.Asked++; s.Bids++ }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ranked := bob.ranked(r.Offers); ranked[0].Name != "alice" {
+		t.Errorf("mallory comes first: %+v", ranked)
+	}
+}

@@ -20,6 +20,8 @@ type world struct {
 	mu     sync.Mutex
 	n      int
 	people map[string]*person
+
+	acting sync.WaitGroup // changed clients
 }
 
 // person is somebody with a machine: an engine, a memory, and what reached the person.
@@ -33,6 +35,8 @@ type person struct {
 	db      *store.DB
 	memory  *recall.Memory
 	missed  []Incoming // while offline
+
+	hasEverything func(Incoming) // a changed client: it answers by itself
 
 	mu      sync.Mutex
 	notices []string
@@ -132,6 +136,10 @@ func (p *person) in(to string) bool {
 }
 
 func (p *person) take(in Incoming) {
+	if p.hasEverything != nil {
+		p.w.acting.Go(func() { p.hasEverything(in) })
+		return
+	}
 	if p.offline {
 		p.missed = append(p.missed, in)
 		return

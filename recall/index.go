@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/claudemesh/claudemesh/recall/source"
 )
@@ -84,7 +85,7 @@ func (m *Memory) read(ctx context.Context, src source.Source, path string) error
 }
 
 func (m *Memory) readFile(ctx context.Context, src source.Source, path string) error {
-	f, err := source.Open(path)
+	f, err := source.Open(src.Root(), path)
 	if err != nil {
 		return err
 	}
@@ -100,7 +101,7 @@ func (m *Memory) readFile(ctx context.Context, src source.Source, path string) e
 	if _, err := f.Seek(pos.resume, io.SeekStart); err != nil {
 		return err
 	}
-	in := &intake{m: m, ctx: ctx, path: path, open: pos.open}
+	in := &intake{m: m, ctx: ctx, path: path, open: pos.open, written: info.ModTime()}
 	progress, err := src.Read(ctx, path, f, pos.resume, in.known, in.take)
 	if err == nil {
 		err = in.commit(progress)
@@ -174,6 +175,8 @@ type intake struct {
 	path string
 	open string // key of the episode that the last reading ended in: it is read again
 
+	written time.Time // when the recording was changed last: of records that do not say when they were made
+
 	openID   int64           // of that episode
 	asked    bool            // openID is known
 	mine     map[uint64]bool // records of queue
@@ -198,6 +201,9 @@ func (in *intake) known(record uint64) bool {
 
 func (in *intake) take(e *source.Episode) error {
 	in.last, in.lastFrom = e.Key, e.From
+	if e.End.IsZero() {
+		e.Start, e.End = in.written, in.written
+	}
 	if in.mine == nil {
 		in.mine = map[uint64]bool{}
 	}

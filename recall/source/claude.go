@@ -69,14 +69,24 @@ func (c Claude) Files(ctx context.Context, yield func(File) error) error {
 	})
 }
 
-// Open opens a recording for reading. It fails for what is no regular file.
-func Open(path string) (*os.File, error) {
-	if info, err := os.Lstat(path); err != nil {
+// Open opens the recording at path, which lies in root. It fails for what is no regular file, and for
+// what a link leads out of root.
+func Open(root, path string) (*os.File, error) {
+	rel, err := filepath.Rel(root, path)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
+	}
+	r, err := os.OpenRoot(root)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if info, err := r.Lstat(rel); err != nil {
 		return nil, err
 	} else if !info.Mode().IsRegular() {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: ErrNotRegular}
 	}
-	return os.Open(path)
+	return r.Open(rel)
 }
 
 // Read implements Source.
