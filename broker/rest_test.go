@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -374,5 +375,47 @@ func TestRESTEventsComeOnce(t *testing.T) {
 			t.Errorf("after the revocation comes %s", data)
 		}
 		end()
+	})
+}
+
+// Thirty messages of 60 KB wait for a program. It lists them in parts, each of about a megabyte, and streams all of them.
+func TestRESTListsInParts(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		alice, bob := w.alice.connect(), w.bob.connect()
+		ci := bob.register(w.bob.apiKey("ci", time.Hour, "read"))
+		const messages, size = 30, 60_000
+		for i := range messages {
+			alice.wantQueued(alice.seal(ci.secret.Key.Public(), protocol.PriorityNext, fmt.Sprintf("%06d", i)+strings.Repeat("x", size)))
+		}
+		parts, seen := 0, 0
+		for after := ""; ; parts++ {
+			var got protocol.RESTMessages
+			ci.wantREST("GET", "/api/v1/messages?limit=200&after="+after, nil, &got)
+			bytes := 0
+			for _, row := range got.Messages {
+				bytes += len(row.Frame)
+				if text := ci.open(row); text[:6] != fmt.Sprintf("%06d", seen) {
+					t.Fatalf("number %d is %s", seen, text[:6])
+				}
+				seen++
+			}
+			if bytes > listBytes+2*size {
+				t.Fatalf("an answer with %d bytes of frames", bytes)
+			}
+			if after = got.Cursor; len(got.Messages) == 0 {
+				break
+			}
+		}
+		if seen != messages || parts < 3 {
+			t.Errorf("%d messages in %d parts", seen, parts)
+		}
+		next, end := ci.stream("")
+		defer end()
+		next() // ready
+		for i := range messages {
+			if _, data := next(); !strings.Contains(data, `"frame"`) {
+				t.Fatalf("number %d of the stream: %.100s", i, data)
+			}
+		}
 	})
 }

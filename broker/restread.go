@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 const (
 	listDefault = 50
 	listMost    = 200
+	listBytes   = 1 << 20 // of frames in one answer, in which the one that exceeds it is the last
 
 	// restRecent is how long after its last request an API key is listed as a peer.
 	restRecent = 5 * time.Minute
@@ -124,35 +126,51 @@ func (r *keyReader) cursor() string {
 	return b.String()
 }
 
-// next returns up to n rows behind the cursors, now before next before low.
+// next gives up to n rows behind the cursors, now before next before low, and no more behind listBytes.
 func (r *keyReader) next(n int, each func(protocol.RESTRow) error) (count int, err error) {
+	bytes := 0
 	for class := queue.Now; class <= queue.Low; class++ {
 		for q, to := range r.to {
-			rows, err := r.m.srv.queue.Pull(to, class, r.after[q][class], n-count, 0)
-			if err != nil {
-				return count, r.m.srv.storeError("read the queue", fmt.Errorf("%w: %w", errQueueRead, err))
-			}
-			for _, row := range rows {
-				r.after[q][class] = row.LSN
-				if row.Expires != 0 && row.Expires <= r.m.srv.now().UnixMilli() {
-					continue
-				}
-				_, frame, err := r.m.frameOf(nil, &row)
+			for {
+				rows, err := r.m.srv.queue.Pull(to, class, r.after[q][class], n-count, listBytes-bytes)
 				if err != nil {
-					r.m.srv.log.Error("a queued row cannot be read", "lsn", row.LSN, "err", err)
-					continue
+					return count, r.m.srv.storeError("read the queue", fmt.Errorf("%w: %w", errQueueRead, err))
 				}
-				count++
-				if err := each(protocol.RESTRow{Row: rowName(q, row), Frame: frame}); err != nil {
-					return count, err
+				for _, row := range rows {
+					r.after[q][class] = row.LSN
+					frame, ok := r.frame(&row)
+					if !ok {
+						continue
+					}
+					count++
+					bytes += len(frame)
+					if err := each(protocol.RESTRow{Row: rowName(q, row), Frame: frame}); err != nil {
+						return count, err
+					}
 				}
-			}
-			if count >= n {
-				return count, nil
+				if count >= n || bytes >= listBytes {
+					return count, nil
+				}
+				if len(rows) == 0 {
+					break
+				}
 			}
 		}
 	}
 	return count, nil
+}
+
+// frame is a row as it is told; false for one that has expired or cannot be read.
+func (r *keyReader) frame(row *queue.Row) (json.RawMessage, bool) {
+	if row.Expires != 0 && row.Expires <= r.m.srv.now().UnixMilli() {
+		return nil, false
+	}
+	_, frame, err := r.m.frameOf(nil, row)
+	if err != nil {
+		r.m.srv.log.Error("a queued row cannot be read", "lsn", row.LSN, "err", err)
+		return nil, false
+	}
+	return frame, true
 }
 
 func rowName(q int, row queue.Row) string {

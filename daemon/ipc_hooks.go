@@ -170,9 +170,13 @@ func (d *api) handleStatusLine(w http.ResponseWriter, r *http.Request) error {
 		line.Guarded = len(d.give.Guard.State(local.Public(), d.Now())) > 0
 		return reply(w, line)
 	}
-	line.Unknown = session != ""
-	if line.Unread, err = d.Mail.Count(protocol.InboxQuery{Unread: true, Limit: 100}, nil); err != nil {
+	if line.Unknown = session != ""; line.Unknown { // of which the line says that alone
+		return reply(w, line)
+	}
+	page, err := d.Mail.Page(protocol.InboxQuery{Unread: true, Brief: true, Limit: 100}, nil) // of the newest, as many as a page looks at
+	if err != nil {
 		return err
 	}
+	line.Unread = len(page.Messages)
 	return reply(w, line)
 }

@@ -56,20 +56,3 @@ func (b *Mailbox) Page(q protocol.InboxQuery, v *Viewer) (protocol.InboxPage, er
 	}
 	return page, nil
 }
-
-// Count returns how many messages a query selects, up to its limit.
-func (b *Mailbox) Count(q protocol.InboxQuery, v *Viewer) (n int, err error) {
-	limit := q.Limit
-	for q.Brief = true; n < limit; {
-		q.Limit = limit - n
-		page, err := b.Page(q, v)
-		if err != nil {
-			return n, err
-		}
-		n += len(page.Messages)
-		if q.Before = page.Next; q.Before == 0 {
-			break
-		}
-	}
-	return n, nil
-}

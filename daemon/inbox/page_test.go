@@ -87,12 +87,6 @@ func TestPageLooksAtSoMany(t *testing.T) {
 	if page, err = b.Page(protocol.InboxQuery{Mesh: "another", All: true, Before: page.Next}, nil); err != nil || page.Next != 0 {
 		t.Errorf("the rest: next %d, %v", page.Next, err)
 	}
-	if n, err := b.Count(protocol.InboxQuery{All: true, Limit: 700}, nil); n != 700 || err != nil {
-		t.Errorf("counted %d, %v", n, err)
-	}
-	if n, err := b.Count(protocol.InboxQuery{All: true, Limit: 1 << 20}, nil); n != pageLooks+1 || err != nil {
-		t.Errorf("counted %d of all, %v", n, err)
-	}
 }
 
 // A page of a large inbox takes the memory of a page.
