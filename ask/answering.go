@@ -115,7 +115,7 @@ func (e *Engine) offers(in *Incoming, q *question, rules []Rule, asker Asker, hi
 		b.Offers = append(b.Offers, o)
 		text := recall.Clip(e.host.Redact(h.Gist(maxPassage)), maxPassage)
 		rows[o.ID] = offerRow{Mesh: in.Mesh, Ask: in.ID, Member: in.Member, From: in.From, Question: q.Text, Episode: h.ID, Dir: h.Dir, Made: e.now().UTC(),
-			Passage: passage{Text: text, Project: o.Project, Title: o.Title, Branch: e.short(h.Branch, maxTitle), At: o.At}}
+			Passage: passage{Text: text, Project: o.Project, Title: o.Title, Branch: e.short(h.Branch, maxTitle), At: o.At, Changed: h.Changed()}}
 	}
 	return b, rows
 }

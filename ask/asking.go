@@ -376,7 +376,7 @@ func (e *Engine) takeAnswer(in *Incoming) error {
 		}
 		for i, p := range got.Passages {
 			offer := got.Offers[min(i, len(got.Offers)-1)]
-			a.Answers = append(a.Answers, Answer{Offer: offer, Member: in.Member, Name: name, Text: p.Text, Project: p.Project, Title: p.Title, Branch: p.Branch, At: timeOf(p.At)})
+			a.Answers = append(a.Answers, Answer{Offer: offer, Member: in.Member, Name: name, Text: p.Text, Project: p.Project, Title: p.Title, Branch: p.Branch, At: timeOf(p.At), Changed: p.Changed})
 		}
 		if got.Composed != "" {
 			a.Answers = append(a.Answers, Answer{Offer: got.Offers[0], Member: in.Member, Name: name, Text: got.Composed, Composed: true, At: e.now().UTC()})

@@ -210,6 +210,7 @@ type Answer struct {
 	Title    string    `json:"title,omitempty"`
 	Branch   string    `json:"branch,omitempty"`
 	At       time.Time `json:"at,omitzero"`
+	Changed  int       `json:"changed,omitempty"`
 	Composed bool      `json:"composed,omitempty"` // written by a model from the peer's episodes
 }
 

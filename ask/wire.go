@@ -48,6 +48,7 @@ const (
 	maxTitle    = 120
 	maxProject  = 64
 	maxPassages = 3
+	maxChanged  = 64 // files
 	maxPassage  = 1536
 	maxComposed = 4 << 10
 	maxBody     = 16 << 10 // any of the bodies
@@ -104,6 +105,7 @@ type passage struct {
 	Title   string `json:"title,omitempty"`
 	Branch  string `json:"branch,omitempty"`
 	At      int64  `json:"at_ms,omitempty"`
+	Changed int    `json:"changed,omitempty"` // files of the episode that were written since
 }
 
 // answer is the body of an answer.
@@ -206,7 +208,7 @@ func decodeAnswer(b []byte) (a answer, err error) {
 		return a, errors.New("unknown status")
 	}
 	for _, p := range a.Passages {
-		if len(p.Text) > maxPassage || len(p.Project) > maxProject || len(p.Title) > maxTitle || len(p.Branch) > maxTitle || !moment(p.At) {
+		if len(p.Text) > maxPassage || len(p.Project) > maxProject || len(p.Title) > maxTitle || len(p.Branch) > maxTitle || !moment(p.At) || p.Changed < 0 || p.Changed > maxChanged {
 			return a, errors.New("a passage is out of bounds")
 		}
 	}

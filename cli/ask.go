@@ -112,6 +112,9 @@ func (c *call) printAnswer(a *protocol.AskAnswer, now time.Time) {
 	if a.At != "" && !a.Composed {
 		head = append(head, agoText(a.At, now))
 	}
+	if a.Changed > 0 {
+		head = append(head, changedWords(a.Changed))
+	}
 	if a.Composed {
 		head = append(head, "composed by a model from "+clean(a.From)+"'s sessions")
 	} else {
@@ -120,6 +123,9 @@ func (c *call) printAnswer(a *protocol.AskAnswer, now time.Time) {
 	c.say("%s", strings.Join(append(head, "offer "+shortID(a.Offer)), " · "))
 	c.indent(a.Text)
 }
+
+// changedWords say that an episode may be out of date.
+func changedWords(n int) string { return plural(n, "file") + " changed since" }
 
 // offerWords tell of an offer that has no answer here.
 func offerWords(o *protocol.AskOffer, now time.Time) string {

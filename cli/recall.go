@@ -158,6 +158,9 @@ func hitHead(c *call, h *protocol.RecallHit, now time.Time) []string {
 	if h.At != "" {
 		head = append(head, agoText(h.At, now))
 	}
+	if h.Changed > 0 {
+		head = append(head, changedWords(h.Changed))
+	}
 	if h.Secondhand {
 		head = append(head, c.paint(yellow, "may repeat a peer's words"))
 	}

@@ -94,7 +94,7 @@ func (a askAPI) told(got ask.Reply, mesh string) protocol.AskReply {
 	}
 	for _, x := range got.Answers {
 		out.Answers = append(out.Answers, protocol.AskAnswer{Offer: x.Offer, From: x.Name, Pubkey: x.Member, Text: x.Text, Project: x.Project, Title: x.Title, Branch: x.Branch,
-			At: rfc3339(x.At), Composed: x.Composed})
+			At: rfc3339(x.At), Changed: x.Changed, Composed: x.Composed})
 	}
 	for _, o := range got.Offers {
 		out.Offers = append(out.Offers, protocol.AskOffer{ID: o.ID, From: o.Name, Pubkey: o.Member, Coverage: o.Coverage, Project: o.Project, Title: o.Title, At: rfc3339(o.At),

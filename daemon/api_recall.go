@@ -120,7 +120,7 @@ func recallHit(h *recall.Hit, excerpt int) protocol.RecallHit {
 	return protocol.RecallHit{
 		ID: h.ID, Score: math.Round(h.Score*1000) / 1000, Coverage: math.Round(h.Coverage*1000) / 1000, Title: h.Title, Agent: h.Agent, Kind: string(h.Kind),
 		Session: h.Session, Dir: h.Dir, Branch: h.Branch, Secondhand: h.Secondhand, At: rfc3339(h.End), Prompt: recall.Clip(h.Prompt, recallPrompt),
-		Excerpt: h.Excerpt(excerpt), Files: h.Files,
+		Excerpt: h.Excerpt(excerpt), Files: h.Files, Changed: h.Changed(),
 	}
 }
 

@@ -33,8 +33,9 @@ type AskAnswer struct {
 	Project  string `json:"project,omitempty"`
 	Title    string `json:"title,omitempty"`
 	Branch   string `json:"branch,omitempty"`
-	At       string `json:"at,omitempty"` // RFC 3339
-	Composed bool   `json:"composed"`     // written by a model from the peer's sessions; else a quotation
+	At       string `json:"at,omitempty"`      // RFC 3339
+	Changed  int    `json:"changed,omitempty"` // files of the episode that were written since, as the peer's machine says
+	Composed bool   `json:"composed"`          // written by a model from the peer's sessions; else a quotation
 }
 
 // AskOffer says that a peer's memory has something.

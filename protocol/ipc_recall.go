@@ -28,6 +28,7 @@ type RecallHit struct {
 	Prompt     string   `json:"prompt,omitempty"`     // its beginning
 	Excerpt    string   `json:"excerpt"`
 	Files      []string `json:"files,omitempty"`
+	Changed    int      `json:"changed,omitempty"` // files that were written since; of the first 16
 }
 
 // RecallReply answers it, best first.
