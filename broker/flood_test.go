@@ -186,3 +186,29 @@ func TestOldStatementMakesNoRoomForItself(t *testing.T) {
 		w.bob.connect()
 	})
 }
+
+// Bob publishes a statement for a key, and cathy connects with that key while it is committed. It is hers, and what bob's sessions do later does
+// not take it from her.
+func TestKeyThatBecameSomebodyElsesMeanwhile(t *testing.T) {
+	story(t, Limits{MaxSessions: 2}, func(w *world) {
+		bob := w.bob.connect()
+		key := crypto.GenerateKey()
+		late := w.bob.sessionStatement(key, "late")
+		time.Sleep(time.Second)
+		w.cathy.sessions["web"] = key
+		cathy := w.cathy.session("web")
+		m := w.srv.mesh(w.mesh)
+		m.mu.Lock()
+		m.appliedLocked(nil, []*protocol.Statement{late}) // as publish does behind its commit
+		m.mu.Unlock()
+		for i := range 4 {
+			time.Sleep(time.Second)
+			w.bob.session(fmt.Sprint(i)).leave()
+		}
+		bob.Send(w.cathy, "hi")
+		sent := bob.seal(key.Public(), protocol.PriorityNext, "to her session")
+		bob.wantQueued(sent)
+		cathy.Want("to her session")
+		w.cathy.connect().Want("hi")
+	})
+}

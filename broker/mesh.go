@@ -204,11 +204,12 @@ func (m *mesh) newerSession(st, old *protocol.Statement) bool {
 	return old == nil || st.SupersedesAt(old, m.srv.now())
 }
 
-// noteSessionLocked keeps st if it is the newest of its key, and makes the key an address. It reports whether it is news.
+// noteSessionLocked keeps st if it is the newest of its key, and makes the key an address. It reports whether it is news. A key that became
+// somebody else's while st was committed is not touched.
 func (m *mesh) noteSessionLocked(st *protocol.Statement) bool {
 	s := st.Body.(*protocol.Session)
 	p := m.memberLocked(s.Member)
-	if !m.newerSession(st, p.sessions.get(s.Session)) {
+	if !m.ownsLocked(p, s.Session) || !m.newerSession(st, p.sessions.get(s.Session)) {
 		return false
 	}
 	p.sessions.set(s.Session, st)
