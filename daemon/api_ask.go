@@ -15,8 +15,9 @@ import (
 
 // askAPI serves questions to the mesh, and what this machine answers, to its user.
 type askAPI struct {
-	d *roster.Roster
-	e *ask.Engine
+	d    *roster.Roster
+	e    *ask.Engine
+	host askHost
 }
 
 func (a askAPI) table() map[string]route {
@@ -181,7 +182,7 @@ func (a askAPI) rules(w http.ResponseWriter, _ *http.Request) error {
 func (a askAPI) rule(r ask.Rule) protocol.KnowledgeRule {
 	out := protocol.KnowledgeRule{ID: r.ID, Mesh: a.d.SlugOf(r.Mesh), Dir: r.Dir, Level: string(r.Level), Added: rfc3339(r.Added)}
 	for _, w := range r.With {
-		if who, ok := (askHost{d: a.d}).Asker(r.Mesh, w); ok {
+		if who, ok := a.host.Asker(r.Mesh, w); ok {
 			w = who.Name
 		}
 		out.With = append(out.With, w)

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"encoding/hex"
-	"log/slog"
 	"math"
 	"net/http"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/recall"
 	"github.com/claudemesh/claudemesh/recall/redact"
+	"github.com/claudemesh/claudemesh/recall/source"
 )
 
 // Limits of what one request asks of the memory.
@@ -32,9 +32,9 @@ type recallAPI struct {
 	sources []string
 }
 
-func newRecallAPI(cfg Config, log *slog.Logger) recallAPI {
-	a := recallAPI{sources: []string{}, keep: memory.New(cfg.Home.RecallFile(), recall.Options{Sources: cfg.Recordings, Now: cfg.Now}, log)}
-	for _, s := range cfg.Recordings {
+func newRecallAPI(keep *memory.Keeper, sources []source.Source) recallAPI {
+	a := recallAPI{sources: []string{}, keep: keep}
+	for _, s := range sources {
 		a.sources = append(a.sources, s.Root())
 	}
 	return a

@@ -22,6 +22,11 @@ type askHost struct {
 	paths *strings.Replacer // takes this user's home out of what leaves
 }
 
+// newAskHost is the host of this machine's engine.
+func newAskHost(r *roster.Roster, keep *memory.Keeper) askHost {
+	return askHost{d: r, keep: keep, paths: pathRedactor()}
+}
+
 // Send implements ask.Host.
 func (h askHost) Send(_ context.Context, mesh, to, kind, replyTo, session string, body []byte) (string, []ask.Person, error) {
 	m, err := h.d.Mesh(mesh)

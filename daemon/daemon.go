@@ -19,10 +19,12 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/delivery"
+	"github.com/claudemesh/claudemesh/daemon/memory"
 	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
+	"github.com/claudemesh/claudemesh/recall"
 	"github.com/claudemesh/claudemesh/recall/source"
 	"github.com/claudemesh/claudemesh/store"
 	"github.com/claudemesh/claudemesh/wallclock"
@@ -52,6 +54,7 @@ type Config struct {
 
 	watchEvery time.Duration // of config.json; zero means one second
 	started    func(*Daemon) // called when the socket answers
+	maxStreams int           // of events; zero means the default
 }
 
 // Daemon is the one daemon of a user on a machine: it holds the store, the socket, and a mesh for each membership.
@@ -59,12 +62,13 @@ type Daemon struct {
 	*roster.Roster
 
 	// fixed at construction
-	cfg   Config
-	give  *delivery.Dispatcher
-	waits *delivery.Attention
-	asks  *ask.Engine
-	api   *api
-	stop  context.CancelCauseFunc
+	cfg    Config
+	give   *delivery.Dispatcher
+	waits  *delivery.Attention
+	asks   *ask.Engine
+	memory *memory.Keeper
+	api    *api
+	stop   context.CancelCauseFunc
 
 	mu     sync.Mutex
 	broker *localBroker
@@ -118,14 +122,14 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	d.give = delivery.New(d.Roster)
 	d.Ended = d.give.Rungs.Forget
 	d.waits = delivery.NewAttention(d.Roster)
-	recall := newRecallAPI(cfg, log)
-	d.asks = ask.New(ask.Config{DB: db, Host: askHost{d.Roster, recall.keep, pathRedactor()}, Composer: cfg.Composer, Log: log, Now: cfg.Now})
+	d.memory = memory.New(cfg.Home.RecallFile(), recall.Options{Sources: cfg.Recordings, Now: cfg.Now}, log)
+	host := newAskHost(d.Roster, d.memory)
+	d.asks = ask.New(ask.Config{DB: db, Host: host, Composer: cfg.Composer, Log: log, Now: cfg.Now})
 	d.Env.Asked = d.asks.Wake
-	d.api = &api{
-		Roster: d.Roster, give: d.give, waits: d.waits, recall: recall, asks: d.asks,
-		version: cfg.Version, build: cfg.Build, start: time.Now(), stop: stop, localBroker: d.brokerHealth,
-		streams: streams{max: maxStreams}, onPort: streams{max: maxPortStreams},
-	}
+	d.api = newAPI(apiConfig{
+		Roster: d.Roster, Delivery: d.give, Attention: d.waits, Memory: d.memory, Recordings: cfg.Recordings, Asks: d.asks, AskHost: host,
+		Version: cfg.Version, Build: cfg.Build, Stop: stop, LocalBroker: d.brokerHealth, MaxStreams: cfg.maxStreams,
+	})
 	return d
 }
 
@@ -145,7 +149,7 @@ func (d *Daemon) run(ln *localsocket.Listener) error {
 	wg.Go(func() { d.Env.Clock.Watch(d.Life) })
 	wg.Go(func() { d.Mail.Run(d.Life, d.Log, d.Env.Clock.Settled) })
 	wg.Go(func() { d.watch(seen, ln) })
-	wg.Go(func() { d.api.recall.keep.Run(d.Life) })
+	wg.Go(func() { d.memory.Run(d.Life) })
 	wg.Go(func() { d.asks.Run(d.Life) })
 	wg.Go(func() { d.give.WatchLeases(d.Life) })
 	wg.Go(func() { d.waits.Run(d.Life) })

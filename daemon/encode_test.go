@@ -2,21 +2,17 @@ package daemon
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/roster"
-	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
-	"github.com/claudemesh/claudemesh/store"
 )
 
 var year10000 = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -57,43 +53,11 @@ func TestAnswersWithoutJSON(t *testing.T) {
 // An event that has no JSON becomes a notice in its place in a stream, and the stream goes on.
 func TestStreamOfEventsWithoutJSON(t *testing.T) {
 	rec := httptest.NewRecorder()
-	s := &eventStream{w: rec, conn: http.NewResponseController(rec), log: discard()}
+	s := &eventStream{w: rec, conn: http.NewResponseController(rec), log: slog.New(slog.DiscardHandler)}
 	s.event(protocol.Event{Seq: 7, Type: inbox.EventState, Mesh: "acme", State: &protocol.SendResult{AcceptedAt: year10000}})
 	s.event(protocol.Event{Seq: 8, Type: inbox.EventNotice, Notice: "behind it"})
 	lines := strings.Split(rec.Body.String(), "\n")
 	if s.err != nil || lines[0] != "id: 7" || lines[1] != "event: notice" || !strings.Contains(lines[2], "cannot be shown") || lines[4] != "id: 8" {
 		t.Errorf("streamed %q, %v", lines, s.err)
-	}
-}
-
-// Mail that is damaged is not handed to a session, and what lies behind it is.
-func TestDamagedMailIsNotTaken(t *testing.T) {
-	d := startDaemon(t, newHome(t))
-	ctx := context.Background()
-	info, err := d.Register(ctx, protocol.SessionRequest{ID: "s-1", PID: os.Getpid(), Cwd: "/src/api"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = d.DB.Commit(func(tx *store.Tx) error {
-		for _, v := range []string{"{damaged", `{"own":"x"}`} {
-			n, err := tx.NextSequence(table.Waiting)
-			if err != nil {
-				return err
-			}
-			if err := tx.Put(table.Waiting, table.U64(n), []byte(v)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := d.Take(ctx, protocol.TakeRequest{Session: info.ID, Rung: protocol.RungPull})
-	if err != nil || len(got.Messages) != 0 {
-		t.Errorf("took %+v, %v", got, err)
-	}
-	if _, err := d.Held(ctx, protocol.HeldRequest{Session: info.ID}); err != nil {
-		t.Error(err)
 	}
 }

@@ -70,7 +70,7 @@ func (d *api) table() map[string]route {
 
 func (d *api) routes() http.Handler {
 	mux := http.NewServeMux()
-	for _, table := range []map[string]route{d.table(), d.restTable(), d.recall.table(), askAPI{d.Roster, d.asks}.table()} {
+	for _, table := range []map[string]route{d.table(), d.restTable(), d.recall.table(), askAPI{d.Roster, d.asks, d.host}.table()} {
 		for pattern, handle := range table {
 			mux.Handle(pattern, d.handler(handle))
 		}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -144,14 +143,19 @@ func TestEventStreamsAreCapped(t *testing.T) {
 		t.Errorf("health %+v, %v", h, err)
 	}
 	first.close()
-	for d.api.onPort.open() == maxPortStreams { // until the daemon noticed
-		runtime.Gosched()
-	}
+	until(t, "the daemon notices", func() bool {
+		h, err := d.Health(context.Background())
+		return err == nil && h.Streams < maxPortStreams
+	})
 	open()
 	refused()
-	d.api.streams.mu.Lock()
-	d.api.streams.max = maxPortStreams // in all: the socket has no room either
-	d.api.streams.mu.Unlock()
+}
+
+// The streams of socket and port together are capped, too.
+func TestEventStreamsAreCappedInAll(t *testing.T) {
+	d := startDaemon(t, newHome(t), func(c *Config) { c.maxStreams = 1 })
+	s := d.events(d.port(), "")
+	s.want("ready", "")
 	next, stop := iter.Pull2(d.Events(t.Context(), client.EventQuery{}))
 	defer stop()
 	_, err, _ := next()
