@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/ask"
+	"github.com/claudemesh/claudemesh/daemon/api"
+	"github.com/claudemesh/claudemesh/daemon/asking"
 	"github.com/claudemesh/claudemesh/daemon/brokerhttp"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/delivery"
@@ -67,7 +69,7 @@ type Daemon struct {
 	waits  *delivery.Attention
 	asks   *ask.Engine
 	memory *memory.Keeper
-	api    *api
+	api    *api.API
 	stop   context.CancelCauseFunc
 
 	mu     sync.Mutex
@@ -123,10 +125,10 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	d.Ended = d.give.Rungs.Forget
 	d.waits = delivery.NewAttention(d.Roster)
 	d.memory = memory.New(cfg.Home.RecallFile(), recall.Options{Sources: cfg.Recordings, Now: cfg.Now}, log)
-	host := newAskHost(d.Roster, d.memory)
+	host := asking.New(d.Roster, d.memory)
 	d.asks = ask.New(ask.Config{DB: db, Host: host, Composer: cfg.Composer, Log: log, Now: cfg.Now})
 	d.Env.Asked = d.asks.Wake
-	d.api = newAPI(apiConfig{
+	d.api = api.New(api.Config{
 		Roster: d.Roster, Delivery: d.give, Attention: d.waits, Memory: d.memory, Recordings: cfg.Recordings, Asks: d.asks, AskHost: host,
 		Version: cfg.Version, Build: cfg.Build, Stop: stop, LocalBroker: d.brokerHealth, MaxStreams: cfg.maxStreams,
 	})

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/api"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -68,7 +69,7 @@ func TestRefusals(t *testing.T) {
 		"no JSON":              {"POST", "/v1/send", "hello", nil, 400, protocol.CodeInvalid},
 		"an unknown field":     {"POST", "/v1/send", `{"to":"bob","boddy":"x"}`, nil, 400, protocol.CodeInvalid},
 		"two values":           {"POST", "/v1/send", `{} {}`, nil, 400, protocol.CodeInvalid},
-		"too long":             {"POST", "/v1/send", `{"body":"` + strings.Repeat("x", maxRequest) + `"}`, nil, 413, protocol.CodePayloadTooLarge},
+		"too long":             {"POST", "/v1/send", `{"body":"` + strings.Repeat("x", api.MaxRequest) + `"}`, nil, 413, protocol.CodePayloadTooLarge},
 		"no mesh joined":       {"POST", "/v1/send", `{"to":"bob"}`, nil, 404, protocol.CodeNotFound},
 		"no such mesh":         {"GET", "/v1/peers?mesh=x", "", nil, 404, protocol.CodeNotFound},
 		"no such session":      {"GET", "/v1/whoami?session=x", "", nil, 404, protocol.CodeNotFound},
@@ -129,7 +130,7 @@ func TestNoSecretsInAnswers(t *testing.T) {
 		"/v1/mail/held":    {`{"session":"s-1"}`},
 	}
 	var answers bytes.Buffer
-	for pattern := range d.api.table() {
+	for pattern := range d.api.Table() {
 		method, path, _ := strings.Cut(pattern, " ")
 		if path == "/v1/shutdown" || path == "/v1/leave" || path == "/v1/accept-host" { // they end things, the last one this home's connection
 			continue

@@ -20,7 +20,7 @@ const (
 // serve answers the socket until the daemon's life ends.
 func (d *Daemon) serve(ln *localsocket.Listener) error {
 	server := &http.Server{
-		Handler:           d.api.routes(),
+		Handler:           d.api.Routes(),
 		BaseContext:       func(net.Listener) context.Context { return d.Life }, // ends streams and waits when the daemon stops
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,

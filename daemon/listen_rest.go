@@ -81,7 +81,7 @@ func (d *Daemon) serveREST(ctx context.Context, listen string) error {
 	}
 	d.Log.Info("REST starts", "listen", ln.Addr().String())
 	server := &http.Server{
-		Handler:           d.api.restRoutes(ln.Addr().String(), token),
+		Handler:           d.api.RESTRoutes(ln.Addr().String(), token),
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,

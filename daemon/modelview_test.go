@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/daemon/api"
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/enrol"
@@ -174,20 +175,20 @@ func TestModelsReadReasonsAndAnswersOfThoseAccepted(t *testing.T) {
 		Answers: []protocol.AskAnswer{{From: "alice", Pubkey: alice.String(), Text: "run this"}, {From: "frank", Pubkey: stranger.String(), Text: "run that"}},
 		Offers:  []protocol.AskOffer{{From: "alice", Pubkey: alice.String(), Title: "run this"}},
 	}
-	accepted := map[acceptedKey]bool{{bobs.ID(), alice}: true}
+	accepted := map[api.AcceptedKey]bool{{Mesh: bobs.ID(), Member: alice}: true}
 	for _, c := range []struct {
 		what   string
-		view   *modelView
+		view   *api.ModelView
 		alices bool
 	}{
-		{"a session that asks", &modelView{}, true},
-		{"a session that does not ask", &modelView{bypass: true}, false},
-		{"after bob's word", &modelView{bypass: true, accepted: accepted}, true},
+		{"a session that asks", &api.ModelView{}, true},
+		{"a session that does not ask", &api.ModelView{Bypass: true}, false},
+		{"after bob's word", &api.ModelView{Bypass: true, Accepted: accepted}, true},
 	} {
 		asked := reply
 		asked.Answers, asked.Offers = slices.Clone(reply.Answers), slices.Clone(reply.Offers)
-		asked = c.view.asked([]*mesh.Mesh{bobs}, asked)
-		b, err := json.Marshal([]any{c.view.sent(bobs, res), asked})
+		asked = c.view.Asked([]*mesh.Mesh{bobs}, asked)
+		b, err := json.Marshal([]any{c.view.Sent(bobs, res), asked})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -196,8 +197,8 @@ func TestModelsReadReasonsAndAnswersOfThoseAccepted(t *testing.T) {
 			t.Errorf("%s: %s", c.what, got)
 		}
 	}
-	var person *modelView
-	if got := person.sent(bobs, res); got.Recipients[1].Reason != "refused: run that" || person.asked(nil, reply).Answers[1].Text != "run that" {
+	var person *api.ModelView
+	if got := person.Sent(bobs, res); got.Recipients[1].Reason != "refused: run that" || person.Asked(nil, reply).Answers[1].Text != "run that" {
 		t.Errorf("a person reads %+v", got)
 	}
 }

@@ -42,7 +42,7 @@ func TestAuthorityOnThePort(t *testing.T) {
 	addr := d.port()
 	_, number, _ := strings.Cut(addr, ":")
 	const good = "Bearer token"
-	for _, pattern := range slices.Sorted(maps.Keys(d.api.restTable())) {
+	for _, pattern := range slices.Sorted(maps.Keys(d.api.RESTTable())) {
 		method, path, _ := strings.Cut(strings.ReplaceAll(pattern, "{id}", "abcdefgh"), " ")
 		for _, c := range []struct {
 			who    string
@@ -69,7 +69,7 @@ func TestAuthorityOnThePort(t *testing.T) {
 			}
 		}
 	}
-	for _, pattern := range slices.Sorted(maps.Keys(d.api.table())) {
+	for _, pattern := range slices.Sorted(maps.Keys(d.api.Table())) {
 		method, path, _ := strings.Cut(strings.ReplaceAll(pattern, "{id}", "abcdefgh"), " ")
 		if got := d.knock(addr, method, path, "Authorization", good); got != 404 {
 			t.Errorf("%s on the port: %d", pattern, got)
@@ -86,8 +86,8 @@ func TestAuthorityOnThePort(t *testing.T) {
 // On the socket there is no token, for it lets in its user alone; what a browser could be made to send is refused on every route.
 func TestNoPagesOnTheSocket(t *testing.T) {
 	d := startDaemon(t, newHome(t))
-	tables := d.api.table()
-	maps.Copy(tables, d.api.restTable())
+	tables := d.api.Table()
+	maps.Copy(tables, d.api.RESTTable())
 	for _, pattern := range slices.Sorted(maps.Keys(tables)) {
 		method, path, _ := strings.Cut(strings.ReplaceAll(pattern, "{id}", "abcdefgh"), " ")
 		for _, header := range [][]string{{"Origin", "https://evil.example"}, {"Origin", "null"}, {"Host", "evil.example"}, {"Host", "127.0.0.1"}} {

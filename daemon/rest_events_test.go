@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/claudemesh/claudemesh/daemon/api"
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -24,7 +25,7 @@ func (d *testDaemon) port() string {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	s := &httptest.Server{Listener: ln, Config: &http.Server{Handler: d.api.restRoutes(ln.Addr().String(), "token")}}
+	s := &httptest.Server{Listener: ln, Config: &http.Server{Handler: d.api.RESTRoutes(ln.Addr().String(), "token")}}
 	s.Start()
 	d.t.Cleanup(s.Close)
 	return ln.Addr().String()
@@ -135,17 +136,17 @@ func TestEventStreamsAreCapped(t *testing.T) {
 		}
 	}
 	first := open()
-	for range maxPortStreams - 1 {
+	for range api.MaxPortStreams - 1 {
 		open()
 	}
 	refused()
-	if h, err := d.Health(context.Background()); err != nil || h.Streams != maxPortStreams {
+	if h, err := d.Health(context.Background()); err != nil || h.Streams != api.MaxPortStreams {
 		t.Errorf("health %+v, %v", h, err)
 	}
 	first.close()
 	until(t, "the daemon notices", func() bool {
 		h, err := d.Health(context.Background())
-		return err == nil && h.Streams < maxPortStreams
+		return err == nil && h.Streams < api.MaxPortStreams
 	})
 	open()
 	refused()

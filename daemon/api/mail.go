@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"net/http"
@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-func (d *api) handleSend(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleSend(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.SendRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -34,11 +34,11 @@ func (d *api) handleSend(w http.ResponseWriter, r *http.Request) error {
 		d.sentBy(acting, &req, &result)
 	}
 	d.answered(&req, acting)
-	return reply(w, view.sent(m, result))
+	return reply(w, view.Sent(m, result))
 }
 
 // answered marks what a message that was accepted answers as read by who wrote it.
-func (d *api) answered(req *protocol.SendRequest, acting *keyring.Session) {
+func (d *API) answered(req *protocol.SendRequest, acting *keyring.Session) {
 	if req.ReplyTo == "" {
 		return
 	}
@@ -48,7 +48,7 @@ func (d *api) answered(req *protocol.SendRequest, acting *keyring.Session) {
 	}
 }
 
-func (d *api) handleMessage(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleMessage(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (d *api) handleMessage(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, found)
 }
 
-func (d *api) handleInbox(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleInbox(w http.ResponseWriter, r *http.Request) error {
 	page, err := d.listInbox(r)
 	if err != nil {
 		return err
@@ -75,7 +75,7 @@ func (d *api) handleInbox(w http.ResponseWriter, r *http.Request) error {
 }
 
 // listInbox reads a page of the mail that a request asks for.
-func (d *api) listInbox(r *http.Request) (page protocol.InboxPage, err error) {
+func (d *API) listInbox(r *http.Request) (page protocol.InboxPage, err error) {
 	q := protocol.InboxQuery{Mesh: r.FormValue("mesh"), Session: r.FormValue("session")}
 	for name, parse := range map[string]func(string) (err error){
 		"all":    func(s string) (err error) { q.All, err = strconv.ParseBool(s); return err },
@@ -97,32 +97,32 @@ func (d *api) listInbox(r *http.Request) (page protocol.InboxPage, err error) {
 }
 
 // inboxOf checks what narrows a request about mail: an unknown mesh or session is an error, not an empty list.
-func (d *api) inboxOf(mesh, session string) (*keyring.Session, error) {
+func (d *API) inboxOf(mesh, session string) (*keyring.Session, error) {
 	if _, err := d.Some(mesh); err != nil {
 		return nil, err
 	}
 	return d.Acting(session)
 }
 
-func (d *api) handleRead(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleRead(w http.ResponseWriter, r *http.Request) error {
 	return d.change(w, r, d.markRead)
 }
 
 // markRead marks messages as read by a session or, with nil, by the person.
-func (d *api) markRead(c protocol.InboxChange, acting *keyring.Session) (int, error) {
+func (d *API) markRead(c protocol.InboxChange, acting *keyring.Session) (int, error) {
 	meshes, n, err := d.Mail.MarkRead(c, d.Viewer(acting), d.give.Read(acting))
 	d.WakeMeshes(meshes)
 	return n, err
 }
 
-func (d *api) handleDelete(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleDelete(w http.ResponseWriter, r *http.Request) error {
 	return d.change(w, r, func(c protocol.InboxChange, acting *keyring.Session) (int, error) {
 		return d.Mail.Delete(c, d.Viewer(acting))
 	})
 }
 
 // change runs a change of the inbox that names its messages.
-func (d *api) change(w http.ResponseWriter, r *http.Request, do func(protocol.InboxChange, *keyring.Session) (int, error)) error {
+func (d *API) change(w http.ResponseWriter, r *http.Request, do func(protocol.InboxChange, *keyring.Session) (int, error)) error {
 	var c protocol.InboxChange
 	if err := decode(r, &c); err != nil {
 		return err
@@ -141,7 +141,7 @@ func (d *api) change(w http.ResponseWriter, r *http.Request, do func(protocol.In
 	return reply(w, protocol.CountReply{OK: true, Count: n})
 }
 
-func (d *api) handleFlush(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleFlush(w http.ResponseWriter, r *http.Request) error {
 	var f protocol.InboxFlush
 	if err := decode(r, &f); err != nil {
 		return err
@@ -159,7 +159,7 @@ func (d *api) handleFlush(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, protocol.FlushReply{OK: true, Count: n, Kept: kept})
 }
 
-func (d *api) handleOutbox(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleOutbox(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -178,7 +178,7 @@ func (d *api) handleOutbox(w http.ResponseWriter, r *http.Request) error {
 // sentListed is how many of the newest messages GET /v1/sent lists a mesh.
 const sentListed = 50
 
-func (d *api) handleSent(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleSent(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -194,7 +194,7 @@ func (d *api) handleSent(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *api) handleRequeue(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleRequeue(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.RequeueRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -210,7 +210,7 @@ func (d *api) handleRequeue(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, protocol.OKReply{OK: true})
 }
 
-func (d *api) handleGaps(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleGaps(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -227,7 +227,7 @@ func (d *api) handleGaps(w http.ResponseWriter, r *http.Request) error {
 }
 
 // handleOpen gives a session one message as it was written.
-func (d *api) handleOpen(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleOpen(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.OpenRequest
 	if err := decode(r, &req); err != nil {
 		return err

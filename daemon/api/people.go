@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"net/http"
@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-func (d *api) handleWhoAmI(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleWhoAmI(w http.ResponseWriter, r *http.Request) error {
 	acting, err := d.Acting(r.FormValue("session"))
 	if err != nil {
 		return err
@@ -21,7 +21,7 @@ func (d *api) handleWhoAmI(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *api) handlePeers(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handlePeers(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -37,7 +37,7 @@ func (d *api) handlePeers(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *api) handleMembers(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleMembers(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func (d *api) handleMembers(w http.ResponseWriter, r *http.Request) error {
 }
 
 // handlePresence changes what others see of a session, or of the member.
-func (d *api) handlePresence(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handlePresence(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.PresenceRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -87,7 +87,7 @@ func (d *api) handlePresence(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, protocol.OKReply{OK: true})
 }
 
-func (d *api) handleInvites(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleInvites(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func (d *api) handleInvites(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *api) handleInvite(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleInvite(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.InviteRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -119,7 +119,7 @@ func (d *api) handleInvite(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, info)
 }
 
-func (d *api) handleCloseInvite(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleCloseInvite(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -146,7 +146,7 @@ func firstThatKnows(meshes []*mesh.Mesh, none error, do func(*mesh.Mesh) error) 
 }
 
 // handlePublish takes statements that the command line signed with the owner key.
-func (d *api) handlePublish(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handlePublish(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.PublishRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -165,7 +165,7 @@ func (d *api) handlePublish(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, protocol.OKReply{OK: true})
 }
 
-func (d *api) handleBan(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleBan(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.BanRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -185,7 +185,7 @@ func (d *api) handleBan(w http.ResponseWriter, r *http.Request) error {
 }
 
 // handleGroups lists the groups that messages can be sent to.
-func (d *api) handleGroups(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleGroups(w http.ResponseWriter, r *http.Request) error {
 	acting, err := d.Acting(r.FormValue("session"))
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func (d *api) handleGroups(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *api) handleGrants(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleGrants(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -213,7 +213,7 @@ func (d *api) handleGrants(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *api) handleGrant(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleGrant(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.GrantRequest
 	if err := decode(r, &req); err != nil {
 		return err

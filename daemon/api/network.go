@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"net/http"
@@ -9,12 +9,12 @@ import (
 
 // handleNetwork walks to the brokers as the daemon's own connections do, with its environment and not that of who asks. It
 // may take probe.Budget.
-func (d *api) handleNetwork(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleNetwork(w http.ResponseWriter, r *http.Request) error {
 	urls := d.BrokerURLs(r.URL.Query().Get("mesh"))
 	return reply(w, probe.Look(r.Context(), urls, probe.Options{Dialer: d.Env.Broker, Now: d.Now}))
 }
 
-func (d *api) handlePing(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handlePing(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.PingRequest
 	if err := decode(r, &req); err != nil {
 		return err

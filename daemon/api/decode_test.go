@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"encoding/json"
@@ -43,7 +43,7 @@ func TestDecodeChangesNoText(t *testing.T) {
 // A request that is too long is refused with its size, whether its head names the size or not, and is held in memory only as far as it is allowed.
 func TestDecodeSaysTheSize(t *testing.T) {
 	const head, tail = `{"to":"bob","body":"`, `"}`
-	for _, n := range []int64{maxRequest, 30 << 20, countMost + 5} {
+	for _, n := range []int64{MaxRequest, 30 << 20, countMost + 5} {
 		body := io.MultiReader(strings.NewReader(head), io.LimitReader(anything{}, n), strings.NewReader(tail))
 		r := httptest.NewRequest("POST", "/v1/send", body)
 		boundBody(r)

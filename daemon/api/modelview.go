@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"errors"
@@ -13,36 +13,37 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// modelView decides what the model of a session reads of people, beside their messages. Of somebody whom nobody verified it reads
+// ModelView decides what the model of a session reads of people, beside their messages. Of somebody whom nobody verified it reads
 // nothing. A session that runs without permission prompts reads of others what is certified, their names, and nothing that they
 // chose or wrote themselves (labels, groups, cards, reasons, answers of their memories) until the user has accepted them.
-type modelView struct {
-	bypass   bool
-	accepted map[acceptedKey]bool
+type ModelView struct {
+	Bypass   bool
+	Accepted map[AcceptedKey]bool
 }
 
-type acceptedKey struct {
-	mesh   protocol.MeshID
-	member crypto.PublicKey
+// AcceptedKey is a member whom the user accepted in a mesh.
+type AcceptedKey struct {
+	Mesh   protocol.MeshID
+	Member crypto.PublicKey
 }
 
 // newModelView is the view of the session that a request speaks for; nil where a person asks.
-func newModelView(d *roster.Roster, session string) (*modelView, error) {
+func newModelView(d *roster.Roster, session string) (*ModelView, error) {
 	acting, err := d.Acting(session)
 	if err != nil || acting == nil {
 		return nil, err
 	}
-	v := &modelView{accepted: make(map[acceptedKey]bool)}
+	v := &ModelView{Accepted: make(map[AcceptedKey]bool)}
 	if s, ok := d.Live.Get(acting.ID); ok {
-		v.bypass = s.Bypass
+		v.Bypass = s.Bypass
 	}
-	if !v.bypass {
+	if !v.Bypass {
 		return v, nil
 	}
 	err = d.DB.View(func(tx *store.Tx) error {
 		for k := range tx.Scan(table.Accepted, nil, nil) {
 			mesh, member := k[:len(k)-len(crypto.PublicKey{})], k[len(k)-len(crypto.PublicKey{}):]
-			v.accepted[acceptedKey{protocol.MeshID(mesh), crypto.PublicKey(member)}] = true
+			v.Accepted[AcceptedKey{protocol.MeshID(mesh), crypto.PublicKey(member)}] = true
 		}
 		return nil
 	})
@@ -50,17 +51,17 @@ func newModelView(d *roster.Roster, session string) (*modelView, error) {
 }
 
 // names tells whether a member may be named.
-func (v *modelView) names(m *mesh.Mesh, member crypto.PublicKey) bool {
+func (v *ModelView) names(m *mesh.Mesh, member crypto.PublicKey) bool {
 	return v == nil || member == m.Self() || m.Trust().View().Verified(member)
 }
 
 // quotes tells whether the words of a member may be read, too.
-func (v *modelView) quotes(m *mesh.Mesh, member crypto.PublicKey) bool {
-	return v == nil || v.names(m, member) && (!v.bypass || member == m.Self() || v.accepted[acceptedKey{m.ID(), member}])
+func (v *ModelView) quotes(m *mesh.Mesh, member crypto.PublicKey) bool {
+	return v == nil || v.names(m, member) && (!v.Bypass || member == m.Self() || v.Accepted[AcceptedKey{m.ID(), member}])
 }
 
 // peers are those that may be named. Somebody whose words may not be read is there once, whatever sessions he has.
-func (v *modelView) peers(m *mesh.Mesh, all []protocol.PeerInfo) []protocol.PeerInfo {
+func (v *ModelView) peers(m *mesh.Mesh, all []protocol.PeerInfo) []protocol.PeerInfo {
 	if v == nil {
 		return all
 	}
@@ -86,7 +87,7 @@ func (v *modelView) peers(m *mesh.Mesh, all []protocol.PeerInfo) []protocol.Peer
 }
 
 // members are those that may be named, and the others without their names: they are counted.
-func (v *modelView) members(m *mesh.Mesh, all []protocol.MemberInfo) []protocol.MemberInfo {
+func (v *ModelView) members(m *mesh.Mesh, all []protocol.MemberInfo) []protocol.MemberInfo {
 	for i := range all {
 		member, err := crypto.ParsePublicKey(all[i].Pubkey)
 		if err != nil || !v.names(m, member) {
@@ -96,8 +97,8 @@ func (v *modelView) members(m *mesh.Mesh, all []protocol.MemberInfo) []protocol.
 	return all
 }
 
-// sent is what became of a message, without the words of those who may not be quoted.
-func (v *modelView) sent(m *mesh.Mesh, res protocol.SendResult) protocol.SendResult {
+// Sent is what became of a message, without the words of those who may not be quoted.
+func (v *ModelView) Sent(m *mesh.Mesh, res protocol.SendResult) protocol.SendResult {
 	if v == nil {
 		return res
 	}
@@ -118,8 +119,8 @@ func (v *modelView) sent(m *mesh.Mesh, res protocol.SendResult) protocol.SendRes
 	return res
 }
 
-// asked is what memories answered, without those whose words may not be read.
-func (v *modelView) asked(meshes []*mesh.Mesh, got protocol.AskReply) protocol.AskReply {
+// Asked is what memories answered, without those whose words may not be read.
+func (v *ModelView) Asked(meshes []*mesh.Mesh, got protocol.AskReply) protocol.AskReply {
 	if v == nil {
 		return got
 	}
@@ -135,7 +136,7 @@ func (v *modelView) asked(meshes []*mesh.Mesh, got protocol.AskReply) protocol.A
 }
 
 // refusal is an error without the names that the model may not read.
-func (v *modelView) refusal(meshes []*mesh.Mesh, err error) error {
+func (v *ModelView) refusal(meshes []*mesh.Mesh, err error) error {
 	e, ok := errors.AsType[*protocol.Error](err)
 	if v == nil || !ok || len(e.Names) == 0 {
 		return err
@@ -147,7 +148,7 @@ func (v *modelView) refusal(meshes []*mesh.Mesh, err error) error {
 		word, rest, _ := strings.Cut(text, " ") // bob, bob/web, each with its key behind it or not, @group, or a name of ours
 		name, _, session := strings.Cut(word, "/")
 		may, person := named[name]
-		if person && !may || v.bypass && strings.HasPrefix(word, "@") {
+		if person && !may || v.Bypass && strings.HasPrefix(word, "@") {
 			continue
 		}
 		if person && session && !quoted[name] {
@@ -157,7 +158,7 @@ func (v *modelView) refusal(meshes []*mesh.Mesh, err error) error {
 			told.Names = append(told.Names, text)
 		}
 	}
-	if v.bypass && strings.HasPrefix(told.Hint, "did you mean @") {
+	if v.Bypass && strings.HasPrefix(told.Hint, "did you mean @") {
 		told.Hint = "claudemesh group list"
 	}
 	return &told
@@ -165,7 +166,7 @@ func (v *modelView) refusal(meshes []*mesh.Mesh, err error) error {
 
 // known tells of the names of people whether each may be read, and what goes by it, too. A name that somebody has who may not be read is
 // not read of anybody.
-func (v *modelView) known(meshes []*mesh.Mesh) (named, quoted map[string]bool) {
+func (v *ModelView) known(meshes []*mesh.Mesh) (named, quoted map[string]bool) {
 	named, quoted = make(map[string]bool), make(map[string]bool)
 	for _, m := range meshes {
 		for name, people := range m.Names() {

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"net/http"
@@ -10,7 +10,7 @@ import (
 
 // health is what the daemon is at this moment. OK means that it can do its work: a mesh whose broker is away is no fault
 // of the daemon's, a config.json that it cannot read is one, and so is a mesh that could not be started.
-func (d *api) health() protocol.Health {
+func (d *API) health() protocol.Health {
 	h := protocol.Health{
 		OK: true, PID: os.Getpid(), Version: d.version, Build: d.build,
 		Uptime: time.Since(d.start).Seconds(), Meshes: make(map[string]protocol.MeshHealth),
@@ -21,14 +21,14 @@ func (d *api) health() protocol.Health {
 	return h
 }
 
-func (d *api) handleHealth(w http.ResponseWriter, _ *http.Request) error {
+func (d *API) handleHealth(w http.ResponseWriter, _ *http.Request) error {
 	return reply(w, d.health())
 }
 
 // originalState is the state and the role of a mesh that an original client joined: listed, and left alone.
 const originalState = "original"
 
-func (d *api) handleMeshes(w http.ResponseWriter, _ *http.Request) error {
+func (d *API) handleMeshes(w http.ResponseWriter, _ *http.Request) error {
 	fallback, foreign := d.Defaults()
 	all := []protocol.MeshInfo{}
 	meshes := d.Meshes()

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"net/http"
@@ -9,7 +9,7 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-func (d *api) handleStatements(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleStatements(w http.ResponseWriter, r *http.Request) error {
 	m, err := d.One(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -28,7 +28,7 @@ func (d *api) handleStatements(w http.ResponseWriter, r *http.Request) error {
 }
 
 // handleVerify marks that the user and a member compared safety numbers.
-func (d *api) handleVerify(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleVerify(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.VerifyRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (d *api) handleVerify(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, protocol.OKReply{OK: true})
 }
 
-func (d *api) handleDevices(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleDevices(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (d *api) handleDevices(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *api) handleRevokeDevice(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleRevokeDevice(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.RevokeDeviceRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -78,7 +78,7 @@ func (d *api) handleRevokeDevice(w http.ResponseWriter, r *http.Request) error {
 }
 
 // handleBackup seals the home under a key that the caller derived.
-func (d *api) handleBackup(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleBackup(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.BackupRequest
 	if err := decode(r, &req); err != nil {
 		return err

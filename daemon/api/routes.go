@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"errors"
@@ -12,8 +12,8 @@ import (
 // route is a handler that reports a refusal by returning it.
 type route func(w http.ResponseWriter, r *http.Request) error
 
-// table lists the routes by pattern.
-func (d *api) table() map[string]route {
+// Table lists the routes by pattern.
+func (d *API) Table() map[string]route {
 	return map[string]route{
 		"GET /v1/health":           d.handleHealth,
 		"GET /v1/network":          d.handleNetwork,
@@ -68,9 +68,9 @@ func (d *api) table() map[string]route {
 	}
 }
 
-func (d *api) routes() http.Handler {
+func (d *API) Routes() http.Handler {
 	mux := http.NewServeMux()
-	for _, table := range []map[string]route{d.table(), d.restTable(), d.recall.table(), askAPI{d.Roster, d.asks, d.host}.table()} {
+	for _, table := range []map[string]route{d.Table(), d.RESTTable(), d.recall.table(), askAPI{d.Roster, d.asks, d.host}.table()} {
 		for pattern, handle := range table {
 			mux.Handle(pattern, d.handler(handle))
 		}
@@ -82,7 +82,7 @@ func (d *api) routes() http.Handler {
 }
 
 // handler guards a route and turns its error into the answer.
-func (d *api) handler(handle route) http.Handler {
+func (d *API) handler(handle route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		boundBody(r)
 		err := checkOrigin(r)
@@ -104,7 +104,7 @@ func checkOrigin(r *http.Request) error {
 }
 
 // refuse answers with an error. What is no *protocol.Error is ours: the reader learns that, the log the rest.
-func (d *api) refuse(w http.ResponseWriter, r *http.Request, err error) {
+func (d *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if left, ok := errors.AsType[leftOutError](err); ok { // the rest was answered
 		d.Log.Error("items of an answer cannot be encoded", "route", r.Pattern, "items", len(left.causes), "err", left.causes[0])
 		return

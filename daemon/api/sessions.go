@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"net/http"
@@ -10,7 +10,7 @@ import (
 	"github.com/claudemesh/claudemesh/registry"
 )
 
-func (d *api) handleRegister(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleRegister(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.SessionRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -37,7 +37,7 @@ func (d *api) handleRegister(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, info)
 }
 
-func (d *api) handleSessions(w http.ResponseWriter, _ *http.Request) error {
+func (d *API) handleSessions(w http.ResponseWriter, _ *http.Request) error {
 	all := []protocol.SessionInfo{}
 	for _, s := range d.Live.Live() {
 		info, err := d.sessionInfo(s)
@@ -49,13 +49,13 @@ func (d *api) handleSessions(w http.ResponseWriter, _ *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *api) handleEndSession(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleEndSession(w http.ResponseWriter, r *http.Request) error {
 	d.Live.End(r.PathValue("id"))
 	return reply(w, protocol.OKReply{OK: true})
 }
 
 // handleTake answers with mail for a rung, at once or as soon as there is some.
-func (d *api) handleTake(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleTake(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.TakeRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -110,7 +110,7 @@ func (d *api) handleTake(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-func (d *api) handleSettle(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleSettle(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.SettleRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -131,7 +131,7 @@ func (d *api) handleSettle(w http.ResponseWriter, r *http.Request) error {
 }
 
 // handleAccept lets a sender in who was held.
-func (d *api) handleAccept(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleAccept(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.AcceptRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -154,7 +154,7 @@ func (d *api) handleAccept(w http.ResponseWriter, r *http.Request) error {
 }
 
 // sessionInfo is what is told of a live session.
-func (d *api) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
+func (d *API) sessionInfo(s registry.Session) (protocol.SessionInfo, error) {
 	info := protocol.SessionInfo{
 		ID: s.ID, Label: s.Label, Cwd: s.Cwd, PID: s.Process.PID, Status: roster.StatusOr(s.Status), Bypass: s.Bypass, Groups: []string{},
 		Meshes: make(map[string]string),

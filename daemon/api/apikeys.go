@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"encoding/hex"
@@ -7,7 +7,7 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-func (d *api) handleAPIKeys(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleAPIKeys(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -23,7 +23,7 @@ func (d *api) handleAPIKeys(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *api) handleCreateAPIKey(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleCreateAPIKey(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.APIKeyRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -39,7 +39,7 @@ func (d *api) handleCreateAPIKey(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, made)
 }
 
-func (d *api) handleRevokeAPIKey(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleRevokeAPIKey(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.RevokeAPIKeyRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -55,7 +55,7 @@ func (d *api) handleRevokeAPIKey(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, done)
 }
 
-func (d *api) handleOpNonce(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleOpNonce(w http.ResponseWriter, r *http.Request) error {
 	m, err := d.One(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func (d *api) handleOpNonce(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, protocol.OpNonce{Mesh: m.Slug(), MeshID: string(m.ID()), Nonce: hex.EncodeToString(nonce[:])})
 }
 
-func (d *api) handleOp(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleOp(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.OpRequest
 	if err := decode(r, &req); err != nil {
 		return err

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"crypto/subtle"
@@ -14,8 +14,8 @@ const (
 	restEvents = "GET /api/v1/events"
 )
 
-// restTable lists the routes of the REST interface, which are on the socket too.
-func (d *api) restTable() map[string]route {
+// RESTTable lists the routes of the REST interface, which are on the socket too.
+func (d *API) RESTTable() map[string]route {
 	return map[string]route{
 		"GET /api/v1/peers":                d.restPeers,
 		"GET /api/v1/members":              d.restMembers,
@@ -29,7 +29,7 @@ func (d *api) restTable() map[string]route {
 }
 
 // handlePortEvents is handleEvents for the port: there are fewer places.
-func (d *api) handlePortEvents(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handlePortEvents(w http.ResponseWriter, r *http.Request) error {
 	leave, err := d.onPort.enter()
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func (d *api) handlePortEvents(w http.ResponseWriter, r *http.Request) error {
 	return d.handleEvents(w, r)
 }
 
-func (d *api) restPeers(w http.ResponseWriter, r *http.Request) error {
+func (d *API) restPeers(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -52,7 +52,7 @@ func (d *api) restPeers(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, out)
 }
 
-func (d *api) restMembers(w http.ResponseWriter, r *http.Request) error {
+func (d *API) restMembers(w http.ResponseWriter, r *http.Request) error {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func (d *api) restMembers(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, out)
 }
 
-func (d *api) restMessages(w http.ResponseWriter, r *http.Request) error {
+func (d *API) restMessages(w http.ResponseWriter, r *http.Request) error {
 	page, err := d.listInbox(r)
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (d *api) restMessages(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, page)
 }
 
-func (d *api) restMessage(w http.ResponseWriter, r *http.Request) error {
+func (d *API) restMessage(w http.ResponseWriter, r *http.Request) error {
 	msg, err := d.Mail.Find(r.PathValue("id"))
 	if err != nil {
 		return err
@@ -82,8 +82,8 @@ func (d *api) restMessage(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, msg)
 }
 
-// restRoutes guards the routes on a port, where every program of every user, and every page in a browser, can knock.
-func (d *api) restRoutes(addr, token string) http.Handler {
+// RESTRoutes guards the routes on a port, where every program of every user, and every page in a browser, can knock.
+func (d *API) RESTRoutes(addr, token string) http.Handler {
 	mux := http.NewServeMux()
 	handler := func(handle route) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -92,7 +92,7 @@ func (d *api) restRoutes(addr, token string) http.Handler {
 			}
 		})
 	}
-	table := d.restTable()
+	table := d.RESTTable()
 	table[restEvents] = d.handlePortEvents
 	for pattern, handle := range table {
 		mux.Handle(pattern, handler(handle))

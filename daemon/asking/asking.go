@@ -1,4 +1,6 @@
-package daemon
+// Package asking lets the engine of questions (package ask) use this daemon: it sends through the
+// meshes and reads the memory of this machine.
+package asking
 
 import (
 	"context"
@@ -15,20 +17,20 @@ import (
 	"github.com/claudemesh/claudemesh/recall"
 )
 
-// askHost is the daemon as the engine of questions sees it.
-type askHost struct {
+// Host is the daemon as the engine of questions sees it. It implements ask.Host.
+type Host struct {
 	d     *roster.Roster
 	keep  *memory.Keeper
 	paths *strings.Replacer // takes this user's home out of what leaves
 }
 
-// newAskHost is the host of this machine's engine.
-func newAskHost(r *roster.Roster, keep *memory.Keeper) askHost {
-	return askHost{d: r, keep: keep, paths: pathRedactor()}
+// New is the host of this machine's engine.
+func New(r *roster.Roster, keep *memory.Keeper) Host {
+	return Host{d: r, keep: keep, paths: pathRedactor()}
 }
 
 // Send implements ask.Host.
-func (h askHost) Send(_ context.Context, mesh, to, kind, replyTo, session string, body []byte) (string, []ask.Person, error) {
+func (h Host) Send(_ context.Context, mesh, to, kind, replyTo, session string, body []byte) (string, []ask.Person, error) {
 	m, err := h.d.Mesh(mesh)
 	if err != nil {
 		return "", nil, err
@@ -58,7 +60,7 @@ func (h askHost) Send(_ context.Context, mesh, to, kind, replyTo, session string
 }
 
 // Asker implements ask.Host.
-func (h askHost) Asker(mesh, member string) (ask.Asker, bool) {
+func (h Host) Asker(mesh, member string) (ask.Asker, bool) {
 	m, err := h.d.Mesh(mesh)
 	if err != nil {
 		return ask.Asker{}, false
@@ -71,7 +73,7 @@ func (h askHost) Asker(mesh, member string) (ask.Asker, bool) {
 }
 
 // Notice implements ask.Host.
-func (h askHost) Notice(mesh, text string) {
+func (h Host) Notice(mesh, text string) {
 	slug := mesh
 	if m, err := h.d.Mesh(mesh); err == nil {
 		slug = m.Slug()
@@ -80,7 +82,7 @@ func (h askHost) Notice(mesh, text string) {
 }
 
 // Search implements ask.Host.
-func (h askHost) Search(ctx context.Context, q recall.Query) ([]recall.Hit, error) {
+func (h Host) Search(ctx context.Context, q recall.Query) ([]recall.Hit, error) {
 	m, err := h.keep.Memory()
 	if err != nil {
 		return nil, err
@@ -89,7 +91,7 @@ func (h askHost) Search(ctx context.Context, q recall.Query) ([]recall.Hit, erro
 }
 
 // Episode implements ask.Host.
-func (h askHost) Episode(ctx context.Context, id int64) (recall.Hit, bool, error) {
+func (h Host) Episode(ctx context.Context, id int64) (recall.Hit, bool, error) {
 	m, err := h.keep.Memory()
 	if err != nil {
 		return recall.Hit{}, false, err
@@ -99,7 +101,7 @@ func (h askHost) Episode(ctx context.Context, id int64) (recall.Hit, bool, error
 
 // Redact implements ask.Host. Besides secrets it takes the home directory and the user's name out of
 // paths. Without a memory nothing leaves.
-func (h askHost) Redact(text string) string {
+func (h Host) Redact(text string) string {
 	m, err := h.keep.Memory()
 	if err != nil {
 		return ""

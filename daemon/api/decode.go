@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"bytes"
@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// maxRequest bounds a request's body: a message of 64 KiB of which every byte is escaped, and its meta, fit twice.
-	maxRequest = 1 << 20
+	// MaxRequest bounds a request's body: a message of 64 KiB of which every byte is escaped, and its meta, fit twice.
+	MaxRequest = 1 << 20
 	countMost  = 1 << 30 // bytes of a request that is too long which are counted, to say how long it is
 )
 
 var errTooLong = errors.New("the request is too long")
 
-// boundedBody is a request's body that ends with errTooLong after maxRequest bytes.
+// boundedBody is a request's body that ends with errTooLong after MaxRequest bytes.
 type boundedBody struct {
 	io.ReadCloser
 	read int64
@@ -28,11 +28,11 @@ type boundedBody struct {
 func boundBody(r *http.Request) { r.Body = &boundedBody{ReadCloser: r.Body} }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
-	if b.read > maxRequest {
+	if b.read > MaxRequest {
 		return 0, errTooLong
 	}
-	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), maxRequest+1-b.read)])
-	if b.read += int64(n); b.read > maxRequest {
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), MaxRequest+1-b.read)])
+	if b.read += int64(n); b.read > MaxRequest {
 		return n, errTooLong
 	}
 	return n, err
@@ -45,7 +45,7 @@ func (b *boundedBody) refuseLong() error {
 	if err != nil || b.read+rest == countMost {
 		size += " or more"
 	}
-	return protocol.Refuse(protocol.CodePayloadTooLarge, "request of %s bytes, at most %d are possible", size, maxRequest).
+	return protocol.Refuse(protocol.CodePayloadTooLarge, "request of %s bytes, at most %d are possible", size, MaxRequest).
 		WithHint("a message has at most %d bytes: send a file path, or split it", protocol.MaxBody)
 }
 

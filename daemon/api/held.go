@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"net/http"
@@ -10,7 +10,7 @@ import (
 )
 
 // handleHeld answers whose messages wait for the user's word, as soon as that is news to the caller.
-func (d *api) handleHeld(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleHeld(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.HeldRequest
 	if err := decode(r, &req); err != nil {
 		return err

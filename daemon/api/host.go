@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"net/http"
@@ -7,7 +7,7 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-func (d *api) handleAcceptHost(w http.ResponseWriter, _ *http.Request) error {
+func (d *API) handleAcceptHost(w http.ResponseWriter, _ *http.Request) error {
 	if err := table.AcceptHost(d.DB); err != nil {
 		return table.Refusal("accept this machine", err)
 	}

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"errors"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/ask"
+	"github.com/claudemesh/claudemesh/daemon/asking"
 	"github.com/claudemesh/claudemesh/daemon/mesh"
 	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -17,7 +18,7 @@ import (
 type askAPI struct {
 	d    *roster.Roster
 	e    *ask.Engine
-	host askHost
+	host asking.Host
 }
 
 func (a askAPI) table() map[string]route {
@@ -57,7 +58,7 @@ func (a askAPI) ask(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return invalid(err)
 		}
-		return reply(w, view.asked(a.d.Meshes(), a.told(got, "")))
+		return reply(w, view.Asked(a.d.Meshes(), a.told(got, "")))
 	}
 	m, err := a.d.One(req.Mesh)
 	if err != nil {
@@ -77,7 +78,7 @@ func (a askAPI) ask(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return invalid(err)
 	}
-	return reply(w, view.asked([]*mesh.Mesh{m}, a.told(got, m.Slug())))
+	return reply(w, view.Asked([]*mesh.Mesh{m}, a.told(got, m.Slug())))
 }
 
 // invalid makes an error of the engine the caller's, unless it is a refusal already.

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"bytes"
@@ -35,7 +35,7 @@ func TestAnswersWithoutJSON(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var log bytes.Buffer
-			d := &api{Roster: &roster.Roster{Log: slog.New(slog.NewTextHandler(&log, nil))}}
+			d := &API{Roster: &roster.Roster{Log: slog.New(slog.NewTextHandler(&log, nil))}}
 			rec := httptest.NewRecorder()
 			r := httptest.NewRequest("GET", "/v1/x", nil)
 			r.Host = "claudemesh"

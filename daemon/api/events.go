@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"context"
@@ -19,7 +19,7 @@ const heartbeat = 15 * time.Second
 
 // handleEvents streams events until the reader goes or the daemon stops. With Last-Event-ID it begins behind that event,
 // else with what happens from now on.
-func (d *api) handleEvents(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleEvents(w http.ResponseWriter, r *http.Request) error {
 	acting, err := d.Acting(r.FormValue("session"))
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (d *api) handleEvents(w http.ResponseWriter, r *http.Request) error {
 }
 
 // startOf returns where a stream begins, and a sentence for the reader when something between is not kept any more.
-func (d *api) startOf(lastID string) (cursor uint64, lost string, err error) {
+func (d *API) startOf(lastID string) (cursor uint64, lost string, err error) {
 	first, last, err := d.Hub.Span()
 	if err != nil || lastID == "" {
 		return last, "", err

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 
 // handleLeave revokes our own key and forgets the membership. With the key gone nobody could revoke it later, so where the
 // broker cannot be told the request must be forced.
-func (d *api) handleLeave(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleLeave(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.LeaveRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -55,7 +55,7 @@ func (d *api) handleLeave(w http.ResponseWriter, r *http.Request) error {
 }
 
 // handleShutdown answers and stops the daemon.
-func (d *api) handleShutdown(w http.ResponseWriter, _ *http.Request) error {
+func (d *API) handleShutdown(w http.ResponseWriter, _ *http.Request) error {
 	defer d.stop(mesh.ErrStopped)
 	return reply(w, protocol.OKReply{OK: true})
 }

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"context"
@@ -15,7 +15,7 @@ const hookMost = 4
 
 // handleHook hears what a session does: its status follows, what its prompt holds was shown, and where nothing better
 // brings mail the answer does.
-func (d *api) handleHook(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleHook(w http.ResponseWriter, r *http.Request) error {
 	var req protocol.HookRequest
 	if err := decode(r, &req); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (d *api) handleHook(w http.ResponseWriter, r *http.Request) error {
 
 // hookMail takes what the event may add to the context. The start of a session adds nothing: the model is not asked before a prompt
 // comes, so nothing could be said to be shown.
-func (d *api) hookMail(ctx context.Context, s registry.Session, local *keyring.Session, req *protocol.HookRequest) (protocol.TakeReply, error) {
+func (d *API) hookMail(ctx context.Context, s registry.Session, local *keyring.Session, req *protocol.HookRequest) (protocol.TakeReply, error) {
 	status := protocol.StatusIdle
 	switch req.Event {
 	case protocol.HookPrompt:
@@ -92,7 +92,7 @@ func (d *api) hookMail(ctx context.Context, s registry.Session, local *keyring.S
 }
 
 // hookStatus follows the turn. What the user set to dnd stays so.
-func (d *api) hookStatus(r *http.Request, s registry.Session, local *keyring.Session, req *protocol.HookRequest, goesOn bool) error {
+func (d *API) hookStatus(r *http.Request, s registry.Session, local *keyring.Session, req *protocol.HookRequest, goesOn bool) error {
 	status := ""
 	switch {
 	case s.Status == protocol.StatusDND:
@@ -116,7 +116,7 @@ func (d *api) hookStatus(r *http.Request, s registry.Session, local *keyring.Ses
 }
 
 // sentBy learns from what a session sends: an answer proves that the message was shown, and exchanges are counted.
-func (d *api) sentBy(acting *keyring.Session, req *protocol.SendRequest, sent *protocol.SendResult) {
+func (d *API) sentBy(acting *keyring.Session, req *protocol.SendRequest, sent *protocol.SendResult) {
 	m, err := d.Mesh(sent.Mesh)
 	if err != nil {
 		return
@@ -136,7 +136,7 @@ func (d *api) sentBy(acting *keyring.Session, req *protocol.SendRequest, sent *p
 }
 
 // handleStatusLine tells of one mesh what fits on a line: of the default one, or the first.
-func (d *api) handleStatusLine(w http.ResponseWriter, r *http.Request) error {
+func (d *API) handleStatusLine(w http.ResponseWriter, r *http.Request) error {
 	all := d.Meshes()
 	if len(all) == 0 {
 		return reply(w, protocol.StatusLine{})

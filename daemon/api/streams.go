@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"sync"
@@ -11,8 +11,8 @@ const (
 	// maxStreams is how many event streams are open at once: each of a hundred sessions has a few.
 	maxStreams = 512
 
-	// maxPortStreams is how many of them came by the REST port, where a program that forgets to close them may be anybody's.
-	maxPortStreams = 32
+	// MaxPortStreams is how many of them came by the REST port, where a program that forgets to close them may be anybody's.
+	MaxPortStreams = 32
 
 	streamRetry = 10 * time.Second
 )
