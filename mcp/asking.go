@@ -44,8 +44,7 @@ func (s *server) ask(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	caps := s.client.InitializeParams().Capabilities
-	if caps == nil || caps.Elicitation == nil || caps.Elicitation.Form == nil && caps.Elicitation.URL != nil {
+	if !hasDialogs(s.client) {
 		return
 	}
 	newAsking(s, s.client.Elicit).run(ctx)

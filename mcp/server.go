@@ -28,6 +28,8 @@ type Mesh interface {
 	Ask(ctx context.Context, r protocol.AskRequest) (protocol.AskReply, error)
 	Recall(ctx context.Context, r protocol.RecallRequest) (protocol.RecallReply, error)
 	Remember(ctx context.Context, r protocol.RememberRequest) (protocol.RememberReply, error)
+	KnowledgeRequests(ctx context.Context) ([]protocol.KnowledgeAsk, error)
+	DecideKnowledge(ctx context.Context, id string, d protocol.KnowledgeDecision) (protocol.KnowledgeAsk, error) // only at the user's own word
 }
 
 // Config is a server's surroundings.

@@ -22,6 +22,9 @@ import (
 
 // fakeMesh is a daemon that can be down, forget sessions, and has mail.
 type fakeMesh struct {
+	requests  []protocol.KnowledgeAsk
+	decisions map[string]protocol.KnowledgeDecision
+
 	mu         sync.Mutex
 	down       bool
 	registered map[string]bool
@@ -211,6 +214,22 @@ func (f *fakeMesh) Remember(_ context.Context, r protocol.RememberRequest) (prot
 	defer f.mu.Unlock()
 	f.noted = append(f.noted, r)
 	return protocol.RememberReply{ID: int64(len(f.noted)), Removed: 1}, f.checkLocked("")
+}
+
+func (f *fakeMesh) KnowledgeRequests(context.Context) ([]protocol.KnowledgeAsk, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.requests, f.checkLocked("")
+}
+
+func (f *fakeMesh) DecideKnowledge(_ context.Context, id string, d protocol.KnowledgeDecision) (protocol.KnowledgeAsk, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.decisions == nil {
+		f.decisions = map[string]protocol.KnowledgeDecision{}
+	}
+	f.decisions[id] = d
+	return protocol.KnowledgeAsk{ID: id}, nil
 }
 
 func (f *fakeMesh) Accept(_ context.Context, mesh, peer string) error {

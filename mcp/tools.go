@@ -168,6 +168,7 @@ func (s *server) addTools(srv *sdk.Server) {
 		Annotations: &sdk.ToolAnnotations{Title: "Set your availability", DestructiveHint: no(), IdempotentHint: true, OpenWorldHint: yes()},
 	}, s.setStatus)
 	s.addMemoryTools(srv)
+	s.addRequestsTool(srv)
 }
 
 func (s *server) listPeers(ctx context.Context, _ *sdk.CallToolRequest, in listPeersIn) (*sdk.CallToolResult, listPeersOut, error) {
