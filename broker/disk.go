@@ -12,7 +12,7 @@ import (
 // Buckets of broker.db; those of the queue are its own. A mesh id is its 32 characters.
 //
 //	statements  mesh number(8 big-endian) → statement: the log, the charter is number 1
-//	enrols      mesh member(32)           → u32be length, invite, enrol
+//	enrols      mesh member(32)           → number(8 big-endian), u32be length of invite, invite, enrol
 //	sessions    mesh key(32)              → newest session statement of that key
 //	seen        mesh member(32)           → Unix ms, 8 bytes big-endian
 //	apikeys     mesh key(32)              → keyRow as JSON
@@ -50,8 +50,10 @@ func putStatements(tx *store.Tx, id protocol.MeshID, first uint64, sts []*protoc
 	return nil
 }
 
-func putEnrol(tx *store.Tx, id protocol.MeshID, key crypto.PublicKey, invite, enrol *protocol.Statement) error {
-	v := binary.BigEndian.AppendUint32(nil, uint32(len(invite.Raw())))
+// putEnrol keeps how somebody came, and as how manieth.
+func putEnrol(tx *store.Tx, id protocol.MeshID, key crypto.PublicKey, arrived uint64, invite, enrol *protocol.Statement) error {
+	v := binary.BigEndian.AppendUint64(nil, arrived)
+	v = binary.BigEndian.AppendUint32(v, uint32(len(invite.Raw())))
 	v = append(append(v, invite.Raw()...), enrol.Raw()...)
 	return tx.Put(bucketEnrols, memberKey(id, key), v)
 }
@@ -92,6 +94,7 @@ func (s *Server) loadMeshes() error {
 
 func (m *mesh) loadPeople(tx *store.Tx) error {
 	for k, v := range tx.Scan(bucketEnrols, []byte(m.id), nil) {
+		arrived, v := binary.BigEndian.Uint64(v), v[8:]
 		n := binary.BigEndian.Uint32(v)
 		invite, err := protocol.ParseIn(m.id, v[4:4+n])
 		if err != nil {
@@ -102,7 +105,8 @@ func (m *mesh) loadPeople(tx *store.Tx) error {
 			return err
 		}
 		p := m.memberLocked(crypto.PublicKey(k[meshIDSize:]))
-		p.invite, p.enrol = invite, enrol
+		p.invite, p.enrol, p.arrived = invite, enrol, arrived
+		m.arrivals = max(m.arrivals, arrived)
 	}
 	for _, v := range tx.Scan(bucketSessions, []byte(m.id), nil) {
 		st, err := protocol.ParseIn(m.id, v)

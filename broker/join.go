@@ -52,6 +52,7 @@ func (m *mesh) enrol(invite, enrol *protocol.Statement) (crypto.PublicKey, error
 	defer m.publishing.Unlock()
 	m.mu.Lock()
 	fresh, err := m.mayEnrolLocked(invite, enrol)
+	arrived := m.arrivals + 1
 	m.mu.Unlock()
 	if err != nil {
 		return crypto.PublicKey{}, err
@@ -60,13 +61,13 @@ func (m *mesh) enrol(invite, enrol *protocol.Statement) (crypto.PublicKey, error
 	if !fresh {
 		return key, nil
 	}
-	err = m.srv.db.Commit(func(tx *store.Tx) error { return putEnrol(tx, m.id, key, invite, enrol) })
+	err = m.srv.db.Commit(func(tx *store.Tx) error { return putEnrol(tx, m.id, key, arrived, invite, enrol) })
 	if err != nil {
 		return key, m.srv.storeError("save enrolment", err)
 	}
 	m.mu.Lock()
 	p := m.memberLocked(key)
-	p.invite, p.enrol = invite, enrol
+	p.invite, p.enrol, p.arrived, m.arrivals = invite, enrol, arrived, arrived
 	m.personChangedLocked(key)
 	m.mu.Unlock()
 	m.note(auditEnrolled, key, auditDetail{Key: invite.Body.(*protocol.Invite).Link.String(), Label: enrol.Body.(*protocol.Enrol).Name})
@@ -94,22 +95,29 @@ func (m *mesh) mayEnrolLocked(invite, enrol *protocol.Statement) (fresh bool, er
 		return false, nil // the first enrolment of a key stays
 	}
 	inv := invite.Body.(*protocol.Invite)
-	if n := m.enrolsLocked(inv.Link); n >= int(inv.Uses)+m.srv.limits.EnrolSlack {
-		return false, protocol.Refuse(protocol.CodeUsedUp, "the link was used %d times, its issuer allows %d", n, inv.Uses).
+	came, admitted := m.enrolsLocked(inv.Link)
+	switch {
+	case admitted >= int(inv.Uses):
+		return false, protocol.Refuse(protocol.CodeUsedUp, "the link was already used, as often as it may be").WithHint("ask for a new link")
+	case came >= int(inv.Uses)+m.srv.limits.EnrolSlack:
+		return false, protocol.Refuse(protocol.CodeUsedUp, "%d people claim the link, its issuer allows %d", came, inv.Uses).
 			WithHint("ask for a new link")
 	}
 	return true, nil
 }
 
-// enrolsLocked counts who came by that link.
-func (m *mesh) enrolsLocked(link crypto.PublicKey) int {
-	n := 0
+// enrolsLocked counts who came by that link, and who of them was admitted.
+func (m *mesh) enrolsLocked(link crypto.PublicKey) (came, admitted int) {
 	for _, p := range m.members {
-		if p.invite != nil && p.invite.Body.(*protocol.Invite).Link == link {
-			n++
+		if p.invite == nil || p.invite.Body.(*protocol.Invite).Link != link {
+			continue
+		}
+		came++
+		if m.certifiedLocked(p) {
+			admitted++
 		}
 	}
-	return n
+	return came, admitted
 }
 
 // waitVerified returns when key is certified or when the time is over, and with the reason when that cannot happen any more.

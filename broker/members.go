@@ -28,7 +28,7 @@ func (m *mesh) memberItems(keys []crypto.PublicKey) []protocol.MemberItem {
 func (m *mesh) memberItemLocked(p *member) protocol.MemberItem {
 	item := protocol.MemberItem{Pubkey: p.key.String(), LastSeen: p.lastSeen, Online: m.onlineLocked(p)}
 	if p.enrol != nil {
-		item.Invite, item.Enrol = p.invite.Text(), p.enrol.Text()
+		item.Invite, item.Enrol, item.Arrived = p.invite.Text(), p.enrol.Text(), int64(p.arrived)
 	}
 	room := maxMemberItem
 	add := func(list *[]string, st *protocol.Statement) {

@@ -39,6 +39,7 @@ type mesh struct {
 	peopleNews   changes                      // members whose item changed
 	keys         map[crypto.PublicKey]*apiKey // API keys, those that are over included
 	audit        auditTail
+	arrivals     uint64         // of enrolments that are remembered, the highest number
 	links        shares         // what waits of those who came by a link and are not admitted, at all recipients
 	forgotten    []forgottenKey // that something may have come for meanwhile
 	joins        chan struct{}  // closed and made anew when the view changes: wakes the joins that wait
@@ -51,6 +52,7 @@ type member struct {
 	address  *address
 	invite   *protocol.Statement
 	enrol    *protocol.Statement // with invite: how he came
+	arrived  uint64              // as how manieth of the mesh
 	certs    []*protocol.Statement
 	sessions few[*protocol.Statement]     // newest session statement per key, the member key's own included
 	lastSeen int64                        // Unix ms

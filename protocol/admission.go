@@ -8,6 +8,9 @@ import (
 	"github.com/claudemesh/claudemesh/crypto"
 )
 
+// ReasonUsedUp is the reason of a revoke that closes a link because it has no use left.
+const ReasonUsedUp = "used up"
+
 // MayIssue reports whether issuer may make links, or certs, of this role now: the owner of any, an admin of RoleMember.
 func (v *View) MayIssue(issuer crypto.PublicKey, role string) bool {
 	if issuer == v.Owner() {
@@ -19,15 +22,50 @@ func (v *View) MayIssue(issuer crypto.PublicKey, role string) bool {
 
 // LinkClosed reports whether inv's link was closed by its issuer, by the owner, or for RoleMember by an admin.
 func (v *View) LinkClosed(inv *Invite) bool {
-	return slices.ContainsFunc(v.closed[inv.Link], func(s *Statement) bool {
-		by := s.Signer()
-		return by == inv.Issuer || v.ownerSigned(by, s.ID) || inv.Role == RoleMember && v.adminSigned(by, s.ID)
-	})
+	_, closed := v.closing(inv)
+	return closed
+}
+
+// closing returns the revoke that closes inv's link. Of several the one that says most is told: that it was used up.
+func (v *View) closing(inv *Invite) (told *Revoke, closed bool) {
+	for _, s := range v.closed[inv.Link] {
+		by, r := s.Signer(), s.Body.(*Revoke)
+		if by != inv.Issuer && !v.ownerSigned(by, s.ID) && (inv.Role != RoleMember || !v.adminSigned(by, s.ID)) {
+			continue
+		}
+		if told == nil || r.Reason == ReasonUsedUp {
+			told = r
+		}
+	}
+	return told, told != nil
+}
+
+// checkOpen returns the refusal of a closed link.
+func (v *View) checkOpen(inv *Invite) error {
+	switch r, closed := v.closing(inv); {
+	case !closed:
+		return nil
+	case r.Reason == ReasonUsedUp:
+		return Refuse(CodeUsedUp, "the link was already used, as often as it may be").WithHint("ask for a new link")
+	case r.Reason == "":
+		return Refuse(CodeClosedLink, "the link was closed").WithHint("ask for a new link")
+	default:
+		return Refuse(CodeClosedLink, "the link was closed: %s", r.Reason).WithHint("ask for a new link")
+	}
+}
+
+// LinkOver reports whether err, of CheckInvite or Invited, says that the link admits nobody any more.
+func LinkOver(err error) bool {
+	switch CodeOf(err) {
+	case CodeClosedLink, CodeUsedUp, CodeExpired:
+		return true
+	}
+	return false
 }
 
 // CheckInvite reports whether the link of invite is good: of this mesh and of an owner that it has or had, signed by somebody
 // who may, not closed, and not expired at now, which is the reader's own clock. Errors are *Error of CodeForeign,
-// CodeForbidden, CodeClosedLink or CodeExpired.
+// CodeForbidden, CodeClosedLink, CodeUsedUp or CodeExpired.
 func (v *View) CheckInvite(invite *Statement, now time.Time) error {
 	inv, ok := invite.Body.(*Invite)
 	switch {
@@ -41,7 +79,7 @@ func (v *View) CheckInvite(invite *Statement, now time.Time) error {
 		return Refuse(CodeForbidden, "the link was made by somebody who may not invite a new %s", inv.Role).
 			WithHint("ask an admin of the mesh for a new link")
 	case v.LinkClosed(inv):
-		return Refuse(CodeClosedLink, "the link was closed").WithHint("ask for a new link")
+		return v.checkOpen(inv)
 	case now.Unix() >= inv.Expires:
 		return Refuse(CodeExpired, "the link expired at %s", TimeOfSeconds(inv.Expires).Format(time.DateTime+" MST")).
 			WithHint("ask for a new link")
@@ -60,10 +98,15 @@ func (v *View) inviteSigned(invite *Statement, inv *Invite) bool {
 // Invited returns nil when invite and enrol make enrol's key invited at now: somebody who holds a good link. Beyond the errors
 // of CheckInvite there are CodeInvalid for two that do not belong together and CodeRevoked for a revoked key.
 func (v *View) Invited(invite, enrol *Statement, now time.Time) error {
+	e, ok := enrol.Body.(*Enrol)
+	if ok {
+		if err := v.checkKeys(e.Member, e.Member); err != nil { // who was removed hears that, not what became of his link
+			return err
+		}
+	}
 	if err := v.CheckInvite(invite, now); err != nil {
 		return err
 	}
-	e, ok := enrol.Body.(*Enrol)
 	switch {
 	case !ok:
 		return Refuse(CodeInvalid, "a statement of kind %s is not an enrolment", enrol.Kind)
@@ -72,7 +115,7 @@ func (v *View) Invited(invite, enrol *Statement, now time.Time) error {
 	case e.Link != invite.Body.(*Invite).Link:
 		return Refuse(CodeInvalid, "the enrolment is with another link")
 	}
-	return v.checkKeys(e.Member, e.Member)
+	return nil
 }
 
 // CheckSession returns nil when s, a session or apikey statement, certifies its key at now, the reader's own clock. invited

@@ -2,7 +2,9 @@ package protocol
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/claudemesh/claudemesh/crypto"
 )
@@ -40,6 +42,10 @@ func (v *View) Member(key crypto.PublicKey) (Member, bool) {
 	return v.certified[key].Member, true
 }
 
+func compareMembers(a, b Member) int {
+	return cmp.Or(strings.Compare(a.Name, b.Name), bytes.Compare(a.Key[:], b.Key[:]))
+}
+
 // Members returns the verified members by name, and those of one name by key.
 func (v *View) Members() []Member {
 	members := make([]Member, len(v.members))
@@ -47,6 +53,26 @@ func (v *View) Members() []Member {
 		members[i] = c.Member
 	}
 	return members
+}
+
+// WasMember returns what key was certified as, also when it is revoked since.
+func (v *View) WasMember(key crypto.PublicKey) (Member, bool) {
+	if c := v.certified[key]; c != nil {
+		return c.Member, true
+	}
+	return Member{}, false
+}
+
+// Removed returns who was a member and is revoked, by name and key. Who was never certified is not among them.
+func (v *View) Removed() []Member {
+	var removed []Member
+	for key, c := range v.certified {
+		if _, revoked := v.revoked[key]; revoked {
+			removed = append(removed, c.Member)
+		}
+	}
+	slices.SortFunc(removed, compareMembers)
+	return removed
 }
 
 // Verified reports whether a chain of signatures from the owner makes key a member, and nothing revokes it.

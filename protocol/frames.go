@@ -140,6 +140,7 @@ type MemberItem struct {
 	Certs    []string `json:"certs,omitempty"`  // cert statements for this key
 	Invite   string   `json:"invite,omitempty"` // with Enrol: how he came
 	Enrol    string   `json:"enrol,omitempty"`
+	Arrived  int64    `json:"arrived,omitempty"`  // how manieth enrolment of the mesh that was, by the broker's word
 	Sessions []string `json:"sessions,omitempty"` // newest session statement per key, the control key's included
 	APIKeys  []string `json:"apikeys,omitempty"`  // apikey statements of this member's keys that live
 	Online   bool     `json:"online"`

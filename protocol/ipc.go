@@ -102,6 +102,8 @@ type MemberInfo struct {
 	LastSeen string `json:"last_seen,omitempty"`
 	Self     bool   `json:"self"`
 
+	Claim *Claim `json:"claim,omitempty"` // of who waits to be admitted
+
 	CanAnswer bool   `json:"can_answer"`     // a session is there that is not on dnd
 	Note      string `json:"note,omitempty"` // why somebody is not (or no longer) verified
 }

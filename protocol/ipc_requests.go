@@ -41,6 +41,12 @@ type PublishRequest struct {
 	Statements []string `json:"statements"`
 }
 
+// AdmitRequest is the body of POST /v1/members/admit: the daemon certifies one who claims a link of its own member's.
+type AdmitRequest struct {
+	Mesh   string `json:"mesh,omitempty"`
+	Pubkey string `json:"pubkey"`
+}
+
 // BanRequest is the body of POST /v1/members/ban: the daemon revokes a member's key with its own, an admin's.
 type BanRequest struct {
 	Mesh   string `json:"mesh,omitempty"`

@@ -2,9 +2,7 @@ package protocol
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/claudemesh/claudemesh/crypto"
 )
@@ -259,9 +257,7 @@ func (v *View) admit(all []*Statement) {
 			v.members = append(v.members, c)
 		}
 	}
-	slices.SortFunc(v.members, func(a, b *certified) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), bytes.Compare(a.Key[:], b.Key[:]))
-	})
+	slices.SortFunc(v.members, func(a, b *certified) int { return compareMembers(a.Member, b.Member) })
 }
 
 // collect finds what is in force and, of it, the log.

@@ -228,3 +228,23 @@ func (d *API) handleGrant(w http.ResponseWriter, r *http.Request) error {
 	}
 	return reply(w, info)
 }
+
+// handleAdmit certifies one of those who claim a link of this member's.
+func (d *API) handleAdmit(w http.ResponseWriter, r *http.Request) error {
+	var req protocol.AdmitRequest
+	if err := decode(r, &req); err != nil {
+		return err
+	}
+	m, err := d.One(req.Mesh)
+	if err != nil {
+		return err
+	}
+	key, err := crypto.ParsePublicKey(req.Pubkey)
+	if err != nil {
+		return protocol.Refuse(protocol.CodeInvalid, "pubkey: %v", err)
+	}
+	if err := m.AdmitByHand(key); err != nil {
+		return err
+	}
+	return reply(w, protocol.OKReply{OK: true})
+}

@@ -36,6 +36,7 @@ func (d *API) Table() map[string]route {
 		"DELETE /v1/invites/{id}":  d.handleCloseInvite,
 		"POST /v1/publish":         d.handlePublish,
 		"POST /v1/members/ban":     d.handleBan,
+		"POST /v1/members/admit":   d.handleAdmit,
 		"POST /v1/members/verify":  d.handleVerify,
 		"GET /v1/statements":       d.handleStatements,
 		"GET /v1/devices":          d.handleDevices,

@@ -196,6 +196,11 @@ func (c *Client) Ban(ctx context.Context, req protocol.BanRequest) error {
 	return c.post(ctx, "/v1/members/ban", req, new(protocol.OKReply))
 }
 
+// Admit certifies one of those who claim a link of this member's.
+func (c *Client) Admit(ctx context.Context, req protocol.AdmitRequest) error {
+	return c.post(ctx, "/v1/members/admit", req, new(protocol.OKReply))
+}
+
 // Leave revokes our own key on a mesh and forgets the membership. Without force it does neither while the broker is away.
 func (c *Client) Leave(ctx context.Context, mesh string, force bool) (reply protocol.LeaveReply, err error) {
 	err = c.post(ctx, "/v1/leave", protocol.LeaveRequest{Mesh: mesh, Force: force}, &reply)

@@ -1,15 +1,12 @@
 package mesh
 
 import (
-	"bytes"
-	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/table"
-	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -20,69 +17,12 @@ func (w *worker) duties() error {
 	if err := w.retryHeld(); err != nil {
 		return err
 	}
-	for _, duty := range []func() error{w.m.admitAll, w.m.repeatLeaves, w.m.closeAfterBan} {
+	for _, duty := range []func() error{w.m.admitAll, w.m.repeatLeaves, w.m.closeAfterBan, w.m.forgetGhosts} {
 		if err := duty(); err != nil {
 			w.m.log.Warn("a duty of an admin", "err", err)
 		}
 	}
 	return w.offerMissing()
-}
-
-// admitAll certifies those who came by a link of ours, in the order in which they say they came, as long as the link has
-// uses left. A link for admins is never used up here: its issuer is the owner.
-func (m *Mesh) admitAll() error {
-	view := m.trust.View()
-	if !view.MayIssue(m.self, protocol.RoleMember) {
-		return nil
-	}
-	var waiting []trust.Enrolment
-	for key, e := range m.trust.Enrolments() {
-		inv := e.Invite.Body.(*protocol.Invite)
-		if inv.Issuer != m.self || inv.Role != protocol.RoleMember || view.Verified(key) {
-			continue
-		}
-		waiting = append(waiting, e)
-	}
-	slices.SortFunc(waiting, func(a, b trust.Enrolment) int {
-		x, y := a.Enrol.Body.(*protocol.Enrol), b.Enrol.Body.(*protocol.Enrol)
-		return cmp.Or(cmp.Compare(x.At, y.At), bytes.Compare(x.Member[:], y.Member[:]))
-	})
-	for _, e := range waiting {
-		if err := m.admit(e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// admit counts one use and signs one certificate. The late and the surplus get none.
-func (m *Mesh) admit(e trust.Enrolment) error {
-	view, enrol, inv := m.trust.View(), e.Enrol.Body.(*protocol.Enrol), e.Invite.Body.(*protocol.Invite)
-	if err := view.Invited(e.Invite, e.Enrol, m.env.now()); err != nil {
-		m.log.Info("not admitted", "peer", enrol.Member.Short(), "name", enrol.Name, "reason", protocol.CodeOf(err))
-		return nil
-	}
-	used, err := m.useLink(e.Invite, enrol.Member)
-	if err != nil {
-		return err
-	}
-	if !used {
-		m.notice(fmt.Sprintf("somebody who calls himself %s used a link of yours that was used up; the link is closed now", enrol.Name))
-		return m.closeLink(inv, "used up")
-	}
-	name := m.freeName(enrol.Name, enrol.Member)
-	cert, err := protocol.Sign(&protocol.Cert{
-		Mesh: m.meshID, Issuer: m.self, Member: enrol.Member, Name: name, Role: protocol.RoleMember, Issued: m.env.now().Unix(),
-	}, m.key)
-	if err != nil {
-		return fmt.Errorf("sign a certificate: %w", err)
-	}
-	if err := m.learnOwn(cert); err != nil {
-		return fmt.Errorf("admit %s: %w", name, err)
-	}
-	m.log.Info("admitted", "peer", enrol.Member.Short(), "name", name)
-	m.notice(name + " joined " + m.Slug())
-	return nil
 }
 
 // freeName makes a name unique among the living: bob, bob-2, bob-3.
@@ -107,13 +47,10 @@ func (m *Mesh) useLink(invite *protocol.Statement, member crypto.PublicKey) (use
 		used = false
 		key := table.Key(m.meshID, invite.ID[:])
 		row := inviteRow{Statement: invite.Text()}
-		ok, err := table.GetJSON(tx, table.Invites, key, &row)
-		if err != nil {
+		if _, err := table.GetJSON(tx, table.Invites, key, &row); err != nil {
 			return err
 		}
-		if !ok {
-			row.Members = m.admittedBy(inv.Link) // a restored database has forgotten its links
-		}
+		row.Members = m.users(inv, row.Members)
 		if slices.Contains(row.Members, member) {
 			used = true
 			return nil
@@ -131,15 +68,16 @@ func (m *Mesh) useLink(invite *protocol.Statement, member crypto.PublicKey) (use
 	return used, nil
 }
 
-// admittedBy lists the members who came by a link.
-func (m *Mesh) admittedBy(link crypto.PublicKey) (members []crypto.PublicKey) {
-	view := m.trust.View()
+// users are the members who came by a link: those whose use was counted, and whoever else is verified. A restored database
+// has forgotten its counts, and the owner key admits without counting.
+func (m *Mesh) users(inv *protocol.Invite, counted []crypto.PublicKey) []crypto.PublicKey {
+	view, users := m.trust.View(), slices.Clone(counted)
 	for key, e := range m.trust.Enrolments() {
-		if e.Invite.Body.(*protocol.Invite).Link == link && view.Verified(key) {
-			members = append(members, key)
+		if e.Invite.Body.(*protocol.Invite).Link == inv.Link && view.Verified(key) && !slices.Contains(users, key) {
+			users = append(users, key)
 		}
 	}
-	return members
+	return users
 }
 
 // closeAfterBan closes our links of more than one use when somebody was removed since they were made: he may hold one. A key of a

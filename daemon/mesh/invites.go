@@ -35,12 +35,12 @@ const (
 
 func (r *inviteRow) state(m *Mesh) string {
 	switch {
+	case uint64(len(r.Members)) >= r.invite.Uses: // it is closed, too, once somebody tried it again
+		return linkUsedUp
 	case m.trust.View().LinkClosed(r.invite):
 		return linkClosed
 	case m.env.now().Unix() >= r.invite.Expires:
 		return linkExpired
-	case uint64(len(r.Members)) >= r.invite.Uses:
-		return linkUsedUp
 	}
 	return linkOpen
 }
@@ -131,6 +131,9 @@ func (m *Mesh) inviteRows() (rows []inviteRow, err error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list the links: %w", err)
+	}
+	for i := range rows {
+		rows[i].Members = m.users(rows[i].invite, rows[i].Members)
 	}
 	slices.SortFunc(rows, func(a, b inviteRow) int { return int(a.Made - b.Made) })
 	return rows, nil

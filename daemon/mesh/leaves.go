@@ -18,6 +18,9 @@ import (
 // log tells of it, so a broker may keep it from whom it likes. An admin's daemon repeats it into the log. For an admin who
 // leaves the owner's daemon does: nobody else may.
 
+// reasonLeft is the reason of a revoke by which somebody left, his own or one that repeats it.
+const reasonLeft = "left"
+
 const (
 	maxKeep        = 1900      // ids in a revoke: two thousand fill a statement
 	maxRepeated    = 64        // own keys of one member that admins repeat: he can make as many as he likes
@@ -128,7 +131,7 @@ func (m *Mesh) revokeLeaver(view *protocol.View, key crypto.PublicKey, owner *cr
 
 func (m *Mesh) signLeave(by *crypto.PrivateKey, key crypto.PublicKey, keep []protocol.ID) (*protocol.Statement, error) {
 	return protocol.Sign(&protocol.Revoke{
-		Mesh: m.meshID, Issuer: by.Public(), Kind: protocol.RevokeKey, Target: key, Keep: keepList(keep), At: m.env.now().Unix(), Reason: "left",
+		Mesh: m.meshID, Issuer: by.Public(), Kind: protocol.RevokeKey, Target: key, Keep: keepList(keep), At: m.env.now().Unix(), Reason: reasonLeft,
 	}, by)
 }
 

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"slices"
 	"time"
 
 	"github.com/claudemesh/claudemesh/crypto"
@@ -51,7 +52,7 @@ func (w *worker) takeMembers(items []protocol.MemberItem) error {
 	if err := w.m.learnStatements(certs); err != nil {
 		return err
 	}
-	fresh, err := w.m.trust.Learn(nil, enrolments)
+	fresh, err := w.m.trust.Learn(nil, slices.DeleteFunc(enrolments, w.m.isGhost))
 	if err != nil {
 		return err
 	}
@@ -81,6 +82,7 @@ func (w *worker) readEnrolment(item protocol.MemberItem) (trust.Enrolment, bool)
 	}
 	enrol, ok := e.Enrol.Body.(*protocol.Enrol)
 	invite, ok2 := e.Invite.Body.(*protocol.Invite)
+	e.Arrived = max(item.Arrived, 0)
 	return e, ok && ok2 && enrol.Link == invite.Link && enrol.Member.String() == item.Pubkey
 }
 
@@ -124,48 +126,6 @@ func (w *worker) forgetSessions() error {
 // sweepSessions forgets sessions of the members that ended long ago.
 func (m *Mesh) sweepSessions() error {
 	return m.trust.ForgetSessions(m.env.now().Add(-sessionsOver), m.who.live)
-}
-
-// Members lists who is, was or may become a member.
-func (m *Mesh) Members() []protocol.MemberInfo {
-	view := m.trust.View()
-	all := []protocol.MemberInfo{}
-	add := func(key crypto.PublicKey, role, note string, trust protocol.Trust) {
-		info := protocol.MemberInfo{
-			Mesh: m.Slug(), Name: m.trust.Name(key), Pubkey: key.String(), Role: role, Trust: trust, Note: note,
-			InPerson: m.trust.MetInPerson(key), Self: key == m.self,
-		}
-		r := m.who.reach(key, key)
-		info.Online, info.LastSeen, info.Sessions = r.online(), r.last, r.sessions
-		info.Presence, info.CanAnswer = r.presence(), r.canAnswer(protocol.PriorityNext)
-		all = append(all, info)
-	}
-	for _, member := range view.Members() {
-		role := member.Role
-		if member.Key == view.Owner() {
-			role = "owner"
-		}
-		add(member.Key, role, "", protocol.TrustVerified)
-	}
-	left := leavers(view)
-	for key := range left {
-		add(key, protocol.RoleAdmin, "left; the owner key removes the key for good: claudemesh peer ban", protocol.TrustUnverified)
-	}
-	for key, e := range m.trust.Enrolments() {
-		if _, listed := left[key]; listed || view.Verified(key) {
-			continue
-		}
-		if err := view.Invited(e.Invite, e.Enrol, m.env.now()); err != nil {
-			add(key, protocol.RoleMember, err.Error(), protocol.TrustUnverified)
-			continue
-		}
-		note := "holds a link; not admitted yet"
-		if e.Invite.Body.(*protocol.Invite).Role == protocol.RoleAdmin {
-			note = "holds a link for admins: claudemesh members admit"
-		}
-		add(key, protocol.RoleMember, note, protocol.TrustInvited)
-	}
-	return all
 }
 
 // lastSeenText writes a time of the broker's, Unix ms, as scripts see it.

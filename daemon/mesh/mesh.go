@@ -83,6 +83,7 @@ type Mesh struct {
 	asked      map[crypto.PublicKey]bool      // admins who left, of whom the user was told
 	fullHour   int64                          // since 1970, that fullTold is of
 	fullTold   map[crypto.PublicKey]bool      // whose mail is refused for want of room, as the user was told
+	asking     map[protocol.ID]string         // links that too many claim, and of whom the user was told
 	asideTried bool                           // what was set aside was applied again
 	kept       int                            // days that the broker keeps messages, as it says
 	todo       chores
@@ -97,6 +98,7 @@ func New(e *Env, cfg config.Membership) (*Mesh, error) {
 		uplinks: make(map[crypto.PublicKey]*uplink),
 		told:    make(map[crypto.PublicKey]time.Time),
 		asked:   make(map[crypto.PublicKey]bool),
+		asking:  make(map[protocol.ID]string),
 		kept:    protocol.RetentionDays,
 	}
 	if err := m.load(); err != nil {
@@ -249,7 +251,7 @@ func (m *Mesh) sweepLoop(ctx context.Context) {
 func (m *Mesh) sweep(hourly bool) {
 	steps := []func() error{m.sweepNumbers, m.giveUp}
 	if hourly {
-		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.Sweep, m.trust.Sweep, m.trust.SweepAPIKeys, m.sweepSessions, m.repeatLeaves)
+		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.Sweep, m.trust.Sweep, m.trust.SweepAPIKeys, m.sweepSessions, m.repeatLeaves, m.forgetGhosts)
 	}
 	m.sweepBy(steps...)
 }

@@ -253,7 +253,7 @@ func (m *Mesh) Peers() []protocol.PeerInfo {
 		if p.item.PeerRole == protocol.RoleControl && withSession[p.item.MemberPubkey] {
 			continue
 		}
-		if info, ok := m.peerInfo(p); ok {
+		if info, ok := m.peerInfo(p); ok && (info.Self || info.Trust != protocol.TrustUnverified) { // the broker lists whom it likes
 			all = append(all, info)
 		}
 	}

@@ -188,6 +188,17 @@ func (w *world) certify(key crypto.PublicKey, name, role string) *protocol.State
 
 func (w *world) post(path string, body, reply any) {
 	w.Helper()
+	rec := w.answer(path, body)
+	if rec.Code >= 300 {
+		w.Fatalf("%s: %d %s", path, rec.Code, rec.Body)
+	}
+	if err := json.Unmarshal(rec.Body.Bytes(), reply); err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) answer(path string, body any) *httptest.ResponseRecorder {
+	w.Helper()
 	b, err := json.Marshal(body)
 	if err != nil {
 		w.Fatal(err)
@@ -196,12 +207,7 @@ func (w *world) post(path string, body, reply any) {
 	r.Header.Set("Authorization", "Bearer "+w.srv.AdminToken())
 	rec := httptest.NewRecorder()
 	w.srv.Handler().ServeHTTP(rec, r)
-	if rec.Code >= 300 {
-		w.Fatalf("%s: %d %s", path, rec.Code, rec.Body)
-	}
-	if err := json.Unmarshal(rec.Body.Bytes(), reply); err != nil {
-		w.Fatal(err)
-	}
+	return rec
 }
 
 // node makes a daemon for a membership.

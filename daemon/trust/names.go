@@ -33,7 +33,7 @@ func pinNames(pins map[string]crypto.PublicKey, view *protocol.View) (moved []st
 }
 
 // Name is what a member is called here: the certified name, with the head of the key where another key has the name
-// by right; the name that an invited one gave himself, likewise; nothing for strangers.
+// by right; the name that an invited one gave himself, or that a removed member had, likewise; nothing for strangers.
 func (t *State) Name(key crypto.PublicKey) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -46,6 +46,12 @@ func (t *State) nameOfLocked(key crypto.PublicKey) string {
 			return m.Name
 		}
 		return m.Name + "~" + key.String()[:4]
+	}
+	if m, ok := t.view.WasMember(key); ok {
+		if takenIn(t.view, m.Name, key) {
+			return m.Name + "~" + key.String()[:4]
+		}
+		return m.Name
 	}
 	if e, ok := t.invited[key]; ok {
 		name := e.Enrol.Body.(*protocol.Enrol).Name

@@ -39,12 +39,14 @@ type State struct {
 // Enrolment is how somebody came who is not, or was not at once, certified.
 type Enrolment struct {
 	Invite, Enrol *protocol.Statement
+	Arrived       int64 // as how manieth of the mesh, by the broker's word; 0: it did not say
 }
 
 // enrolmentRow is an enrolment on disk, as statement texts.
 type enrolmentRow struct {
-	Invite string `json:"invite"`
-	Enrol  string `json:"enrol"`
+	Invite  string `json:"invite"`
+	Enrol   string `json:"enrol"`
+	Arrived int64  `json:"arrived,omitempty"`
 }
 
 // Change tells what a merge changed in what is believed.
@@ -138,6 +140,7 @@ func (t *State) readKnown(tx *store.Tx) error {
 			if err != nil {
 				return fmt.Errorf("stored enrolment: %w", err)
 			}
+			e.Arrived = row.Arrived
 			t.invited[key] = e
 		}
 	}
@@ -150,7 +153,7 @@ func ParseEnrolment(invite, enrol string) (Enrolment, error) {
 		return Enrolment{}, err
 	}
 	e, err := protocol.ParseText(enrol)
-	return Enrolment{i, e}, err
+	return Enrolment{Invite: i, Enrol: e}, err
 }
 
 // View returns the view, which does not change any more.
@@ -286,7 +289,7 @@ func (t *State) Learn(sessions []*protocol.Statement, enrolments []Enrolment) (b
 			}
 		}
 		for key, e := range newEnrolments {
-			row := enrolmentRow{Invite: e.Invite.Text(), Enrol: e.Enrol.Text()}
+			row := enrolmentRow{Invite: e.Invite.Text(), Enrol: e.Enrol.Text(), Arrived: e.Arrived}
 			if err := table.PutJSON(tx, table.Known, table.Key(t.mesh, []byte{'e'}, key[:]), row); err != nil {
 				return err
 			}
@@ -301,6 +304,32 @@ func (t *State) Learn(sessions []*protocol.Statement, enrolments []Enrolment) (b
 	maps.Copy(t.sessions, newSessions)
 	maps.Copy(t.invited, newEnrolments)
 	return true, nil
+}
+
+// Forget gives up the enrolments of these members.
+func (t *State) Forget(keys []crypto.PublicKey) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	t.saving.Lock()
+	defer t.saving.Unlock()
+	err := t.db.Commit(func(tx *store.Tx) error {
+		for _, key := range keys {
+			if err := tx.Delete(table.Known, table.Key(t.mesh, []byte{'e'}, key[:])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forget enrolments: %w", err)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, key := range keys {
+		delete(t.invited, key)
+	}
+	return nil
 }
 
 // Enrolments returns a copy of all enrolments by member key.
