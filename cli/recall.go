@@ -146,6 +146,8 @@ func hitHead(c *call, h *protocol.RecallHit, now time.Time) []string {
 	switch {
 	case h.Kind == string(source.Note):
 		head = append(head, "note of a "+clean(h.Agent))
+	case h.Kind == string(source.Mail):
+		head = append(head, "mail from "+clean(h.Prompt))
 	case h.Title != "":
 		head = append(head, clean(h.Title))
 	}

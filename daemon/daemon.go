@@ -124,7 +124,7 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 	d.give = delivery.New(d.Roster)
 	d.Ended = d.give.Rungs.Forget
 	d.waits = delivery.NewAttention(d.Roster)
-	d.memory = memory.New(cfg.Home.RecallFile(), recall.Options{Sources: cfg.Recordings, Now: cfg.Now}, log)
+	d.memory = memory.New(cfg.Home.RecallFile(), recall.Options{Sources: cfg.Recordings, Now: cfg.Now, Mail: d.seenMail}, log)
 	host := asking.New(d.Roster, d.memory)
 	d.asks = ask.New(ask.Config{DB: db, Host: host, Composer: cfg.Composer, Log: log, Now: cfg.Now})
 	d.Env.Asked = d.asks.Wake

@@ -19,7 +19,7 @@ type RecallHit struct {
 	Coverage   float64  `json:"coverage"` // 0 to 1: how much of what is rare in the query stands in it
 	Title      string   `json:"title,omitempty"`
 	Agent      string   `json:"agent"` // claude; of a note: person or model
-	Kind       string   `json:"kind"`  // turn, summary or note
+	Kind       string   `json:"kind"`  // turn, summary, note or mail
 	Session    string   `json:"session,omitempty"`
 	Dir        string   `json:"dir,omitempty"`
 	Branch     string   `json:"branch,omitempty"`

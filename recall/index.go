@@ -33,8 +33,8 @@ type position struct {
 	skipped        int
 }
 
-// Sweep reads on in every recording that changed since it was read last, and removes what is too
-// old. It returns the first error of the index itself; recordings that cannot be read are noted and
+// Sweep reads on in every recording that changed since it was read last, takes up mail, and removes
+// what is too old. It returns the first error of the index itself; recordings that cannot be read are noted and
 // skipped.
 func (m *Memory) Sweep(ctx context.Context) error {
 	for _, src := range m.opts.Sources {
@@ -53,6 +53,15 @@ func (m *Memory) Sweep(ctx context.Context) error {
 			if err := m.read(ctx, src, path); err != nil {
 				return err
 			}
+		}
+	}
+	if m.opts.Mail != nil {
+		list, err := m.opts.Mail(ctx)
+		if err == nil {
+			err = m.syncMail(ctx, list)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return m.expire(ctx, 10*batch)

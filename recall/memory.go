@@ -22,6 +22,9 @@ type Options struct {
 	Sources []source.Source  // whose recordings are read
 	Keep    time.Duration    // how long episodes are kept; zero means a year
 	Now     func() time.Time // zero means time.Now
+
+	// Mail returns the messages that the user has received and seen. Nil: there are none.
+	Mail func(ctx context.Context) ([]Mail, error)
 }
 
 // Memory is an open memory.

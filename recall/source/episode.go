@@ -19,13 +19,14 @@ type Kind string
 const (
 	Turn    Kind = "turn"    // a prompt and what followed
 	Summary Kind = "summary" // the client's own summary of a conversation that it compacted
+	Mail    Kind = "mail"    // a message that the user received
 	Note    Kind = "note"    // written with remember, by a person or a model
 )
 
 // Episode is one unit of memory. All texts are cut to the limits of this package, and are not redacted.
 type Episode struct {
 	Key        string // unique: the uuid of the first record, or a hash of its content
-	Agent      string // the client that recorded it: "claude"; for notes who wrote it: "person" or "model"
+	Agent      string // the client that recorded it: "claude"; for notes who wrote it: "person" or "model"; of mail "peer"
 	Session    string
 	Sub        string // the sub-agent's id; empty in the main conversation
 	Dir        string // working directory of the session at the time
