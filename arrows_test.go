@@ -18,6 +18,7 @@ const module = "github.com/claudemesh/claudemesh/"
 var arrows = map[string][]string{
 	"":                  {"cli"},
 	"cli":               {"*"},
+	"cli/demo":          {"daemon/config", "protocol", "crypto"},
 	"broker":            {"broker/queue", "protocol", "crypto", "store", "localsocket", "wallclock"},
 	"broker/queue":      {"store"},
 	"daemon":            {"daemon/api", "daemon/asking", "daemon/delivery", "daemon/roster", "daemon/mesh", "daemon/table", "daemon/brokerhttp", "daemon/memory", "daemon/config", "ask", "recall", "recall/source", "protocol", "store", "localsocket", "wallclock"},

@@ -173,7 +173,7 @@ func (b *scriptBroker) start(ts *testscript.TestScript) {
 	ts.Check(err)
 	ts.Check(b.cmd.Start())
 	line, _ := bufio.NewReader(out).ReadString('\n')
-	m := listening.FindStringSubmatch(line)
+	m := regexp.MustCompile(`ws://(\S+)/ws`).FindStringSubmatch(line)
 	if m == nil {
 		b.end(syscall.SIGKILL)
 		ts.Fatalf("the broker did not start: %s%s", line, stderr.String())

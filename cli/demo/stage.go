@@ -1,4 +1,4 @@
-package cli
+package demo
 
 import (
 	"bufio"
@@ -22,7 +22,7 @@ import (
 
 // stage is where the demo plays: a directory with the homes, the processes, and the tap on the broker's wire.
 type stage struct {
-	*app
+	Screen
 	dir  string
 	exe  string
 	tap  *tap
@@ -31,7 +31,7 @@ type stage struct {
 	sent []string // ids of what alice wrote while bob was away
 }
 
-func newStage(ctx context.Context, a *app) (*stage, error) {
+func newStage(screen Screen) (*stage, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this executable: %w", err)
@@ -40,7 +40,7 @@ func newStage(ctx context.Context, a *app) (*stage, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the demo's directory: %w", err)
 	}
-	return &stage{app: a, dir: dir, exe: exe, up: make(map[string]*process)}, nil
+	return &stage{Screen: screen, dir: dir, exe: exe, up: make(map[string]*process)}, nil
 }
 
 // close ends the processes, also after an error or Ctrl-C, and removes what they left.
@@ -54,13 +54,16 @@ func (s *stage) close() {
 		s.tap.close()
 	}
 	if err := os.RemoveAll(s.dir); err != nil {
-		s.note("claudemesh: demo: %s", err)
+		s.Note("claudemesh: demo: %s", err)
 	}
 }
 
 func (s *stage) home(name string) string { return filepath.Join(s.dir, name) }
 func (s *stage) brokerDir() string       { return filepath.Join(s.dir, "broker") }
 func (s *stage) tokenFile() string       { return filepath.Join(s.brokerDir(), "admin-token") }
+
+// endTimeout is how long a process may take to end: a broker lets its connections drain.
+const endTimeout = 15 * time.Second
 
 // process is one running role; its output goes to a file in the stage's directory.
 type process struct {
@@ -75,7 +78,7 @@ func (p *process) stop() {
 	}
 	select {
 	case <-p.done:
-	case <-time.After(drainTimeout):
+	case <-time.After(endTimeout):
 		_ = p.cmd.Process.Kill()
 		<-p.done
 	}

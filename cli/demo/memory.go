@@ -1,4 +1,4 @@
-package cli
+package demo
 
 import (
 	"context"
@@ -50,7 +50,7 @@ func playMemory(ctx context.Context, s *stage) error {
 		return fmt.Errorf("bob's question got %+v", got)
 	}
 	s.tell("bob asks        %q", memoryQuestion)
-	s.tell("alice's machine answers in %s, no model runs, alice is not interrupted:", span(time.Since(began)))
+	s.tell("alice's machine answers in %s, no model runs, alice is not interrupted:", s.Span(time.Since(began)))
 	s.tell("                %q", solvedFix)
 	return s.whatLeft(ctx)
 }

@@ -1,4 +1,4 @@
-package cli
+package demo
 
 import (
 	"bufio"
@@ -39,7 +39,7 @@ func (s *stage) newSession(ctx context.Context, name, label string) (*demoSessio
 	cmd := exec.CommandContext(ctx, s.exe, "mcp")
 	cmd.Env = append(demoEnv(s.home(name)), "CLAUDE_CODE_SESSION_ID=demo-"+label, "CLAUDE_PROJECT_DIR=/src/"+label,
 		"CLAUDE_CODE_MESSAGING_SOCKET="+path, "CLAUDE_CODE_MESSAGING_TOKEN=demo")
-	d.mcp, err = sdk.NewClient(&sdk.Implementation{Name: "claudemesh demo", Version: thisBuild().Version}, nil).Connect(ctx, &sdk.CommandTransport{Command: cmd}, nil)
+	d.mcp, err = sdk.NewClient(&sdk.Implementation{Name: "claudemesh demo", Version: s.Version}, nil).Connect(ctx, &sdk.CommandTransport{Command: cmd}, nil)
 	if err != nil {
 		ln.Close()
 		return nil, fmt.Errorf("start %s's session: %w", name, err)
