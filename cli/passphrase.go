@@ -24,7 +24,11 @@ func passphraseFlag(what string) urfave.Flag {
 // passphrase asks for a passphrase, twice where it is a new one. It never stands on a command line.
 func (c *call) passphrase(what string, fresh bool) ([]byte, error) {
 	if path := c.str("passphrase-file"); path != "" {
-		return c.secretFile(path, what)
+		pass, err := c.secretFile(path, what)
+		if err == nil && fresh {
+			err = checkStrength(pass, what)
+		}
+		return pass, err
 	}
 	if !isTerminal(c.stdin) {
 		return nil, protocol.Refuse(protocol.CodeInvalid, "the passphrase %s is needed", what).
@@ -34,6 +38,9 @@ func (c *call) passphrase(what string, fresh bool) ([]byte, error) {
 	if err != nil || !fresh {
 		return first, err
 	}
+	if err := checkStrength(first, what); err != nil {
+		return nil, err
+	}
 	again, err := c.askSecret("once more: ")
 	if err != nil {
 		return nil, err
@@ -42,6 +49,28 @@ func (c *call) passphrase(what string, fresh bool) ([]byte, error) {
 		return nil, protocol.Refuse(protocol.CodeInvalid, "the two are not the same")
 	}
 	return first, nil
+}
+
+// A new passphrase has at least minPassphrase characters, minDifferent of them different. Whoever has the file may guess as long
+// as he likes, each time for about a second: what is shorter he finds.
+const (
+	minPassphrase = 12
+	minDifferent  = 6
+)
+
+// checkStrength refuses a new passphrase that is guessed too easily. One that is in use already is never judged.
+func checkStrength(pass []byte, what string) error {
+	different := make(map[rune]bool)
+	n := 0
+	for _, r := range string(pass) {
+		different[r] = true
+		n++
+	}
+	if n >= minPassphrase && len(different) >= minDifferent {
+		return nil
+	}
+	return protocol.Refuse(protocol.CodeInvalid, "the passphrase %s is too weak: it must have at least %d characters, %d of them different", what, minPassphrase, minDifferent).
+		WithHint("take four words or more; a script may make one: head -c 18 /dev/urandom | base64 > FILE, then --passphrase-file FILE")
 }
 
 // askSecret reads a line from the terminal without showing it.

@@ -89,6 +89,37 @@ func TestPassphraseWithoutATerminal(t *testing.T) {
 	}
 }
 
+// A new passphrase that is guessed at once is refused, on a terminal before it is typed again, and one that a script made is taken.
+// What opens a file that is there already is not judged.
+func TestWeakPassphrase(t *testing.T) {
+	for pass, want := range map[string]protocol.Code{
+		"x": protocol.CodeInvalid, "elevenchars": protocol.CodeInvalid, "aaaaaaaaaaaaaaaaaaaa": protocol.CodeInvalid, "ababcabababcab": protocol.CodeInvalid,
+		"ééééééé":       protocol.CodeInvalid, // 14 bytes
+		"correct horse": "", "пароль длинный": "", "q2Vd5n0GQm1aX8sT9uKp3w==": "",
+	} {
+		c, _ := asking(t, strings.NewReader(pass+"\n"), "--passphrase-file", "-")
+		got, err := c.passphrase("of the backup", true)
+		if protocol.CodeOf(err) != want || want == "" && string(got) != pass {
+			t.Errorf("%q from a file: %q, %v", pass, got, err)
+		}
+		if want != "" && (err == nil || !strings.Contains(err.Error(), "at least 12 characters") || strings.Contains(err.Error(), pass)) {
+			t.Errorf("%q: %v", pass, err)
+		}
+		c, _ = asking(t, strings.NewReader(pass+"\n"), "--passphrase-file", "-")
+		if got, err := c.passphrase("of the backup", false); err != nil || string(got) != pass {
+			t.Errorf("%q opens nothing: %q, %v", pass, got, err)
+		}
+	}
+	user, tty := terminal(t)
+	if _, err := user.WriteString("x\n"); err != nil {
+		t.Fatal(err)
+	}
+	c, out := asking(t, tty)
+	if _, err := c.passphrase("of the backup", true); protocol.CodeOf(err) != protocol.CodeInvalid || strings.Contains(out.String(), "once more") {
+		t.Errorf("typed x: %v, shown %q", err, out)
+	}
+}
+
 func TestConfirmOnATerminal(t *testing.T) {
 	for typed, want := range map[string]protocol.Code{"y\n": "", "yes\n": "", "n\n": protocol.CodeForbidden, "\n": protocol.CodeForbidden} {
 		user, tty := terminal(t)
