@@ -119,7 +119,7 @@ func (b *Mailbox) saveSeen(tx *store.Tx, seq uint64, row *Row, state protocol.St
 	if row.damaged {
 		return nil
 	}
-	if err := table.PutJSON(tx, table.Inbox, table.U64(seq), row); err != nil || row.Alarm != "" {
+	if err := PutRow(tx, table.U64(seq), row); err != nil || row.Alarm != "" {
 		return err
 	}
 	if err := b.passed(tx, row.Mesh, row.Message); err != nil {

@@ -4,7 +4,6 @@
 package inbox
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -68,7 +67,7 @@ func (b *Mailbox) Add(tx *store.Tx, row *Row) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := table.PutJSON(tx, table.Inbox, table.U64(seq), row); err != nil {
+	if err := PutRow(tx, table.U64(seq), row); err != nil {
 		return 0, err
 	}
 	for _, id := range row.ids() {
@@ -116,8 +115,8 @@ func (b *Mailbox) Row(tx *store.Tx, key []byte) *Row {
 }
 
 func (b *Mailbox) decode(key, stored []byte) *Row {
-	row := new(Row)
-	if err := json.Unmarshal(stored, row); b.Damage.Skip(table.Inbox, key, err) {
+	row, err := ParseRow(stored)
+	if b.Damage.Skip(table.Inbox, key, err) {
 		row = &Row{Member: true, damaged: true, Alarm: fmt.Sprintf("row %d of the inbox is damaged: %v", table.ParseU64(key), err)}
 	}
 	return row

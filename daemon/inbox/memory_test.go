@@ -126,3 +126,16 @@ func TestLargeInboxIsListedInLittleMemory(t *testing.T) {
 		t.Errorf("a page takes %d MiB", most>>20)
 	}
 }
+
+// Whatever stands in the place of a row, reading it ends with a row or an error.
+func FuzzRow(f *testing.F) {
+	for _, s := range []string{"", "\x00\x00\x00", "\x00\x00\x00\x02{}", "\x00\x00\x00\x02{}text", "\xff\xff\xff\xff{}", "\x00\x00\x00\x01{}"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		row, err := ParseRow(b)
+		if (row == nil) == (err == nil) {
+			t.Errorf("%v, %v", row, err)
+		}
+	})
+}

@@ -14,7 +14,7 @@ const (
 	pageMost    = 500      // messages: a screenful of screens
 	pageBytes   = 1 << 20  // of their texts; the first message always fits
 	pageLooks   = 20_000   // rows that are looked at for them: 0.2 s
-	pageRead    = 16 << 20 // bytes of these rows, which may be of other meshes or seen: likewise
+	pageRead    = 64 << 20 // bytes of these rows, which may be of other meshes or seen: likewise
 	briefBytes  = 512      // that a message counts of which the text is not asked for
 )
 

@@ -19,11 +19,11 @@ type Row struct {
 	Name      string           `json:"name"` // the sender's, as we called him when it came
 	ID        string           `json:"id"`
 	MessageID string           `json:"message_id"`
-	Message   []byte           `json:"message,omitempty"` // protocol.Message; none in an alarm
-	Share     []byte           `json:"share,omitempty"`   // key in table.Shares that it counts for while nobody saw it; none of an alarm
-	Received  int64            `json:"received"`          // Unix ms
-	Read      int64            `json:"read,omitempty"`    // when a person marked or answered it, Unix ms
-	Seen      []Sight          `json:"seen,omitempty"`    // by sessions, in the order of seeing
+	Message   []byte           `json:"-"`               // protocol.Message; none in an alarm; see PutRow
+	Share     []byte           `json:"share,omitempty"` // key in table.Shares that it counts for while nobody saw it; none of an alarm
+	Received  int64            `json:"received"`        // Unix ms
+	Read      int64            `json:"read,omitempty"`  // when a person marked or answered it, Unix ms
+	Seen      []Sight          `json:"seen,omitempty"`  // by sessions, in the order of seeing
 	Held      string           `json:"held,omitempty"`
 	Alarm     string           `json:"alarm,omitempty"`
 	Flags     []string         `json:"flags,omitempty"`

@@ -86,7 +86,7 @@ func TestDamagedMessage(t *testing.T) {
 		err := w.alice.db.Commit(func(tx *store.Tx) error {
 			row := w.alice.m.env.Mail.Row(tx, w.alice.keyOf(tx, table.Inbox))
 			row.Message = []byte("nonsense")
-			return table.PutJSON(tx, table.Inbox, w.alice.keyOf(tx, table.Inbox), row)
+			return inbox.PutRow(tx, w.alice.keyOf(tx, table.Inbox), row)
 		})
 		if err != nil {
 			t.Fatal(err)

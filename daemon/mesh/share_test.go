@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -32,8 +31,7 @@ func (n *node) wantCounted() {
 	}
 	err := n.db.View(func(tx *store.Tx) error {
 		for _, v := range tx.Scan(table.Inbox, nil, nil) {
-			var row inbox.Row
-			if err := json.Unmarshal(v, &row); err == nil && row.Counts() {
+			if row, err := inbox.ParseRow(v); err == nil && row.Counts() {
 				add(row.Share, row.Size())
 			}
 		}

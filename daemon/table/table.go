@@ -29,7 +29,7 @@ const (
 	Sealed      = "sealed"   // mesh ‖ row → sealedRow, until nobody needs it again
 	OutboxIDs   = "outids"   // mesh ‖ 'c' ‖ client id → row · mesh ‖ 'm' ‖ message id → row
 	Numbers     = "numbers"  // mesh ‖ 'o' ‖ from ‖ recipient ‖ prio ‖ epoch → last number given · mesh ‖ 'i' ‖ from ‖ own ‖ prio ‖ epoch → arrivals
-	Inbox       = "inbox"    // received sequence → inbox.Row
+	Inbox       = "inbox"    // received sequence → inbox.Row, see inbox.PutRow
 	InboxIDs    = "inids"    // client id 00 mesh sequence → nothing; message id likewise
 	Replay      = "replay"   // mesh ‖ own key ‖ sender member ‖ id → forget after, Unix ms
 	Held        = "held"     // mesh ‖ sequence → push frame that waits for a certificate
