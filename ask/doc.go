@@ -6,10 +6,10 @@
 //	                     ◀══ answer: at most 3 passages ═════════════╛
 //
 // An Engine serves all meshes of a daemon. What a peer sends is decoded strictly and bounded (wire.go).
-// A malformed body is dropped and counted, and nothing else of the mail is affected. Rules say what
-// may leave (policy.go). Each thing that left is in the log with its exact bytes.
+// A malformed body is dropped and counted and affects no other mail. Rules say what may leave the
+// machine (policy.go). The log keeps the exact bytes of everything that left.
 //
-// The answers of peers are shown, and are never stored in this machine's memory.
+// Answers of peers are shown and never stored in this machine's memory.
 //
-// Engine.mu guards questions that are open and is held over nothing that waits.
+// Engine.mu guards the open questions and is never held across a wait.
 package ask

@@ -1,12 +1,12 @@
-// Package bench puts load on a broker and counts what comes out: every message is really sealed, every connection says a real
-// hello, and what arrives is compared with what was sent.
+// Package bench puts load on a broker and measures the result. Every message is really sealed, every
+// connection sends a real hello, and every received message is compared with the sent one.
 //
 //	generator (this process)                       broker (another process)
 //	peer: writeLoop ── send, client_ack ─────────▶
 //	      readLoop  ◀─ ack, push, receipt ────────
 //
-// The floor is the same generator with the same frames against a relay that neither checks, signs nor stores: what the
-// machine, the WebSocket library and the generator allow.
+// The floor is the same generator with the same frames against a relay that neither checks, signs nor
+// stores. It shows what the machine, the WebSocket library and the generator allow.
 package bench
 
 import (

@@ -1,14 +1,18 @@
-// Package broker is the relay: it takes sealed messages, keeps them until their recipient has them on disk, and tells the
-// sender. It carries many meshes, knows their statements, members and presences, and never reads what it carries.
+// Package broker is the relay. It accepts sealed messages, keeps them until their recipient has them
+// on disk, and tells the sender. One broker serves many meshes. It knows their statements, members
+// and presences, and cannot read the messages.
 //
-//	send ─▶ split ─▶ repeat? ─▶ may he? ─▶ limits ─▶ queue: commit ─▶ ack ─▶ wake ─▶ push ─▶ client_ack ─▶ receipt
+//	send ─▶ split ─▶ repeat? ─▶ authorised? ─▶ limits ─▶ queue: commit ─▶ ack ─▶ wake ─▶ push
+//	                                                  receipt ◀─ client_ack ◀────────────┘
 //
-// Each connection has a goroutine that reads and answers requests, and while there is something to write another that writes
-// answers, news of the mesh and what it pulls from the queues, all that waits with one flush.
+// Each connection has a goroutine that reads requests and answers them. While output is pending, a
+// second goroutine writes replies, news of the mesh and the pushes that it pulls from the queues,
+// with one flush for all of them.
 //
-// Locks, in this order: mesh.publishing, mesh.mu, conn.mu; Server.mu is taken alone. Only publishing is held across I/O: it
-// makes the changes of one mesh's log serial. What the queue calls (done, wake) takes mesh.mu and conn.mu and never Puts.
+// Lock order: mesh.publishing, mesh.mu, conn.mu. Server.mu is taken alone. Only publishing is held
+// across I/O: it serialises the changes to one mesh's log. Callbacks of the queue (done, wake) take
+// mesh.mu and conn.mu and never call Put.
 //
-// A hello must carry a signed statement. Clients of the original claudemesh have none and are refused as not_supported.
-// DESIGN.md has the invariants.
+// A hello must carry a signed statement. Clients of the original claudemesh send none and are
+// refused as not_supported. DESIGN.md lists the invariants.
 package broker

@@ -1,5 +1,5 @@
-// Package localsocket guards the Unix sockets on which the processes of one user talk to each other. Modes of files can be
-// opened by mistake, and root's umask may be anything: so the kernel is asked who is at the other end.
+// Package localsocket protects the Unix sockets between processes of one user. File modes can be
+// loosened by mistake, and root's umask may be anything, so the kernel is asked for the peer's user.
 package localsocket
 
 import (

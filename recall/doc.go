@@ -6,11 +6,11 @@
 //	transcript ─▶ source.Read ─▶ redact ─▶ recall.db ─▶ Search ─▶ hits, best first
 //	                episodes                 SQLite FTS5            rank: rare words first
 //
-// The index outlives the recordings, which clients delete after some weeks. Nothing in it is stored
-// before it was redacted. What the user excluded, declared private or made the memory forget is not
-// in it and does not come back.
+// The index outlives the recordings, which clients delete after some weeks. Text is redacted before it
+// is stored. Sessions and episodes that the user excluded, declared private or forgot are removed
+// and are not indexed again.
 //
-// A Memory is used by one process; its methods may be called by several goroutines. One goroutine
-// writes at a time (write guards it), and readers see the last commit. No method holds a lock while
-// it calls the caller's code.
+// One process uses a Memory. Several goroutines may call its methods. One goroutine writes at a time
+// (guarded by write), and readers see the last commit. No method holds a lock while it calls the
+// caller's code.
 package recall

@@ -1,13 +1,15 @@
-// Package registry is the table of this machine's live sessions: which Claude (or shell) is on the mesh, and whether it still lives.
+// Package registry is the table of this machine's live sessions: which Claude sessions and shells are
+// on the mesh, and whether their processes still run.
 //
-// A session is bound to a process. The process is known by more than its number, because numbers are recycled: by its start time, by the boot
-// that it belongs to, and on Linux 6.9 and later by the inode of its pidfd, which no two processes ever share. Where the system tells at once that a
-// process ended (pidfd on Linux, kqueue on macOS) the entry goes within milliseconds; a sweep every five seconds finds the rest. A session
-// never ends because it is old.
+// A session is bound to a process. Process ids are recycled, so a process is also identified by its
+// start time, by its boot, and on Linux 6.9 and later by the inode of its pidfd, which is unique.
+// Where the system reports the end of a process (pidfd on Linux, kqueue on macOS), the entry is
+// removed within milliseconds. A sweep every five seconds finds the rest. A session never ends
+// because of its age.
 //
 //	Register ──► entry ──► watch(process) ──► ended ──► OnEnd, once
 //	               ▲             sweep ─────────┘
 //
-// Lock order: calls, mu, the watcher's mu. OnStart and OnEnd are called under calls alone, one at a time, so they may ask the registry but not
-// change it.
+// Lock order: calls, mu, the watcher's mu. OnStart and OnEnd are called under calls alone, one at a
+// time. So they may query the registry but must not change it.
 package registry

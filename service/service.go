@@ -5,12 +5,13 @@
 //	daemon  darwin  ~/Library/LaunchAgents/com.claudemesh.daemon.plist
 //	broker  linux   /etc/systemd/system/claudemesh-broker.service
 //
-// The files are made here. On Linux kardianos/service puts them in place, enables and removes them; it is not asked to start
-// and to tell the state, because it drops what systemctl says. It has no part in the LaunchAgent: it would load it with
-// verbs that macOS keeps only for old scripts, and could be tried on a Mac alone.
+// This package generates the files. On Linux kardianos/service installs, enables and removes them.
+// It is not used to start a service or to query its state, because it drops the output of systemctl.
+// It is not used for the LaunchAgent: it would load it with deprecated launchctl verbs, and it could
+// be tested only on a Mac.
 //
-// A file without our mark in its first lines is somebody else's (an original claudemesh uses the same names): it is never
-// written over and never removed.
+// A file without our mark in its first lines belongs to somebody else (an original claudemesh uses
+// the same names). It is never overwritten and never removed.
 package service
 
 import (

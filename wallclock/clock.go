@@ -1,8 +1,9 @@
-// Package wallclock tells the time of day, and notices when it is set.
+// Package wallclock tells the time of day and detects when the clock is set.
 //
-// Whatever is signed, stored or told to others bears the time of day, from Clock.Now. Whatever waits in this process
-// (backoff, leases, deadlines) goes by time.Now, whose differences no setting of the clock changes. So a jump can make
-// wrong only what was signed or stored, and a Clock tells when to sign again and when not to throw away.
+// Times that are signed, stored or sent come from Clock.Now. Waits inside this process (backoff,
+// leases, deadlines) use the monotonic part of time.Now, which setting the clock does not affect. So
+// a clock jump can only invalidate what was signed or stored. A Clock says when to sign again and
+// when nothing may expire.
 package wallclock
 
 import (
