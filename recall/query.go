@@ -73,11 +73,11 @@ type parsed struct {
 	alike  map[string]*term // what others say for the terms, and none of the terms
 	pairs  map[[2]string]bool
 	index  map[string]*term
-	starts words.Starts
+	starts *words.Starts
 }
 
 func parseQuery(q Query) *parsed {
-	p := &parsed{alike: map[string]*term{}, pairs: map[[2]string]bool{}, index: map[string]*term{}, starts: words.Starts{}}
+	p := &parsed{alike: map[string]*term{}, pairs: map[[2]string]bool{}, index: map[string]*term{}, starts: words.NewStarts()}
 	for _, t := range q.Terms[:min(len(q.Terms), maxTerms)] {
 		p.add(t, maxTerm, termWeight)
 	}

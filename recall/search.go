@@ -35,7 +35,7 @@ type Hit struct {
 }
 
 // candidates is how many episodes the index gives for ranking.
-const candidates = 80
+const candidates = 48
 
 // Search returns the episodes that fit q best, best first. No hit is no error.
 func (m *Memory) Search(ctx context.Context, q Query) ([]Hit, error) {

@@ -25,27 +25,52 @@ const (
 // Each calls emit for every token of text, in order. A whole identifier comes before its parts.
 func Each(text string, emit func(token string)) { scanner{emit: emit}.each(text) }
 
-// Starts is a set of token beginnings.
-type Starts map[[2]byte]bool
+// Starts is a set of token beginnings. A stem begins as its word does: with the same two letters,
+// and from six letters on with the same three, where "y" and "i" are one.
+type Starts struct {
+	two   map[[2]byte]bool
+	three map[[3]byte]bool
+}
+
+// NewStarts returns an empty set.
+func NewStarts() *Starts { return &Starts{two: map[[2]byte]bool{}, three: map[[3]byte]bool{}} }
 
 // Add adds the beginning of token to the set.
-func (s Starts) Add(token string) { s[start(token)] = true }
+func (s *Starts) Add(token string) {
+	three := start(token)
+	s.two[[2]byte(three[:2])], s.three[three] = true, true
+}
 
-func start(token string) [2]byte {
-	var b [2]byte
+// shortWord is the longest word of which only the first two letters are compared.
+const shortWord = 5
+
+// begins reports whether a token of the set may come of the lower-case word.
+func (s *Starts) begins(word string) bool {
+	three := start(word)
+	if len(word) <= shortWord {
+		return s.two[[2]byte(three[:2])]
+	}
+	return s.three[three]
+}
+
+func start(token string) [3]byte {
+	var b [3]byte
 	copy(b[:], token)
+	if b[2] == 'y' {
+		b[2] = 'i'
+	}
 	return b
 }
 
 // EachOf is Each for a reader who looks for few tokens: a token that begins like none of those in
 // starts is given as "", which saves its stemming.
-func EachOf(starts Starts, text string, emit func(token string)) {
+func EachOf(starts *Starts, text string, emit func(token string)) {
 	scanner{emit: emit, starts: starts}.each(text)
 }
 
 type scanner struct {
 	emit   func(string)
-	starts Starts // nil: all
+	starts *Starts // nil: all
 }
 
 func (s scanner) each(text string) {
@@ -175,7 +200,7 @@ func (s scanner) one(part string) {
 	if len(part) > maxToken || len(part) == 1 && part[0] < utf8.RuneSelf && !isDigit(part[0]) {
 		return
 	}
-	if s.starts != nil && !s.starts[start(part)] {
+	if s.starts != nil && !s.starts.begins(part) {
 		s.emit("")
 		return
 	}

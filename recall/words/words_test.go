@@ -28,6 +28,27 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// Who looks for few tokens finds them as often as who reads all.
+func TestEachOfFindsWhatEachFinds(t *testing.T) {
+	text := "Flying flies, retrying retries and applied applies; using icing aging skiing; denied denying deny; systems systemd; payments-api paymentsApi HTTPServer " +
+		"ECONNREFUSED 127.0.0.1:5432 سلام 接続拒否 classes classification organise organisation queueing queued ties tied easily ease boys boyish sky skies"
+	all := map[string]int{}
+	Each(text, func(token string) { all[token]++ })
+	for token, n := range all {
+		starts := NewStarts()
+		starts.Add(token)
+		found := 0
+		EachOf(starts, text, func(t string) {
+			if t == token {
+				found++
+			}
+		})
+		if found != n {
+			t.Errorf("%q: %d times of %d", token, found, n)
+		}
+	}
+}
+
 func TestStop(t *testing.T) {
 	if !Stop("the") || !Stop(Stem("trying")) || Stop("stripe") {
 		t.Error("stop words")
