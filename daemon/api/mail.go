@@ -159,22 +159,6 @@ func (d *API) handleFlush(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, protocol.FlushReply{OK: true, Count: n, Kept: kept})
 }
 
-func (d *API) handleOutbox(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.Some(r.FormValue("mesh"))
-	if err != nil {
-		return err
-	}
-	all := []protocol.OutboxRow{}
-	for _, m := range meshes {
-		rows, err := m.Outbox()
-		if err != nil {
-			return err
-		}
-		all = append(all, rows...)
-	}
-	return reply(w, all)
-}
-
 // sentListed is how many of the newest messages GET /v1/sent lists a mesh.
 const sentListed = 50
 
@@ -210,35 +194,11 @@ func (d *API) handleRequeue(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, protocol.OKReply{OK: true})
 }
 
-func (d *API) handleGaps(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.Some(r.FormValue("mesh"))
-	if err != nil {
-		return err
-	}
-	all := []protocol.GapInfo{}
-	for _, m := range meshes {
-		gaps, err := m.Gaps()
-		if err != nil {
-			return err
-		}
-		all = append(all, gaps...)
-	}
-	return reply(w, all)
-}
-
 // handleOpen gives a session one message as it was written.
-func (d *API) handleOpen(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.OpenRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
+func (d *API) handleOpen(_ *http.Request, req protocol.OpenRequest) (any, error) {
 	s, local, err := d.LiveSession(req.Session)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	msg, err := d.give.Open(s, local, req.ID)
-	if err != nil {
-		return err
-	}
-	return reply(w, msg)
+	return d.give.Open(s, local, req.ID)
 }

@@ -14,18 +14,10 @@ func (d *API) handleNetwork(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, probe.Look(r.Context(), urls, probe.Options{Dialer: d.Env.Broker, Now: d.Now}))
 }
 
-func (d *API) handlePing(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.PingRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
+func (d *API) handlePing(r *http.Request, req protocol.PingRequest) (any, error) {
 	m, err := d.Route(protocol.SendRequest{Mesh: req.Mesh, To: req.To})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	res, err := m.Ping(r.Context(), req)
-	if err != nil {
-		return err
-	}
-	return reply(w, res)
+	return m.Ping(r.Context(), req)
 }

@@ -54,69 +54,41 @@ func (d *API) handleMembers(w http.ResponseWriter, r *http.Request) error {
 }
 
 // handlePresence changes what others see of a session, or of the member.
-func (d *API) handlePresence(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.PresenceRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
+func (d *API) handlePresence(r *http.Request, req protocol.PresenceRequest) (any, error) {
 	if req.Status == protocol.StatusWaiting {
-		return protocol.Refuse(protocol.CodeInvalid, "status %q is not set by hand: it follows the session", req.Status).WithHint("idle, working or dnd")
+		return nil, protocol.Refuse(protocol.CodeInvalid, "status %q is not set by hand: it follows the session", req.Status).WithHint("idle, working or dnd")
 	}
 	acting, err := d.Acting(req.Session)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	meshes, err := d.Some(req.Mesh)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(meshes) == 0 {
-		return roster.ErrNoMesh()
+		return nil, roster.ErrNoMesh()
 	}
 	if err := mesh.CheckLeave(meshes, req.Leave, acting); err != nil {
-		return err
+		return nil, err
 	}
 	for _, m := range meshes {
 		if err := m.SetPresence(r.Context(), req, acting); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if acting != nil {
 		d.KeepPresence(acting.ID, req)
 	}
-	return reply(w, protocol.OKReply{OK: true})
+	return protocol.OKReply{OK: true}, nil
 }
 
-func (d *API) handleInvites(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.Some(r.FormValue("mesh"))
-	if err != nil {
-		return err
-	}
-	all := []protocol.InviteInfo{}
-	for _, m := range meshes {
-		links, err := m.Invites()
-		if err != nil {
-			return err
-		}
-		all = append(all, links...)
-	}
-	return reply(w, all)
-}
-
-func (d *API) handleInvite(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.InviteRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
+func (d *API) handleInvite(r *http.Request, req protocol.InviteRequest) (any, error) {
 	m, err := d.One(req.Mesh)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	info, err := m.Invite(r.Context(), req)
-	if err != nil {
-		return err
-	}
-	return reply(w, info)
+	return m.Invite(r.Context(), req)
 }
 
 func (d *API) handleCloseInvite(w http.ResponseWriter, r *http.Request) error {
@@ -146,42 +118,34 @@ func firstThatKnows(meshes []*mesh.Mesh, none error, do func(*mesh.Mesh) error) 
 }
 
 // handlePublish takes statements that the command line signed with the owner key.
-func (d *API) handlePublish(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.PublishRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
+func (d *API) handlePublish(r *http.Request, req protocol.PublishRequest) (any, error) {
 	m, err := d.One(req.Mesh)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	out := m.ShutOut()
 	if err := m.Publish(r.Context(), req.Statements...); err != nil {
-		return err
+		return nil, err
 	}
 	if out && m.Believed() {
 		d.RestartMeshes(m) // the way is open again
 	}
-	return reply(w, protocol.OKReply{OK: true})
+	return protocol.OKReply{OK: true}, nil
 }
 
-func (d *API) handleBan(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.BanRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
+func (d *API) handleBan(r *http.Request, req protocol.BanRequest) (any, error) {
 	m, err := d.One(req.Mesh)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	key, err := crypto.ParsePublicKey(req.Pubkey)
 	if err != nil {
-		return protocol.Refuse(protocol.CodeInvalid, "pubkey: %v", err)
+		return nil, protocol.Refuse(protocol.CodeInvalid, "pubkey: %v", err)
 	}
 	if err := m.Ban(r.Context(), key, req.Reason); err != nil {
-		return err
+		return nil, err
 	}
-	return reply(w, protocol.OKReply{OK: true})
+	return protocol.OKReply{OK: true}, nil
 }
 
 // handleGroups lists the groups that messages can be sent to.
@@ -201,50 +165,26 @@ func (d *API) handleGroups(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *API) handleGrants(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.Some(r.FormValue("mesh"))
-	if err != nil {
-		return err
-	}
-	all := []protocol.GrantInfo{}
-	for _, m := range meshes {
-		all = append(all, m.GrantList()...)
-	}
-	return reply(w, all)
-}
-
-func (d *API) handleGrant(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.GrantRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
+func (d *API) handleGrant(_ *http.Request, req protocol.GrantRequest) (any, error) {
 	m, err := d.One(req.Mesh)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	info, err := m.ChangeGrant(req)
-	if err != nil {
-		return err
-	}
-	return reply(w, info)
+	return m.ChangeGrant(req)
 }
 
 // handleAdmit certifies one of those who claim a link of this member's.
-func (d *API) handleAdmit(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.AdmitRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
+func (d *API) handleAdmit(_ *http.Request, req protocol.AdmitRequest) (any, error) {
 	m, err := d.One(req.Mesh)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	key, err := crypto.ParsePublicKey(req.Pubkey)
 	if err != nil {
-		return protocol.Refuse(protocol.CodeInvalid, "pubkey: %v", err)
+		return nil, protocol.Refuse(protocol.CodeInvalid, "pubkey: %v", err)
 	}
 	if err := m.AdmitByHand(key); err != nil {
-		return err
+		return nil, err
 	}
-	return reply(w, protocol.OKReply{OK: true})
+	return protocol.OKReply{OK: true}, nil
 }

@@ -10,31 +10,23 @@ import (
 	"github.com/claudemesh/claudemesh/registry"
 )
 
-func (d *API) handleRegister(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.SessionRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
+func (d *API) handleRegister(r *http.Request, req protocol.SessionRequest) (any, error) {
 	s, err := d.Register(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(req.Groups) > 0 {
 		_, acting, err := d.LiveSession(s.ID)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, m := range d.Meshes() {
 			if err := m.SetPresence(r.Context(), protocol.PresenceRequest{Join: req.Groups}, acting); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	info, err := d.sessionInfo(s)
-	if err != nil {
-		return err
-	}
-	return reply(w, info)
+	return d.sessionInfo(s)
 }
 
 func (d *API) handleSessions(w http.ResponseWriter, _ *http.Request) error {
@@ -110,47 +102,39 @@ func (d *API) handleTake(w http.ResponseWriter, r *http.Request) error {
 	}
 }
 
-func (d *API) handleSettle(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.SettleRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
+func (d *API) handleSettle(_ *http.Request, req protocol.SettleRequest) (any, error) {
 	switch req.State {
 	case protocol.SettlePushed, protocol.SettleReturned, protocol.SettleUnproved, protocol.SettleShown:
 	default:
-		return protocol.Refuse(protocol.CodeInvalid, "state %q is none of pushed, returned, unproved, shown", req.State)
+		return nil, protocol.Refuse(protocol.CodeInvalid, "state %q is none of pushed, returned, unproved, shown", req.State)
 	}
 	s, local, err := d.LiveSession(req.Session)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := d.give.Settle(s, local, req); err != nil {
-		return err
+		return nil, err
 	}
-	return reply(w, protocol.OKReply{OK: true})
+	return protocol.OKReply{OK: true}, nil
 }
 
 // handleAccept lets a sender in who was held.
-func (d *API) handleAccept(w http.ResponseWriter, r *http.Request) error {
-	var req protocol.AcceptRequest
-	if err := decode(r, &req); err != nil {
-		return err
-	}
+func (d *API) handleAccept(_ *http.Request, req protocol.AcceptRequest) (any, error) {
 	m, err := d.Route(protocol.SendRequest{Mesh: req.Mesh, To: req.Peer})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	to, err := m.Resolve(req.Peer)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if to.Many() {
-		return protocol.Refuse(protocol.CodeInvalid, "%q is not a single sender", req.Peer)
+		return nil, protocol.Refuse(protocol.CodeInvalid, "%q is not a single sender", req.Peer)
 	}
 	if err := d.give.Accept(m.ID(), to.Member); err != nil {
-		return err
+		return nil, err
 	}
-	return reply(w, protocol.OKReply{OK: true})
+	return protocol.OKReply{OK: true}, nil
 }
 
 // sessionInfo is what is told of a live session.
