@@ -10,8 +10,9 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// Bob's machine starts session after session, and none says goodbye. Alice sees as many as he may have at a time, the disk keeps as many
-// as a member may have, and the audit log keeps room for what others do.
+// Bob's machine starts session after session, and none says goodbye. Alice sees as many as he may
+// have at a time, the disk keeps as many as a member may have, and the audit log keeps room for
+// what others do.
 func TestShortSessionsOfOneMember(t *testing.T) {
 	story(t, Limits{MaxSessions: 20, ConnsPerMember: 8}, func(w *world) {
 		alice := w.alice.connect()
@@ -85,7 +86,8 @@ func TestAuditTellsWhatItLeavesOut(t *testing.T) {
 	})
 }
 
-// Bob publishes more session statements than he may have keys. Those beyond are refused, and what waited for older ones is given up.
+// Bob publishes more session statements than he may have keys. Those beyond are refused, and what
+// waited for older ones is given up.
 func TestPublishedSessionsAreBounded(t *testing.T) {
 	story(t, Limits{MaxSessions: 10}, func(w *world) {
 		alice := w.alice.connect()
@@ -116,7 +118,8 @@ func TestPublishedSessionsAreBounded(t *testing.T) {
 	})
 }
 
-// A session that ended is forgotten when all that can have waited for it has expired, receipts included; the member himself is not.
+// A session that ended is forgotten when all that can have waited for it has expired, receipts
+// included; the member himself is not.
 func TestEndedSessionsAreForgotten(t *testing.T) {
 	story(t, Limits{Retention: 2 * time.Hour}, func(w *world) {
 		w.bob.connect().leave()
@@ -139,7 +142,8 @@ func TestEndedSessionsAreForgotten(t *testing.T) {
 	})
 }
 
-// A stranger's link gives him and whoever he gave it to few connections and presences, over all the keys that they make.
+// A stranger's link gives him and whoever he gave it to few connections and presences, over all the
+// keys that they make.
 func TestPresencesOfALink(t *testing.T) {
 	story(t, Limits{ConnsPerLink: 4, MaxSessions: 10, HTTPPerAddress: 1000}, func(w *world) {
 		alice := w.alice.connect()
@@ -166,8 +170,8 @@ func TestPresencesOfALink(t *testing.T) {
 	})
 }
 
-// A session connects with the statement that it made hours ago, older than all that its member made since. It is not the one that gives way,
-// and it gets its mail.
+// A session connects with the statement that it made hours ago, older than all that its member made
+// since. It is not the one that gives way, and it gets its mail.
 func TestOldStatementMakesNoRoomForItself(t *testing.T) {
 	story(t, Limits{MaxSessions: 3}, func(w *world) {
 		alice := w.alice.connect()
@@ -187,8 +191,8 @@ func TestOldStatementMakesNoRoomForItself(t *testing.T) {
 	})
 }
 
-// Bob publishes a statement for a key, and cathy connects with that key while it is committed. It is hers, and what bob's sessions do later does
-// not take it from her.
+// Bob publishes a statement for a key, and cathy connects with that key while it is committed. It
+// is hers, and what bob's sessions do later does not take it from her.
 func TestKeyThatBecameSomebodyElsesMeanwhile(t *testing.T) {
 	story(t, Limits{MaxSessions: 2}, func(w *world) {
 		bob := w.bob.connect()

@@ -8,10 +8,11 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// What one person may have of a mesh: connections, presences, session keys. All of it is counted by person, over all keys.
+// What one person may have of a mesh: connections, presences, session keys. All of it is counted by
+// person, over all keys.
 
-// roomLocked tells why there is no room for another connection of p, or nil. The control connection of a member has its place
-// whatever his sessions do.
+// roomLocked tells why there is no room for another connection of p, or nil. The control connection
+// of a member has its place whatever his sessions do.
 func (m *mesh) roomLocked(p *member, key crypto.PublicKey) error {
 	l := &m.srv.limits
 	if len(m.conns) >= l.ConnsPerMesh {
@@ -40,8 +41,9 @@ func connsOf(people []*member) (n int) {
 	return n
 }
 
-// trimPresencesLocked takes the presences of p away that only a lease keeps, the oldest first, until one more than he has is
-// allowed. Of those who came by one link and are not admitted it counts all together.
+// trimPresencesLocked takes the presences of p away that only a lease keeps, the oldest first,
+// until one more than he has is allowed. Of those who came by one link and are not admitted it
+// counts all together.
 func (m *mesh) trimPresencesLocked(p *member) {
 	most, keys := m.srv.limits.ConnsPerMember, m.presencesOfLocked(p)
 	if m.sharerLocked(p).invited() {
@@ -62,7 +64,8 @@ func (m *mesh) trimPresencesLocked(p *member) {
 	}
 }
 
-// presencesOfLocked lists the keys under which p is seen; of somebody who is not admitted, those of all who came by his link.
+// presencesOfLocked lists the keys under which p is seen; of somebody who is not admitted, those of
+// all who came by his link.
 func (m *mesh) presencesOfLocked(p *member) (keys []crypto.PublicKey) {
 	for _, who := range m.peopleLocked(p) {
 		for k := range who.sessions.all() {
@@ -82,8 +85,9 @@ func (m *mesh) endLeaseLocked(key crypto.PublicKey, p *presence) {
 	m.vanishLocked(key)
 }
 
-// forgetSessionsLocked drops the oldest session keys of p above the limit and returns them. It keeps those with a connection, and the
-// one that is getting one. Those who came by one link and are not admitted have as many together as a member.
+// forgetSessionsLocked drops the oldest session keys of p above the limit and returns them. It
+// keeps those with a connection, and the one that is getting one. Those who came by one link and
+// are not admitted have as many together as a member.
 func (m *mesh) forgetSessionsLocked(p *member, entering crypto.PublicKey) []*address {
 	people, count := m.peopleLocked(p), 0
 	for _, who := range people {
@@ -119,7 +123,8 @@ func (m *mesh) peopleLocked(p *member) []*member {
 	return people
 }
 
-// oldestEnded finds the session key without a connection, but for one, whose statement is the oldest.
+// oldestEnded finds the session key without a connection, but for one, whose statement is the
+// oldest.
 func oldestEnded(people []*member, but crypto.PublicKey) (who *member, key crypto.PublicKey, found bool) {
 	at := int64(-1)
 	for _, p := range people {
@@ -143,8 +148,8 @@ func (m *mesh) dropSessionLocked(p *member, key crypto.PublicKey) *address {
 	return a
 }
 
-// forgetEndedLocked drops the session keys whose statement has been over for as long as a message waits and then its receipt:
-// whatever came for them while they lived has expired.
+// forgetEndedLocked drops the session keys whose statement has been over for as long as a message
+// waits and then its receipt: whatever came for them while they lived has expired.
 func (m *mesh) forgetEndedLocked(now time.Time) (gone []*address) {
 	over := now.Add(-2 * m.srv.limits.Retention).UnixMilli()
 	for _, p := range m.members {
@@ -183,7 +188,8 @@ func deleteSessions(tx *store.Tx, id protocol.MeshID, gone []*address) error {
 	return nil
 }
 
-// forgetSessions takes session keys from the disk that gave way to newer ones, and tells whose messages waited for them.
+// forgetSessions takes session keys from the disk that gave way to newer ones, and tells whose
+// messages waited for them.
 func (m *mesh) forgetSessions(gone []*address) error {
 	if len(gone) == 0 {
 		return nil

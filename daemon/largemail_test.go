@@ -13,7 +13,8 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// Alice writes 30 messages of 60 KB. Whatever way bob reads them, no answer has more than its part of them, and all come.
+// Alice writes 30 messages of 60 KB. Whatever way bob reads them, no answer has more than its part
+// of them, and all come.
 func TestLargeMailComesInParts(t *testing.T) {
 	const messages, size, part = 30, 60_000, 1 << 20
 	a := newAgents(t)

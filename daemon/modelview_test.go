@@ -18,8 +18,8 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// sayOfThemselves starts a session of c's owner that says much of itself, with a mark in each. A summary would come with a second card,
-// for which a broker takes its time.
+// sayOfThemselves starts a session of c's owner that says much of itself, with a mark in each. A
+// summary would come with a second card, for which a broker takes its time.
 func sayOfThemselves(t *testing.T, c *client.Client, mark string) {
 	t.Helper()
 	pid := os.Getpid()
@@ -31,7 +31,8 @@ func sayOfThemselves(t *testing.T, c *client.Client, mark string) {
 	}
 }
 
-// modelReads is all that the tools and hooks of bob's session give its model of others, whose messages aside.
+// modelReads is all that the tools and hooks of bob's session give its model of others, whose
+// messages aside.
 func (a *agents) modelReads(bypass bool) string {
 	a.t.Helper()
 	out := []any{a.hook(protocol.HookSessionStart, "s1", func(r *protocol.HookRequest) { r.Session.Bypass = &bypass })}
@@ -105,8 +106,9 @@ func (a *agents) keysOf(names ...string) (keys []string) {
 	return keys
 }
 
-// A stranger holds a link and is not admitted; what he says of himself reaches no model. What alice says, who is verified, reaches that of a
-// session that asks its user, and not that of one which runs without permission prompts, until bob has accepted her. People see all of it.
+// A stranger holds a link and is not admitted; what he says of himself reaches no model. What alice
+// says, who is verified, reaches that of a session that asks its user, and not that of one which
+// runs without permission prompts, until bob has accepted her. People see all of it.
 func TestModelsReadOfPeopleWhatTheyMay(t *testing.T) {
 	a := newAgents(t)
 	a.hook(protocol.HookSessionStart, "s1")

@@ -10,7 +10,8 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// What list_peers gives at once. A model reads all of it, whoever is in the mesh and however many sessions they have.
+// What list_peers gives at once. A model reads all of it, whoever is in the mesh and however many
+// sessions they have.
 const (
 	peersMost  = 50
 	peersBytes = 8 << 10
@@ -23,7 +24,8 @@ type listed struct {
 	Offline *member
 }
 
-// inTurn orders them so that nobody's sessions crowd out other people: one session of each, then who is offline, then the rest.
+// inTurn orders them so that nobody's sessions crowd out other people: one session of each, then
+// who is offline, then the rest.
 func inTurn(peers []peer, offline []member) []listed {
 	seen := make(map[string]bool)
 	var first, rest []listed
@@ -41,7 +43,8 @@ func inTurn(peers []peer, offline []member) []listed {
 	return slices.Concat(first, rest)
 }
 
-// fill puts into the result what comes behind the first skip entries, as far as there is room, and says how many are left.
+// fill puts into the result what comes behind the first skip entries, as far as there is room, and
+// says how many are left.
 func (out *listPeersOut) fill(all []listed, skip int) error {
 	skip = min(max(skip, 0), len(all))
 	size := peersSpare
@@ -70,7 +73,8 @@ func (out *listPeersOut) add(e listed) {
 	}
 }
 
-// recipientsMost is how many recipients of one message, and names that could have been meant, a model is told of.
+// recipientsMost is how many recipients of one message, and names that could have been meant, a
+// model is told of.
 const recipientsMost = 50
 
 // shownRecipients tells of the first recipients of a message, and how many others are how far.

@@ -9,8 +9,8 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// Bob has three thousand sessions, with much to say of each. A model reads a page of it, in which everybody else has a place, and can read on
-// to the end.
+// Bob has three thousand sessions, with much to say of each. A model reads a page of it, in which
+// everybody else has a place, and can read on to the end.
 func TestListPeersComesInPages(t *testing.T) {
 	const sessions, others, offline = 3000, 20, 10
 	f := newFakeMesh()
@@ -62,7 +62,8 @@ func TestListPeersComesInPages(t *testing.T) {
 	}
 }
 
-// A message to everybody in a large mesh, and a name that many keys have: what a model reads of it stays short, and counts the others.
+// A message to everybody in a large mesh, and a name that many keys have: what a model reads of it
+// stays short, and counts the others.
 func TestRecipientsAndNamesAreBounded(t *testing.T) {
 	var all []protocol.RecipientResult
 	var names []string

@@ -13,9 +13,10 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// ModelView decides what the model of a session reads of people, beside their messages. Of somebody whom nobody verified it reads
-// nothing. A session that runs without permission prompts reads of others what is certified, their names, and nothing that they
-// chose or wrote themselves (labels, groups, cards, reasons, answers of their memories) until the user has accepted them.
+// ModelView decides what the model of a session reads of people, beside their messages. Of somebody
+// whom nobody verified it reads nothing. A session that runs without permission prompts reads of
+// others what is certified, their names, and nothing that they chose or wrote themselves (labels,
+// groups, cards, reasons, answers of their memories) until the user has accepted them.
 type ModelView struct {
 	Bypass   bool
 	Accepted map[AcceptedKey]bool
@@ -60,7 +61,8 @@ func (v *ModelView) quotes(m *mesh.Mesh, member crypto.PublicKey) bool {
 	return v == nil || v.names(m, member) && (!v.Bypass || member == m.Self() || v.Accepted[AcceptedKey{m.ID(), member}])
 }
 
-// peers are those that may be named. Somebody whose words may not be read is there once, whatever sessions he has.
+// peers are those that may be named. Somebody whose words may not be read is there once, whatever
+// sessions he has.
 func (v *ModelView) peers(m *mesh.Mesh, all []protocol.PeerInfo) []protocol.PeerInfo {
 	if v == nil {
 		return all
@@ -164,8 +166,8 @@ func (v *ModelView) refusal(meshes []*mesh.Mesh, err error) error {
 	return &told
 }
 
-// known tells of the names of people whether each may be read, and what goes by it, too. A name that somebody has who may not be read is
-// not read of anybody.
+// known tells of the names of people whether each may be read, and what goes by it, too. A name
+// that somebody has who may not be read is not read of anybody.
 func (v *ModelView) known(meshes []*mesh.Mesh) (named, quoted map[string]bool) {
 	named, quoted = make(map[string]bool), make(map[string]bool)
 	for _, m := range meshes {

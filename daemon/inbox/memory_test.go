@@ -61,7 +61,8 @@ func sealedText(t *testing.T, text string) []byte {
 	return b
 }
 
-// A stranger filled bob's inbox with 1,500 messages of 60 KB. Bob lists all of it, page by page, in the memory of a page.
+// A stranger filled bob's inbox with 1,500 messages of 60 KB. Bob lists all of it, page by page, in
+// the memory of a page.
 func TestLargeInboxIsListedInLittleMemory(t *testing.T) {
 	const messages, size = 1500, 60_000
 	stored := sealedText(t, strings.Repeat("x", size))

@@ -8,7 +8,8 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// What one page has at most, so that no list takes memory, or holds a transaction open, in proportion to what was received.
+// What one page has at most, so that no list takes memory, or holds a transaction open, in
+// proportion to what was received.
 const (
 	pageDefault = 100      // messages when the caller names no limit
 	pageMost    = 500      // messages: a screenful of screens

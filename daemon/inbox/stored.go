@@ -11,8 +11,8 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// A row on disk is the length of its JSON (4 bytes, big-endian), the JSON, and the message as it is. So a list does not pay for the texts of
-// the messages that it passes over.
+// A row on disk is the length of its JSON (4 bytes, big-endian), the JSON, and the message as it
+// is. So a list does not pay for the texts of the messages that it passes over.
 
 var errShortRow = errors.New("the row is cut off")
 

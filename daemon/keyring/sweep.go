@@ -43,7 +43,8 @@ func (r *Ring) Sweep() error {
 	return nil
 }
 
-// sweepRows returns what is to be forgotten. A session that ended while no daemon ran has ended now.
+// sweepRows returns what is to be forgotten. A session that ended while no daemon ran has ended
+// now.
 func (r *Ring) sweepRows(tx *store.Tx) (gone []ended, err error) {
 	now := r.now()
 	var over []ended

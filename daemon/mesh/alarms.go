@@ -10,8 +10,8 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// An alarm is a row of the inbox without a body. Alarms are kept by person, not by key: whoever makes key after key has no more
-// of them, and what others write stays in sight.
+// An alarm is a row of the inbox without a body. Alarms are kept by person, not by key: whoever
+// makes key after key has no more of them, and what others write stays in sight.
 const (
 	alarmsPerHour = 20   // of one member, of all who came by one link, and of all whom nobody knows
 	alarmsInAll   = 1000 // in an hour and mesh: a broker names whom it likes as the sender
@@ -64,8 +64,8 @@ func (m *Mesh) claimedName(key crypto.PublicKey) string {
 	return m.CallName(key)
 }
 
-// personOf is who is counted for what claims to be from a key: the member whose session or API key that is. Where nobody knows the
-// key, the broker's word counts as far as it names a person.
+// personOf is who is counted for what claims to be from a key: the member whose session or API key
+// that is. Where nobody knows the key, the broker's word counts as far as it names a person.
 func (m *Mesh) personOf(sender crypto.PublicKey, member string) crypto.PublicKey {
 	if s := m.trust.Session(sender); s != nil {
 		return m.person(s.Body.(*protocol.Session).Member)
@@ -77,7 +77,8 @@ func (m *Mesh) personOf(sender crypto.PublicKey, member string) crypto.PublicKey
 	return m.person(claimed)
 }
 
-// person is the member himself, of those who are not admitted the link that they came by, and of all others nobody.
+// person is the member himself, of those who are not admitted the link that they came by, and of
+// all others nobody.
 func (m *Mesh) person(member crypto.PublicKey) crypto.PublicKey {
 	if m.trust.View().Verified(member) {
 		return member
@@ -93,8 +94,9 @@ type alarmLimit struct {
 	all  int
 }
 
-// allow reports whether the alarm of this message is stored, and whether it is the last of its person. It is called from transactions,
-// which run one at a time; asking twice for one message is answered alike.
+// allow reports whether the alarm of this message is stored, and whether it is the last of its
+// person. It is called from transactions, which run one at a time; asking twice for one message is
+// answered alike.
 func (l *alarmLimit) allow(person crypto.PublicKey, message string, now time.Time) (kept, last bool) {
 	if hour := now.Unix() / 3600; hour != l.hour || l.seen == nil {
 		l.hour, l.all, l.seen = hour, 0, make(map[crypto.PublicKey]map[string]bool)

@@ -30,8 +30,9 @@ func (n *node) rows(bucket string, prefix []byte) (count int) {
 	return count
 }
 
-// Bob runs one short session after the other. Alice keeps few of them, her list of peers and her events keep to what is of use, and his
-// long session stays; his own machine forgets them, too, but not the one whose message is not proved to have arrived.
+// Bob runs one short session after the other. Alice keeps few of them, her list of peers and her
+// events keep to what is of use, and his long session stays; his own machine forgets them, too, but
+// not the one whose message is not proved to have arrived.
 func TestShortSessionsOfAMember(t *testing.T) {
 	story(t, func(w *world) {
 		long := w.bob.session("long")
@@ -106,7 +107,8 @@ func TestShortSessionsOfAMember(t *testing.T) {
 	})
 }
 
-// A session that ended while no daemon ran ends when the next one looks, and is forgotten in its time.
+// A session that ended while no daemon ran ends when the next one looks, and is forgotten in its
+// time.
 func TestSessionThatEndedUnseenIsForgotten(t *testing.T) {
 	ambush(t, func(w *world) {
 		w.bob.session("web")

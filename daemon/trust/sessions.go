@@ -12,8 +12,8 @@ import (
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// SessionsKept is how many session statements of one member are kept, and of all together who came by one link and are not
-// admitted: as many as a broker keeps.
+// SessionsKept is how many session statements of one member are kept, and of all together who came
+// by one link and are not admitted: as many as a broker keeps.
 const SessionsKept = 256
 
 // Session returns the newest session statement for a key, nil when none is known.
@@ -34,8 +34,9 @@ func (t *State) Sessions() []*protocol.Session {
 	return all
 }
 
-// ForgetSessions forgets the statements of sessions that ended: those that expired before over, and of each member the oldest
-// beyond SessionsKept. Those of a member's own key stay, and those of keys that are live.
+// ForgetSessions forgets the statements of sessions that ended: those that expired before over, and
+// of each member the oldest beyond SessionsKept. Those of a member's own key stay, and those of
+// keys that are live.
 func (t *State) ForgetSessions(over time.Time, live func(crypto.PublicKey) bool) error {
 	t.saving.Lock()
 	defer t.saving.Unlock()
