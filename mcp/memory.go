@@ -69,7 +69,7 @@ func (s *server) addMemoryTools(srv *sdk.Server) {
 		Name: "ask_mesh", Title: "Ask who has solved this before",
 		Meta: loaded(),
 		Description: "Ask the memories of everybody on the claudemesh: their machines answer from past sessions, without interrupting anybody and without running a model. Your own " +
-			"memory comes first. Use it when an error or a decision may be known to a colleague. Give exact error texts, identifiers and synonyms as terms. " +
+			"memory comes first. Everybody asked can see the question. Use it when an error or a decision may be known to a colleague. Give exact error texts, identifiers and synonyms as terms. " +
 			"Late answers arrive as messages. If nobody knows, live: true asks the people's sessions instead.",
 		Annotations: &sdk.ToolAnnotations{DestructiveHint: no(), OpenWorldHint: yes()},
 	}, s.askMesh)
