@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"encoding/json"
 	"slices"
 
 	"github.com/claudemesh/claudemesh/crypto"
@@ -19,10 +18,12 @@ const (
 	KindAPIKey  = "apikey"
 	KindHello   = "hello"
 	KindOp      = "op"
+
+	KindBlobPass = "blob"
 )
 
 // Body is what a statement says: a *Charter, *OwnerChange, *Cert, *Revoke, *Invite, *Enrol, *Session, *APIKey,
-// *HelloAuth or *Op. Times are Unix seconds, or milliseconds where the field says so; a zero key is an absent one.
+// *HelloAuth, *Op or *BlobPass. Times are Unix seconds, or milliseconds where the field says so; a zero key is an absent one.
 type Body interface {
 	kind() string
 	visit(*fields)               // every field, in the order of the block
@@ -44,6 +45,8 @@ var bodies = map[string]struct {
 	KindAPIKey:  {8, func() Body { return new(APIKey) }},
 	KindHello:   {8, func() Body { return new(HelloAuth) }},
 	KindOp:      {5, func() Body { return new(Op) }},
+
+	KindBlobPass: {8, func() Body { return new(BlobPass) }},
 }
 
 // Charter founds a mesh. Its hash is the mesh's id. Signed by the owner.
@@ -300,12 +303,5 @@ func (o *Op) visit(f *fields) {
 	f.key("by", &o.By)
 	f.bytes("nonce", o.Nonce[:])
 	f.text("verb", &o.Verb, ruleReason)
-	if f.decoding {
-		o.JSON = slices.Clone(f.take())
-	} else {
-		f.put(slices.Clone(o.JSON))
-	}
-	if !json.Valid(o.JSON) {
-		f.fail("arguments", "are not JSON")
-	}
+	f.json("arguments", &o.JSON)
 }

@@ -3,6 +3,7 @@ package protocol
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -122,6 +123,18 @@ func (f *fields) text(name string, p *string, r rule) {
 	}
 	if !r.ok(*p) {
 		f.fail(name, "%s is not %s", quoted(*p), r.words)
+	}
+}
+
+// json is one JSON value, kept as it was written.
+func (f *fields) json(name string, p *[]byte) {
+	if f.decoding {
+		*p = slices.Clone(f.take())
+	} else {
+		f.put(slices.Clone(*p))
+	}
+	if !json.Valid(*p) {
+		f.fail(name, "are not JSON")
 	}
 }
 

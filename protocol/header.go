@@ -48,6 +48,7 @@ type Header struct {
 	ReplyTo string          // ID of the message that this one answers
 	Topic   string          // the topic's name
 	Meta    json.RawMessage // a JSON object, for extensions
+	Files   []FileRef
 }
 
 // Target is the key that a direct message is for. A group message has none.
@@ -120,6 +121,14 @@ func EncodeHeader(h *Header) ([]byte, error) {
 		b = append(b, `,"meta":`...)
 		b = append(b, h.Meta...)
 	}
+	if len(h.Files) != 0 {
+		list, err := encodeFiles(h.Files)
+		if err != nil {
+			return nil, Refuse(CodeInvalid, "header of the message: files: %v", err)
+		}
+		b = append(b, `,"files":`...)
+		b = append(b, list...)
+	}
 	b = append(b, '}')
 	if len(b) > MaxHeader {
 		return nil, Refuse(CodePayloadTooLarge, "header of the message: %d bytes, at most %d are possible", len(b), MaxHeader)
@@ -170,6 +179,12 @@ func (h *Header) decodeField(name string, v *valueReader) (err error) {
 	case "meta":
 		raw, err := v.value()
 		h.Meta = bytes.Clone(raw)
+		return err
+	case "files":
+		raw, err := v.value()
+		if err == nil {
+			h.Files, err = decodeFiles(raw)
+		}
 		return err
 	}
 	s, err := v.text()
@@ -238,6 +253,9 @@ func (h *Header) check() error {
 		return errors.New("topic is not a name")
 	}
 	if err := h.checkNumber(direct); err != nil {
+		return err
+	}
+	if err := h.checkFiles(); err != nil {
 		return err
 	}
 	return h.checkMeta()

@@ -200,6 +200,8 @@ func meshOf(b Body, block []byte) MeshID {
 		return b.Mesh
 	case *Op:
 		return b.Mesh
+	case *BlobPass:
+		return b.Mesh
 	}
 	panic("protocol: body of an unknown type")
 }

@@ -35,6 +35,8 @@ func samples() map[string]signed {
 		KindAPIKey:  {&APIKey{testMesh, a, s, "ci", []string{"send"}, []string{"deploys"}, 1700000000000, 0}, by(alice, session)},
 		KindHello:   {&HelloAuth{testMesh, a, s, "b.example:7900", [32]byte{1}, 1700000000000, []string{"files"}, [8]byte{1}}, by(alice, session)},
 		KindOp:      {&Op{testMesh, a, [32]byte{1}, "peer.rename", []byte(`{"name":"al"}`)}, by(alice)},
+
+		KindBlobPass: {&BlobPass{testMesh, a, "b.example:7900", b, BlobID{1}, 1700000000000, BlobGet, []byte(`{}`)}, by(alice)},
 	}
 }
 
@@ -166,6 +168,8 @@ func TestFieldRules(t *testing.T) {
 				text("", ":80", "H", "h:", "h:0", "h:01", "h:65536", "h:+1", "h:x", "h/", "a:b:1", "[]", "[::1", "::1]", "[x]", "h ", strings.Repeat("h", 254))},
 			fixed(32), millis, features, fixed(8)},
 		KindOp: {meshes, keys, fixed(32), reasons, {text("{}", "null", `{"a":[1]}`), text("", "{", "{}{}", "x")}},
+		KindBlobPass: {meshes, members, {text("h", "[::1]:80"), text("", "H", "h:0")}, anyKeys, fixed(16), millis, reasons,
+			{text("{}", `{"a":[1]}`), text("", "{", "x")}},
 	}
 	for kind, c := range samples() {
 		if len(table[kind]) != bodies[kind].fields {
