@@ -49,6 +49,9 @@ func opDelete(c *conn, by crypto.PublicKey, _ []byte) (any, error) {
 	m.srv.mu.Unlock()
 	m.srv.log.Info("mesh deleted", "mesh", m.id, "by", by.Short())
 	m.dropQueues()
+	if err := m.srv.blobs.DropMesh(m.id); err != nil {
+		m.srv.log.Warn("remove files", "mesh", m.id, "err", err) // the sweep does it
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for other := range m.conns {

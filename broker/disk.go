@@ -4,12 +4,13 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"github.com/claudemesh/claudemesh/broker/blobs"
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
 
-// Buckets of broker.db; those of the queue are its own. A mesh id is its 32 characters.
+// Buckets of broker.db; those of the queue and of the blobs are their own. A mesh id is its 32 characters.
 //
 //	statements  mesh number(8 big-endian) → statement: the log, the charter is number 1
 //	enrols      mesh member(32)           → number(8 big-endian), u32be length of invite, invite, enrol
@@ -30,7 +31,7 @@ const (
 	meshIDSize = 32
 )
 
-var buckets = []string{bucketStatements, bucketEnrols, bucketSessions, bucketSeen, bucketKeys, bucketAudit, bucketReady, bucketGrants}
+var buckets = []string{bucketStatements, bucketEnrols, bucketSessions, bucketSeen, bucketKeys, bucketAudit, bucketReady, bucketGrants, blobs.Bucket}
 
 func numberKey(id protocol.MeshID, n uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(id), n)

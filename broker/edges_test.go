@@ -367,7 +367,8 @@ func TestEveryLimitAtItsEdge(t *testing.T) {
 		"streams": "TestEventStreamsAreCapped", "streams-per-key": "TestEventStreamsAreCapped", "streams-per-member": "TestEventStreamsOfAMember",
 		"window": "TestWindow", "window-bytes": "TestWindow", "reply-bytes": "TestRepliesWaitForASlowReader", "list-bytes": "TestListsThatDoNotFitOneFrame",
 		"dedupe": "TestDedupeForgetsTheOldest", "lease": "TestFrozenLaptopLeavesAfterTheLease", "ping-every": "TestSilence", "drain": "TestDrain",
-		"join-wait": "TestJoinWaitsForTheCertificate",
+		"join-wait": "TestJoinWaitsForTheCertificate", "file-bytes": "TestBlobQuotas", "member-file-bytes": "TestBlobQuotas",
+		"member-files": "TestBlobQuotas", "mesh-file-bytes": "TestBlobQuotas", "file-life": "TestBlobsEnd", "upload-life": "TestBlobsEnd",
 	}
 	for _, f := range new(Limits).fields() {
 		if _, there := edges[f.name]; !there && elsewhere[f.name] == "" {

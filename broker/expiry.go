@@ -34,6 +34,7 @@ func (s *Server) sweep(ctx context.Context) {
 		if _, err := s.queue.Expire(ctx, spare, e.expired); err != nil && ctx.Err() == nil {
 			s.log.Error("expire messages", "err", err)
 		}
+		s.sweepBlobs(settled)
 		for _, m := range s.allMeshes() {
 			if err := m.sweep(settled); err != nil {
 				s.log.Error("sweep mesh", "mesh", m.id, "err", err)
@@ -232,5 +233,7 @@ func (s *Server) watchQueue() {
 	m.count("commits_total", "Commits of the journal.", stat(func(q queue.Stats) float64 { return float64(q.Commits) }))
 	m.count("committed_total", "Messages and receipts in them.", stat(func(q queue.Stats) float64 { return float64(q.Accepted) }))
 	m.gauge("event_streams", "Open event streams of API keys.", func() float64 { return float64(s.streams.open()) })
+	m.gauge("files", "Files that wait for their readers, unfinished uploads included.", func() float64 { n, _ := s.blobs.Stats(); return float64(n) })
+	m.gauge("file_bytes", "Bytes that these take or will take.", func() float64 { _, n := s.blobs.Stats(); return float64(n) })
 	m.gauge("meshes", "Meshes that this broker carries.", func() float64 { return float64(len(s.allMeshes())) })
 }

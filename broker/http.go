@@ -52,6 +52,7 @@ func (s *Server) rootRoutes() http.Handler {
 		mux.HandleFunc(pattern, handle)
 	}
 	s.keyRoutes(mux)
+	s.blobRoutes(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, s.refusal(protocol.Refuse(protocol.CodeNotFound, "there is no %s", r.URL.Path)))
 	})
@@ -271,7 +272,7 @@ func httpStatus(code protocol.Code) int {
 		return http.StatusTooManyRequests
 	case protocol.CodeDraining, protocol.CodeStoreFailed:
 		return http.StatusServiceUnavailable
-	case protocol.CodeStoreFull:
+	case protocol.CodeStoreFull, protocol.CodeQuota:
 		return http.StatusInsufficientStorage
 	case protocol.CodeInternal:
 		return http.StatusInternalServerError

@@ -24,6 +24,8 @@ func (l *Limits) fields() []limitField {
 		{"conns-per-member", &l.ConnsPerMember}, {"conns-per-link", &l.ConnsPerLink}, {"max-sessions", &l.MaxSessions},
 		{"http-per-address", &l.HTTPPerAddress}, {"http-body", &l.HTTPBody}, {"streams-per-key", &l.StreamsPerKey},
 		{"streams-per-member", &l.StreamsPerMember}, {"streams", &l.Streams},
+		{"file-bytes", &l.FileBytes}, {"member-file-bytes", &l.MemberFileBytes}, {"member-files", &l.MemberFiles},
+		{"mesh-file-bytes", &l.MeshFileBytes}, {"file-life", &l.FileLife}, {"upload-life", &l.UploadLife},
 		{"join-wait", &l.JoinWait}, {"enrol-slack", &l.EnrolSlack},
 		{"pre-hello", &l.PreHello}, {"hello-timeout", &l.HelloTimeout},
 		{"ping-every", &l.PingEvery}, {"silence", &l.Silence}, {"write-timeout", &l.WriteTimeout},

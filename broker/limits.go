@@ -37,6 +37,12 @@ const (
 	defaultStreamsPerKey   = 4                         // a program that reconnects before its old stream is known to be dead
 	defaultStreamsMember   = 64                        // of sixteen programs
 	defaultStreams         = 1024                      // each holds a connection and a goroutine
+	defaultFileBytes       = protocol.MaxBlobSize      // a file of 100 MiB, encrypted
+	defaultMemberFileBytes = 512 << 20                 // five of the largest files
+	defaultMemberFiles     = 1000                      // a build that sends its log every ten minutes for a week
+	defaultMeshFileBytes   = 4 << 30                   // eight members who fill theirs
+	defaultFileLife        = 7 * 24 * time.Hour        // somebody who is away for a week
+	defaultUploadLife      = 24 * time.Hour            // a laptop that is opened again the next day
 	defaultHTTPPerAddress  = 30                        // joins and creations a minute from one address: each costs four signature checks
 )
 
@@ -78,6 +84,13 @@ type Limits struct {
 	Streams          int           // and of all
 	EnrolSlack       int           // enrolments kept per link beyond its uses
 	MaxSessions      int           // session keys kept per member; the oldest gives way
+
+	FileBytes       int64         // of one file, encrypted
+	MemberFileBytes int64         // of one member's files
+	MemberFiles     int           // and how many they may be
+	MeshFileBytes   int64         // of all files of a mesh
+	FileLife        time.Duration // of a file that is complete
+	UploadLife      time.Duration // since the last byte of one that is not
 
 	Lease     time.Duration // by which a presence outlives its connection, or the first sign of life that did not come
 	CardEvery time.Duration // between two cards of one connection
@@ -123,6 +136,12 @@ func (l Limits) withDefaults() Limits {
 	orDefault(&l.StreamsPerMember, defaultStreamsMember)
 	orDefault(&l.Streams, defaultStreams)
 	orDefault(&l.HTTPBody, defaultHTTPBody)
+	orDefault(&l.FileBytes, defaultFileBytes)
+	orDefault(&l.MemberFileBytes, defaultMemberFileBytes)
+	orDefault(&l.MemberFiles, defaultMemberFiles)
+	orDefault(&l.MeshFileBytes, defaultMeshFileBytes)
+	orDefault(&l.FileLife, defaultFileLife)
+	orDefault(&l.UploadLife, defaultUploadLife)
 	orDefault(&l.JoinWait, defaultJoinWait)
 	orDefault(&l.EnrolSlack, defaultEnrolSlack)
 	orDefault(&l.MaxSessions, defaultMaxSessions)

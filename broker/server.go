@@ -15,6 +15,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/claudemesh/claudemesh/broker/blobs"
 	"github.com/claudemesh/claudemesh/broker/queue"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -60,6 +61,8 @@ type Server struct {
 	stop        context.CancelFunc
 	stopping    <-chan struct{} // closed by stop
 	streams     streams
+	blobs       *blobs.Store
+	transfers   transfers
 	parking     parking
 	closeOnce   sync.Once
 	closeErr    error
@@ -112,6 +115,9 @@ func (s *Server) open() error {
 	}
 	if err := s.recollect(); err != nil {
 		return errors.Join(fmt.Errorf("read what waits: %w", err), s.queue.Close())
+	}
+	if err := s.openBlobs(); err != nil {
+		return errors.Join(err, s.queue.Close())
 	}
 	s.watchQueue()
 	s.handler = s.routes()

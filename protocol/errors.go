@@ -36,6 +36,7 @@ const (
 	CodeNotMember        Code = "not_member"        // the key belongs to no member of the mesh
 	CodeNotSupported     Code = "not_supported"     // not something that this build does
 	CodePayloadTooLarge  Code = "payload_too_large" // longer than the limit that the message names
+	CodeQuota            Code = "quota"             // the files of a member, or of the mesh, take all the room that they may
 	CodeQueueFull        Code = "queue_full"        // the recipient's queue is full; the sender keeps the message
 	CodeRateLimit        Code = "rate_limit"        // too many requests; see retry_after_ms
 	CodeRevoked          Code = "revoked"           // the key is revoked for ever

@@ -37,6 +37,9 @@ var (
 	ErrGone = errors.New("segment released")
 )
 
+// Classify gives an error of the disk that another package met the sentinel that it would have here: ErrFull or ErrReadOnly.
+func Classify(err error) error { return mapError(err) }
+
 // mapError gives the errors that callers act on a sentinel of ours, keeping
 // the cause in the text.
 func mapError(err error) error {
