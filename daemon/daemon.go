@@ -23,6 +23,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/delivery"
 	"github.com/claudemesh/claudemesh/daemon/memory"
 	"github.com/claudemesh/claudemesh/daemon/roster"
+	"github.com/claudemesh/claudemesh/daemon/spool"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/localsocket"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -93,6 +94,7 @@ func Run(ctx context.Context, cfg Config) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	d := newDaemon(ctx, cfg, db, log, cancel)
+	d.openSpool()
 	if err := writePID(cfg.Home); err != nil {
 		return err
 	}
@@ -133,6 +135,21 @@ func newDaemon(ctx context.Context, cfg Config, db *store.DB, log *slog.Logger, 
 		Version: cfg.Version, Build: cfg.Build, Stop: stop, LocalBroker: d.brokerHealth, MaxStreams: cfg.maxStreams,
 	})
 	return d
+}
+
+// openSpool opens the place of files on their way. Where that goes wrong files are refused, and everything else works.
+func (d *Daemon) openSpool() {
+	s, err := spool.Open(d.DB, filepath.Join(d.Home.Dir(), "files"), d.cfg.Now, d.Log)
+	if err != nil {
+		d.Log.Error("no files can be sent or saved", "err", err)
+		return
+	}
+	d.Env.Files = s
+	d.Left = func(mesh protocol.MeshID) {
+		if err := s.DropMesh(mesh); err != nil {
+			d.Log.Warn("forget files", "err", err)
+		}
+	}
 }
 
 // run serves until the daemon's life ends. Everything that it started has ended when it returns.

@@ -153,6 +153,12 @@ type FileInfo struct {
 	SHA256 string `json:"sha256"`
 }
 
+// SentFile is a file of a message that was sent from here.
+type SentFile struct {
+	FileInfo
+	Uploaded int64 `json:"uploaded"` // bytes of it that the broker has
+}
+
 // StagedFile answers POST /v1/files: the daemon has the content, encrypted, on its disk. It is forgotten when no message takes it
 // within an hour.
 type StagedFile struct {
@@ -160,3 +166,6 @@ type StagedFile struct {
 	ID string `json:"id"` // for SendRequest.Files
 	FileInfo
 }
+
+// FetchedHeader is in the 102 answers of the daemon while it fetches a file: how many bytes are here.
+const FetchedHeader = "Claudemesh-Fetched"

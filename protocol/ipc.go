@@ -153,7 +153,8 @@ type SendRequest struct {
 	ClientID string          `json:"client_id,omitempty"` // caller's id for idempotency: a repeat answers the first result
 	WaitMS   int             `json:"wait_ms,omitempty"`
 	WaitFor  State           `json:"wait_for,omitempty"`
-	Meta     json.RawMessage `json:"meta,omitempty"` // a JSON object, passed on as it is
+	Meta     json.RawMessage `json:"meta,omitempty"`  // a JSON object, passed on as it is
+	Files    []string        `json:"files,omitempty"` // ids of StagedFile: with one, Body may be empty
 }
 
 // SendResult is the body of the answer, and of GET /v1/messages/{id}.
@@ -171,6 +172,7 @@ type SendResult struct {
 	KeptDays   int               `json:"kept_days,omitempty"`
 
 	Waits *ErrorBody `json:"waits,omitempty"` // why it is only accepted; nil: it is on its way, or further
+	Files []SentFile `json:"files,omitempty"`
 }
 
 // RecipientResult is one recipient's state.
@@ -233,6 +235,7 @@ type InboxMessage struct {
 	Held       string          `json:"held,omitempty"`     // why it is kept out of the model's context
 	Alarm      string          `json:"alarm,omitempty"`    // why it was not opened; such a row has no body
 	Flags      []string        `json:"flags,omitempty"`    // cloned, again, session_ended
+	Files      []FileInfo      `json:"files,omitempty"`    // claudemesh inbox save
 }
 
 // Who saw a message.

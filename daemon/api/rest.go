@@ -24,7 +24,10 @@ func (d *API) RESTTable() map[string]route {
 		"GET /api/v1/messages/{id}":        d.restMessage,
 		"GET /api/v1/messages/{id}/status": d.handleMessage,
 		"POST /api/v1/messages/read":       d.handleRead,
-		restEvents:                         d.handleEvents,
+		"POST /api/v1/files":               d.handleStage,
+
+		"GET /api/v1/messages/{id}/files/{n}": d.handleFile,
+		restEvents:                            d.handleEvents,
 	}
 }
 

@@ -72,7 +72,7 @@ func (d *API) Table() map[string]route {
 
 func (d *API) Routes() http.Handler {
 	mux := http.NewServeMux()
-	for _, table := range []map[string]route{d.Table(), d.RESTTable(), d.recall.table(), askAPI{d.Roster, d.asks, d.host}.table()} {
+	for _, table := range []map[string]route{d.Table(), d.RESTTable(), d.fileTable(), d.recall.table(), askAPI{d.Roster, d.asks, d.host}.table()} {
 		for pattern, handle := range table {
 			mux.Handle(pattern, d.handler(handle))
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/table"
+	"github.com/claudemesh/claudemesh/files"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 )
@@ -148,6 +149,7 @@ func (b *Mailbox) Show(r *Row) protocol.InboxMessage {
 	if len(h.Meta) > 0 {
 		out.Meta = h.Meta
 	}
+	out.Files = files.Infos(h.Files)
 	return out
 }
 

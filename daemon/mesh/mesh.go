@@ -18,6 +18,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/config"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
+	"github.com/claudemesh/claudemesh/daemon/spool"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/daemon/trust"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -34,6 +35,7 @@ type Env struct {
 	Events *inbox.Hub
 	Mail   *inbox.Mailbox
 	quotas inbox.Quotas // what is kept of others; zero: the defaults
+	Files  *spool.Spool // on their way; nil: no files are possible
 	Asked  func()       // a message of the memory was committed; nil: nobody answers
 
 	// OwnerKey finds the present owner key of a mesh on this machine; the error wraps fs.ErrNotExist where it is not here.
@@ -72,6 +74,7 @@ type Mesh struct {
 	comings hourly // sessions that came and left; the control connection's worker alone uses it
 	vouched protocol.Attested
 	control *uplink
+	uploads *uploading
 
 	tellingGrants sync.Mutex // held while the broker is told what peers may, so that it hears the latest last
 
@@ -95,6 +98,7 @@ func New(e *Env, cfg config.Membership) (*Mesh, error) {
 		env: e, cfg: cfg, meshID: cfg.MeshID, key: cfg.Key, self: cfg.Key.Public(),
 		log:     e.Log.With("mesh", cfg.Slug),
 		who:     newPresence(),
+		uploads: newUploading(),
 		uplinks: make(map[crypto.PublicKey]*uplink),
 		told:    make(map[crypto.PublicKey]time.Time),
 		asked:   make(map[crypto.PublicKey]bool),
@@ -202,6 +206,9 @@ func (m *Mesh) Run(ctx context.Context) {
 	for _, u := range m.uplinks {
 		m.startLocked(u)
 	}
+	if m.env.Files != nil {
+		m.running.Go(func() { m.runUploads(ctx) })
+	}
 	m.mu.Unlock()
 	m.sweepLoop(ctx)
 	m.mu.Lock()
@@ -251,6 +258,7 @@ func (m *Mesh) sweepLoop(ctx context.Context) {
 func (m *Mesh) sweep(hourly bool) {
 	steps := []func() error{m.sweepNumbers, m.giveUp}
 	if hourly {
+		m.uploads.wake()
 		steps = append(steps, m.sweepReplay, m.sweepOutbox, m.ring.Sweep, m.trust.Sweep, m.trust.SweepAPIKeys, m.sweepSessions, m.repeatLeaves, m.forgetGhosts)
 	}
 	m.sweepBy(steps...)

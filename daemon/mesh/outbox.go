@@ -9,6 +9,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
+	"github.com/claudemesh/claudemesh/daemon/spool"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -49,6 +50,7 @@ type outRow struct {
 	Stage      string           `json:"stage"`
 	Reason     string           `json:"reason,omitempty"`
 	Recipients []outRecipient   `json:"recipients"`
+	Files      []spool.File     `json:"files,omitempty"` // without their keys
 }
 
 // outRecipient is how far the message has come for one recipient.
@@ -94,6 +96,7 @@ type outItem struct {
 	sentAt   time.Time       // by time.Now
 	refusal  *protocol.Error // the broker's last answer, which asked to wait; nil: none yet
 	flight   *uplink         // nil: not in flight
+	holds    bool            // its files are not known to be at the broker: first they are uploaded
 }
 
 // loadOutbox lists the rows that the broker has not acknowledged.
@@ -118,7 +121,7 @@ func loadOutbox(db *store.DB, mesh protocol.MeshID, damage *table.Damage) (*outb
 }
 
 func itemOf(n uint64, row *outRow) *outItem {
-	return &outItem{row: n, id: row.ID, from: row.From, to: row.To}
+	return &outItem{row: n, id: row.ID, from: row.From, to: row.To, holds: len(row.Files) > 0}
 }
 
 // add stores a row and its box, in the caller's transaction, and returns the row's number. enqueue follows the commit.
@@ -247,6 +250,11 @@ func (o *outbox) next(u *uplink, mine func(from crypto.PublicKey) bool) (item *o
 				return nil, later
 			}
 		case it.flight != nil || blocked[it.to] || !mine(it.from):
+		case it.holds:
+			if blocked == nil {
+				blocked = make(map[string]bool)
+			}
+			blocked[it.to] = true
 		case it.next.After(now):
 			if later.IsZero() || it.next.Before(later) {
 				later = it.next

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -9,7 +10,7 @@ import (
 
 // content is a digest of what a draft says, without whom it is for: the text is not kept once everybody has it.
 func (d *draft) content() []byte {
-	hash := crypto.Hash(protocol.EncodeBlock("content", []byte(d.priority), []byte(d.kind), d.meta, d.body))
+	hash := crypto.Hash(protocol.EncodeBlock("content", []byte(d.priority), []byte(d.kind), d.meta, d.body, []byte(strings.Join(d.fileIDs, " "))))
 	return hash[:]
 }
 
@@ -34,7 +35,7 @@ func (r *outRow) is(d *draft) bool {
 
 // isRepeat reports whether req asks for the message in row. The target may be written in another way.
 func (m *Mesh) isRepeat(row *outRow, req protocol.SendRequest) bool {
-	d := &draft{priority: req.Priority, kind: req.Kind, meta: givenMeta(req), body: []byte(req.Body)}
+	d := &draft{priority: req.Priority, kind: req.Kind, meta: givenMeta(req), body: []byte(req.Body), fileIDs: req.Files}
 	if d.priority == "" {
 		d.priority = protocol.PriorityNext
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
+	"github.com/claudemesh/claudemesh/daemon/spool"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -32,12 +33,15 @@ type draft struct {
 	people   []outRecipient // direct: exactly one
 	echo     bool           // many: a wrap for ourselves too, because other sessions of ours are to see it
 	number   bool           // the message counts in the numbers of its stream
+	fileIDs  []string       // as the request names them
+	files    []spool.File
+	refs     []protocol.FileRef // of files, with their keys
 }
 
 // Send accepts a message: when it returns without an error, the message is sealed, numbered and on disk. A client id
 // that was used before answers what became of that message. Errors are *protocol.Error.
 func (m *Mesh) Send(ctx context.Context, req protocol.SendRequest, acting *keyring.Session) (protocol.SendResult, error) {
-	res, err := m.sendNow(req, acting)
+	res, err := m.sendNow(ctx, req, acting)
 	if err != nil || req.WaitMS <= 0 {
 		return res, err
 	}
@@ -48,7 +52,7 @@ func (m *Mesh) Send(ctx context.Context, req protocol.SendRequest, acting *keyri
 	return m.waitFor(ctx, res, want, protocol.Millis(int64(req.WaitMS), waitAtMost))
 }
 
-func (m *Mesh) sendNow(req protocol.SendRequest, acting *keyring.Session) (protocol.SendResult, error) {
+func (m *Mesh) sendNow(ctx context.Context, req protocol.SendRequest, acting *keyring.Session) (protocol.SendResult, error) {
 	if req.ClientID != "" {
 		if !protocol.ValidClientID(req.ClientID) {
 			return protocol.SendResult{}, protocol.Refuse(protocol.CodeInvalid, "client id is not 16 to 64 of [0-9A-Za-z_-]")
@@ -65,6 +69,9 @@ func (m *Mesh) sendNow(req protocol.SendRequest, acting *keyring.Session) (proto
 	if err != nil {
 		return protocol.SendResult{}, err
 	}
+	if err := m.addFiles(ctx, d); err != nil {
+		return protocol.SendResult{}, err
+	}
 	row, err := m.accept(d)
 	if err != nil {
 		return protocol.SendResult{}, err
@@ -77,7 +84,7 @@ func (m *Mesh) sendNow(req protocol.SendRequest, acting *keyring.Session) (proto
 
 // draft checks a request and finds out who is meant.
 func (m *Mesh) draft(req protocol.SendRequest, acting *keyring.Session) (*draft, error) {
-	d := &draft{id: req.ClientID, from: m.key, priority: req.Priority, kind: req.Kind, replyTo: req.ReplyTo, body: []byte(req.Body), asked: req.To, number: true}
+	d := &draft{id: req.ClientID, from: m.key, priority: req.Priority, kind: req.Kind, replyTo: req.ReplyTo, body: []byte(req.Body), asked: req.To, number: true, fileIDs: req.Files}
 	if acting != nil {
 		d.from = acting.Key
 	}
@@ -213,7 +220,7 @@ func (m *Mesh) accept(d *draft) (*outRow, error) {
 	row := &outRow{
 		ID: d.id, MessageID: protocol.MessageID(m.meshID, m.self, d.id), To: d.to, Name: d.name, From: from,
 		Priority: d.priority, Kind: d.kind, ReplyTo: d.replyTo, Bytes: len(d.body), Created: now, Since: now,
-		Stage: stagePending, Recipients: d.people, Asked: d.asked, Content: d.content(),
+		Stage: stagePending, Recipients: d.people, Asked: d.asked, Content: d.content(), Files: withoutKeys(d.files),
 	}
 	for i := range row.Recipients {
 		r := &row.Recipients[i]
@@ -221,7 +228,7 @@ func (m *Mesh) accept(d *draft) (*outRow, error) {
 	}
 	header := protocol.Header{
 		ID: d.id, Mesh: m.meshID, From: from, Member: m.self, To: d.to, Prio: d.priority, TS: max(now, issued),
-		Log: m.trust.View().Digest(), Att: att, Kind: d.kind, ReplyTo: d.replyTo, Meta: d.meta,
+		Log: m.trust.View().Digest(), Att: att, Kind: d.kind, ReplyTo: d.replyTo, Meta: d.meta, Files: d.refs,
 	}
 	var n uint64
 	err = m.env.DB.Commit(func(tx *store.Tx) error {
@@ -236,6 +243,11 @@ func (m *Mesh) accept(d *draft) (*outRow, error) {
 		if err != nil {
 			return err
 		}
+		if len(d.files) > 0 {
+			if err := m.env.Files.Take(tx, d.files, m.meshID, d.id); err != nil {
+				return err
+			}
+		}
 		n, err = m.out.add(tx, row, box)
 		return err
 	})
@@ -246,6 +258,9 @@ func (m *Mesh) accept(d *draft) (*outRow, error) {
 		return nil, table.Refusal("accept the message", err)
 	}
 	m.out.enqueue(n, row)
+	if len(row.Files) > 0 {
+		m.uploads.wake()
+	}
 	m.wakeOut(from)
 	return row, nil
 }

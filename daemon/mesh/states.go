@@ -19,6 +19,7 @@ type ackIn struct {
 	id      string
 	refusal *protocol.Error
 	ended   bool // set by apply: the row waits no more
+	files   bool // likewise: it had files
 }
 
 // readAck decodes an ack; nil for what is none.
@@ -59,7 +60,7 @@ func (a *ackIn) transient() bool {
 }
 
 func (a *ackIn) apply(tx *store.Tx) error {
-	a.ended = false
+	a.ended, a.files = false, false
 	if a.refusal != nil && a.transient() {
 		return nil
 	}
@@ -67,7 +68,7 @@ func (a *ackIn) apply(tx *store.Tx) error {
 	if err != nil || row == nil || row.Stage != stagePending {
 		return err
 	}
-	a.ended = true
+	a.ended, a.files = true, len(row.Files) > 0
 	if a.refusal != nil {
 		a.m.endRow(row, protocol.ProofBroker, a.refusal.Message)
 		return a.m.saveRow(tx, n, row)
@@ -81,6 +82,9 @@ func (a *ackIn) apply(tx *store.Tx) error {
 }
 
 func (a *ackIn) done(w *worker) error {
+	if a.files { // the broker has the message: its files need not stay
+		w.m.uploads.wake()
+	}
 	if a.ended {
 		w.m.out.drop(map[string]bool{a.id: true})
 		return nil
@@ -176,7 +180,7 @@ func (m *Mesh) result(row *outRow) protocol.SendResult {
 		}
 		res.Recipients = append(res.Recipients, m.recipient(&r, row.Priority))
 	}
-	res.Waits = m.waits(row)
+	res.Waits, res.Files = m.waits(row), m.sentFiles(row)
 	switch {
 	case len(row.Recipients) > 0:
 		res.State = lowest
@@ -311,6 +315,9 @@ func (m *Mesh) Requeue(id string) error {
 		if row.Stage != stageDead || tx.Peek(table.Sealed, table.RowKey(m.meshID, n)) == nil {
 			return protocol.Refuse(protocol.CodeInvalid, "message %s is %s: only a dead one is sent again", found.ID, row.Stage)
 		}
+		if name := m.missing(tx, row); name != "" {
+			return protocol.Refuse(protocol.CodeExpired, "the file %s of message %s is not on this machine any more: send both again", name, found.ID)
+		}
 		now := m.env.now()
 		if now.Sub(protocol.TimeOf(row.Created)) > protocol.SealedMaxAge {
 			return protocol.Refuse(protocol.CodeExpired, "message %s was sealed more than 29 days ago: nobody would open it", found.ID)
@@ -330,6 +337,7 @@ func (m *Mesh) Requeue(id string) error {
 	m.env.Events.Wake()
 	m.out.enqueue(n, row)
 	m.out.notify()
+	m.uploads.wake()
 	m.wakeOut(row.From)
 	return nil
 }

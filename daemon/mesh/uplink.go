@@ -161,6 +161,10 @@ func (u *uplink) accepted(c *conn) {
 	u.mu.Lock()
 	u.conn, u.card = c, true
 	u.mu.Unlock()
+	if u.control {
+		u.m.out.hurryUploads()
+		u.m.uploads.wake()
+	}
 }
 
 // open returns the connection, or an *Error that says why there is none.

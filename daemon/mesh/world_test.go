@@ -27,6 +27,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/daemontest"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
+	"github.com/claudemesh/claudemesh/daemon/spool"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -39,6 +40,7 @@ const testURL = "ws://broker.example/ws"
 type world struct {
 	testing.TB
 	brokerDir string
+	limits    broker.Limits // of the broker that is opened next
 	off       atomic.Int64 // how wrong the clock on the broker's wall is, in ns
 	srv       *broker.Server
 	listener  atomic.Pointer[pipeListener]
@@ -74,6 +76,38 @@ type node struct {
 	via   *pipeListener    // an evil broker between this node and the real one; nil: none
 	cut   bool             // no connection opens
 	conns []net.Conn
+	fuse  int64        // bytes after which a connection is cut, either way; 0: never
+	cuts  atomic.Int64 // that the fuse made
+}
+
+// fused is a connection that is cut after so many bytes.
+type fused struct {
+	net.Conn
+	mu   sync.Mutex
+	left int64
+	cut  *atomic.Int64
+}
+
+func (f *fused) burn(n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.left > 0 && f.left <= int64(n) {
+		f.cut.Add(1)
+		f.Conn.Close()
+	}
+	f.left -= int64(n)
+}
+
+func (f *fused) Read(p []byte) (int, error) {
+	n, err := f.Conn.Read(p)
+	f.burn(n)
+	return n, err
+}
+
+func (f *fused) Write(p []byte) (int, error) {
+	n, err := f.Conn.Write(p)
+	f.burn(n)
+	return n, err
 }
 
 // recorder reads the events that a node's own hub kept: what cannot be encoded there is missing here, too.
@@ -133,7 +167,7 @@ func newWorldWith(t testing.TB, recovery crypto.PublicKey) *world {
 
 func (w *world) openBroker() {
 	w.Helper()
-	srv, err := broker.New(broker.Config{Dir: w.brokerDir, PublicURL: testURL, Logger: w.log.With("at", "broker"), Now: w.now})
+	srv, err := broker.New(broker.Config{Dir: w.brokerDir, PublicURL: testURL, Logger: w.log.With("at", "broker"), Now: w.now, Limits: w.limits})
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -275,6 +309,9 @@ func (n *node) open() {
 	log := n.log.With("at", n.name)
 	mail := inbox.NewMailbox(db, n.now, log, PassNumber)
 	e := &Env{DB: db, Log: log, Clock: n.clock, Broker: brokerhttp.For(n.dial, n.now), Events: inbox.NewHub(db, mail, n.now, log), Mail: mail, OwnerKey: n.ownerKey}
+	if e.Files, err = spool.Open(db, filepath.Join(n.dir, "files"), n.now, log); err != nil {
+		n.Fatal(err)
+	}
 	if n.m, err = New(e, n.cfg); err != nil {
 		n.Fatal(err)
 	}
@@ -314,6 +351,9 @@ func (n *node) dial(context.Context, string, string) (net.Conn, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.conns = append(n.conns, c)
+	if n.fuse > 0 {
+		return &fused{Conn: c, left: n.fuse, cut: &n.cuts}, nil
+	}
 	return c, nil
 }
 

@@ -73,6 +73,9 @@ func (r *Roster) stopGone(c *config.Config) {
 		r.Log.Info("mesh stopped", "mesh", j.Member.Slug)
 		if c.ByID(j.Member.MeshID) == nil {
 			r.Hub.Emit(protocol.Event{Type: inbox.EventMesh, Mesh: j.Member.Slug, Notice: "stopped"}, inbox.EventOptions{})
+			if r.Left != nil {
+				r.Left(j.Member.MeshID)
+			}
 		}
 	}
 }

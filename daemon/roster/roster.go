@@ -33,8 +33,9 @@ type Roster struct {
 	Life context.Context // ends when the daemon stops; meshes live in it
 
 	// set before the first Reload
-	Applied func(*config.Config) // called with each config.json whose meshes run now
-	Ended   func(session string) // called when a session ends
+	Applied func(*config.Config)  // called with each config.json whose meshes run now
+	Ended   func(session string)  // called when a session ends
+	Left    func(protocol.MeshID) // called when a mesh was left; nil: nobody cares
 
 	Live    *registry.Registry // set by OpenRegistry
 	reloads sync.Mutex         // held by Reload, so that two do not start one mesh

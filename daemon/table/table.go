@@ -40,6 +40,7 @@ const (
 	Waiting     = "waiting"  // received sequence → inbox.Waiting, until the message was shown
 	Guard       = "guard"    // session key ‖ member key → guardRow, within the hour
 	Accepted    = "accepted" // mesh ‖ member key → when the user accepted its messages, Unix ms
+	Files       = "files"    // blob id(16) → spool.File that waits to leave
 	Shares      = "shares"   // mesh ‖ class ‖ key of a member or link → messages and bytes of his that nobody saw, 8 bytes each
 )
 
@@ -47,7 +48,7 @@ const (
 var buckets = []string{
 	State, Trust, Pins, Known, Sessions, OwnSessions, Outbox, Sealed, OutboxIDs,
 	Numbers, Inbox, InboxIDs, Replay, Held, Aside, Receipts, Invites, Events,
-	Waiting, Guard, Accepted, Shares, ask.Bucket,
+	Waiting, Guard, Accepted, Shares, Files, ask.Bucket,
 }
 
 // migrations[i] brings daemon.db from schema i to i+1.
