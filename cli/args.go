@@ -39,6 +39,11 @@ func (l *line) has(name string) bool {
 	})
 }
 
+// given reports whether a flag stands in the line, whatever its value.
+func (l *line) given(name string) bool {
+	return slices.ContainsFunc(l.flags, func(g given) bool { return name != "" && g.name == name })
+}
+
 var (
 	// Numbers such as -5 are arguments; so is "-", which reads stdin.
 	isNumber = regexp.MustCompile(`^-\.?[0-9]`)
@@ -145,7 +150,7 @@ func (l *line) check(root *verb, words []string) error {
 	case l.verb.run == nil && l.verb != root:
 		return protocol.Refuse(protocol.CodeInvalid, "say what to do: %s", listOr(subNames(l.verb))).
 			WithHint("claudemesh %s --help shows them", strings.Join(l.path, " "))
-	case n < l.verb.min:
+	case n < l.verb.min && !(n == l.verb.min-1 && l.given(l.verb.instead)):
 		return l.usage("too few arguments")
 	case l.verb.max >= 0 && n > l.verb.max:
 		return l.usage("too many arguments")

@@ -49,7 +49,7 @@ func badValue(l *line, bad *flagError) error {
 // urfave builds urfave/cli's application from the table. Help and completion are ours: they read the same table.
 func (a *app) urfave() *urfave.App {
 	return &urfave.App{
-		Name: "claudemesh", HideHelp: true, HideVersion: true,
+		Name: "claudemesh", HideHelp: true, HideVersion: true, DisableSliceFlagSeparator: true, // a path may have a comma
 		Flags: a.root.flags, Commands: a.commands(a.root), Action: a.action(a.root),
 		Writer: a.stdout, ErrWriter: a.stderr,
 		OnUsageError:   usageError,

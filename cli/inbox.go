@@ -27,7 +27,7 @@ func inboxVerb() *verb {
 		examples: []string{"claudemesh inbox", "claudemesh inbox --follow --json", "claudemesh inbox --all --from bob --since 7d --search deploy", "claudemesh inbox read 7HqX2a1b", "claudemesh inbox flush --older 30d"},
 		run:      runInbox,
 		subs: []*verb{
-			inboxShowVerb(),
+			inboxShowVerb(), inboxSaveVerb(),
 			{name: "read", usage: "mark messages as read; their senders are told", args: "<id…|all>", min: 1, max: -1, flags: narrow(),
 				examples: []string{"claudemesh inbox read 7HqX2a1b", "claudemesh inbox read all --mesh acme"},
 				run: func(ctx context.Context, c *call) error {
@@ -107,7 +107,12 @@ func (c *call) printMessage(m *protocol.InboxMessage) {
 	for _, words := range flagged(m) {
 		c.say("    %s", c.paint(yellow, words))
 	}
-	for l := range strings.SplitSeq(strings.TrimSuffix(cleanText(m.Body), "\n"), "\n") {
+	if m.Body != "" || len(m.Files) == 0 {
+		for l := range strings.SplitSeq(strings.TrimSuffix(cleanText(m.Body), "\n"), "\n") {
+			c.say("    %s", l)
+		}
+	}
+	for _, l := range fileLines(m.ID, m.Files) {
 		c.say("    %s", l)
 	}
 }

@@ -41,6 +41,9 @@ func runInboxShow(ctx context.Context, c *call) error {
 	for _, words := range flagged(&m) {
 		c.note("%s", c.paint(yellow, words))
 	}
+	for _, l := range fileLines(m.ID, m.Files) {
+		c.note("%s", l)
+	}
 	c.printText(m.Body)
 	return nil
 }

@@ -45,6 +45,9 @@ func runMessageStatus(ctx context.Context, c *call) error {
 			c.say("        %s", l)
 		}
 	}
+	for _, l := range sentFileLines(res) {
+		c.say("    %s", l)
+	}
 	return nil
 }
 

@@ -20,10 +20,15 @@ func (c *call) message(i int) (string, error) {
 			return "", err
 		}
 	}
-	if strings.TrimSpace(body) == "" {
-		return "", protocol.Refuse(protocol.CodeInvalid, "the message is empty")
+	return body, checkBody(body)
+}
+
+// oneLine takes the newline off a single line, as $(…) does.
+func oneLine(body string) string {
+	if line, ok := strings.CutSuffix(body, "\n"); ok && !strings.Contains(line, "\n") {
+		return line
 	}
-	return body, protocol.CheckText(body)
+	return body
 }
 
 // readText reads a message to its end. A single line loses its newline, as in $(…); several lines stay as they are, since a patch
@@ -34,11 +39,7 @@ func readText(r io.Reader) (string, error) {
 		return "", fmt.Errorf("read the message from stdin: %w", err)
 	}
 	if len(b) <= protocol.MaxBody+1 {
-		body := string(b)
-		if line, ok := strings.CutSuffix(body, "\n"); ok && !strings.Contains(line, "\n") {
-			body = line
-		}
-		return body, nil
+		return oneLine(string(b)), nil
 	}
 	rest, err := io.Copy(io.Discard, io.LimitReader(r, countMost-int64(len(b))))
 	if err != nil {

@@ -23,6 +23,7 @@ func sendFlags() []urfave.Flag {
 		meshFlag(),
 		&urfave.StringFlag{Name: "wait", Usage: "wait up to `TIME` for the state that --require names (default delivered)"},
 		&urfave.StringFlag{Name: "require", Usage: "exit with 4 unless `STATE` is reached: accepted, queued, delivered, shown or read"},
+		fileFlag(),
 		sessionFlag(),
 		jsonFlag(),
 	}
@@ -31,7 +32,7 @@ func sendFlags() []urfave.Flag {
 func sendVerb() *verb {
 	return &verb{
 		name: "send", heading: headTalk, usage: "send a message to a member, a session, a group or everybody",
-		args: "<to> <message…|->", min: 2, max: -1,
+		args: "<to> <message…|->", min: 2, max: -1, instead: "file",
 		flags: append(sendFlags(),
 			&urfave.StringFlag{Name: "kind", Usage: "mark the message as a `WORD`, such as question"},
 			&urfave.BoolFlag{Name: "ask", Usage: "wait for the answer and print it; exit with 4 if none comes in time"},
@@ -39,9 +40,10 @@ func sendVerb() *verb {
 		),
 		about: `<to> is a member (bob), one session (bob/api), a group (@backend), everybody (*), or a key of at least 6 hex digits.
 The message is sealed on this machine and arrives as it was written. "-" reads it from stdin, where a single line loses
-its newline and several lines keep theirs. The answer says how far it came: accepted (on this disk), queued (on the
-broker's), delivered (on the recipient's), shown, read. It comes at once where the broker or the recipient is away, and
-after at most a few seconds where they are there and slow; --wait waits longer.
+its newline and several lines keep theirs; beyond 64 KiB it goes as a file. --file sends files of up to 100 MiB, encrypted
+as well: they are copied at once, and the message leaves when the broker holds them. The answer says how far it came:
+accepted (on this disk), queued (on the broker's), delivered (on the recipient's), shown, read. It comes at once where the
+broker or the recipient is away, and after at most a few seconds where they are there and slow; --wait waits longer.
 
 --ask is a question and its answer in one command: the first answer of a verified member goes to stdout, exactly as it was
 written, and who wrote it to stderr. The answer counts as read then. If none comes in time the exit code is 4; the question
@@ -50,6 +52,7 @@ stays sent, and a late answer is in the inbox.`,
 			`claudemesh send bob "tests are green"`,
 			`claudemesh send bob/api "which port?" --priority now --wait 10s`,
 			`git diff | claudemesh send bob - --require delivered`,
+			`claudemesh send bob --file report.pdf "see page 3"`,
 			`claudemesh send bob "which port does staging use?" --ask --timeout 5m`,
 			`claudemesh send bob -- --this-begins-with-a-dash`,
 		},
@@ -62,7 +65,7 @@ stays sent, and a late answer is in the inbox.`,
 func replyVerb() *verb {
 	return &verb{
 		name: "reply", heading: headTalk, usage: "answer a message of your inbox",
-		args: "<id> <message…|->", min: 2, max: -1, flags: sendFlags(),
+		args: "<id> <message…|->", min: 2, max: -1, instead: "file", flags: sendFlags(),
 		examples: []string{`claudemesh reply 7HqX2a1b "yes, 8080"`},
 		run: func(ctx context.Context, c *call) error {
 			return c.send(ctx, protocol.SendRequest{ReplyTo: c.arg(0)}, 1)
@@ -80,14 +83,19 @@ func (c *call) send(ctx context.Context, req protocol.SendRequest, from int) err
 	if err != nil {
 		return err
 	}
-	if req.Body, err = c.message(from); err != nil {
+	l, err := c.letter(from)
+	if err != nil {
 		return err
 	}
+	req.Body = l.body
 	cl, err := c.daemon(ctx)
 	if err != nil {
 		return err
 	}
 	if req.Session, err = c.acting(ctx, cl); err != nil {
+		return err
+	}
+	if req.Files, err = c.hand(ctx, cl, l); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -99,7 +107,7 @@ func (c *call) send(ctx context.Context, req protocol.SendRequest, from int) err
 	if err != nil {
 		return err
 	}
-	return c.sent(res, began, require)
+	return c.sent(c.watchUpload(ctx, cl, res), began, require)
 }
 
 func (c *call) sendFlags(req *protocol.SendRequest) (wait time.Duration, require protocol.State, err error) {
@@ -176,7 +184,7 @@ func (c *call) sent(res protocol.SendResult, began time.Time, require protocol.S
 	for _, l := range sentLines(res, began, time.Now()) {
 		c.say("%s", l)
 	}
-	for _, l := range answerLines(res.Recipients) {
+	for _, l := range append(sentFileLines(res), answerLines(res.Recipients)...) {
 		c.say("    %s", l)
 	}
 	if short != nil {

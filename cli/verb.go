@@ -19,6 +19,7 @@ type verb struct {
 	usage    string
 	args     string // as help shows them: "<to> <message…|->"
 	min, max int    // number of arguments; max -1: any
+	instead  string // a flag with which the last argument may be left out
 	flags    []urfave.Flag
 	examples []string
 	about    string

@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-const noFiles = "a message is text: send the path of a file, or a small file as text: base64 FILE | claudemesh send bob -"
+const noFiles = "a message is text; a file goes as it is: claudemesh send bob --file PATH"
 
 // CheckText refuses what cannot be a message: a text that is too long, that is not UTF-8, or that holds a NUL, as binary files do.
 // What it lets pass arrives as it was written.

@@ -46,7 +46,7 @@ func (b *boundedBody) refuseLong() error {
 		size += " or more"
 	}
 	return protocol.Refuse(protocol.CodePayloadTooLarge, "request of %s bytes, at most %d are possible", size, MaxRequest).
-		WithHint("a message has at most %d bytes: send a file path, or split it", protocol.MaxBody)
+		WithHint("a message has at most %d bytes: send a file", protocol.MaxBody)
 }
 
 // decode reads a request's body into v: one object, no name that v does not have, and no text that decoding would change.
@@ -59,7 +59,7 @@ func decode(r *http.Request, v any) error {
 		return protocol.Refuse(protocol.CodeInvalid, "the request breaks off: %v", err)
 	}
 	if err := protocol.CheckJSON(b); err != nil {
-		return protocol.Refuse(protocol.CodeInvalid, "the request is not text: %v", err).WithHint("binary data cannot be sent: send a file path, or base64")
+		return protocol.Refuse(protocol.CodeInvalid, "the request is not text: %v", err).WithHint("send binary data as a file")
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
