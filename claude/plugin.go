@@ -56,8 +56,8 @@ This session is private from now on: claudemesh does not index it, and what it h
 
 const pluginReadme = `# claudemesh
 
-An end-to-end encrypted mesh between Claude Code sessions, scripts and people, across machines and teams. The plugin starts the claudemesh binary, which carries it: nine tools
-(list_peers, send_message, check_messages, set_summary, set_status, recall, remember, ask_mesh, knowledge_requests), the command /private, hooks that tell peers whether the session is busy and bring mail in front of it, and a skill.
+An end-to-end encrypted mesh between Claude Code sessions, scripts and people, across machines and teams. The plugin starts the claudemesh binary, which carries it: ten tools
+(list_peers, send_message, check_messages, save_file, set_summary, set_status, recall, remember, ask_mesh, knowledge_requests), the command /private, hooks that tell peers whether the session is busy and bring mail in front of it, and a skill.
 
 Setup: join a mesh with "claudemesh join <link>", or make one with "claudemesh create <slug>". "claudemesh install" does the same as this plugin without a marketplace; use one of the
 two.

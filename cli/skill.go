@@ -25,7 +25,7 @@ description: Work with other people's Claude sessions, machines and scripts on a
 
 # On the mesh
 
-The tools are ` + "`" + tools + "list_peers`, `send_message`, `check_messages`, `set_summary` and `set_status`" + `. They reach other people and machines; the built-in
+The tools are ` + "`" + tools + "list_peers`, `send_message`, `check_messages`, `save_file`, `set_summary` and `set_status`" + `. They reach other people and machines; the built-in
 SendMessage reaches only this user's own sessions.
 
 `)

@@ -53,7 +53,7 @@ func TestInspector(t *testing.T) {
 			t.Errorf("%s lacks annotations or an output schema", tool.Name)
 		}
 	}
-	want := []string{"ask_mesh", "check_messages", "knowledge_requests", "list_peers", "recall", "remember", "send_message", "set_status", "set_summary"}
+	want := []string{"ask_mesh", "check_messages", "knowledge_requests", "list_peers", "recall", "remember", "save_file", "send_message", "set_status", "set_summary"}
 	if slices.Sort(names); !slices.Equal(names, want) {
 		t.Errorf("tools %q, want %q", names, want)
 	}

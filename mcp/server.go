@@ -21,6 +21,10 @@ type Mesh interface {
 	Send(ctx context.Context, r protocol.SendRequest) (protocol.SendResult, error)
 	Take(ctx context.Context, r protocol.TakeRequest) (protocol.TakeReply, error)
 	Open(ctx context.Context, r protocol.OpenRequest) (protocol.InboxMessage, error)
+	// Stage hands a file of the project over, unless it is one that only the user sends, and returns its id for SendRequest.Files.
+	Stage(ctx context.Context, project, path string) (id string, err error)
+	// SaveFile saves file n, from 1 on, of a message and returns the path.
+	SaveFile(ctx context.Context, session, id string, n int, info protocol.FileInfo) (path string, err error)
 	Settle(ctx context.Context, r protocol.SettleRequest) error
 	Presence(ctx context.Context, r protocol.PresenceRequest) error
 	Held(ctx context.Context, r protocol.HeldRequest) (protocol.HeldReply, error)

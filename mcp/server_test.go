@@ -115,6 +115,17 @@ func (f *fakeMesh) Send(_ context.Context, r protocol.SendRequest) (protocol.Sen
 	return protocol.SendResult{OK: true, ID: r.ClientID, State: "delivered", Recipients: []protocol.RecipientResult{{Name: "bob", State: "delivered", Online: true}}}, nil
 }
 
+func (f *fakeMesh) Stage(_ context.Context, project, path string) (string, error) {
+	if path == "secret" {
+		return "", protocol.Refuse(protocol.CodeForbidden, "secret is not sent: git ignores it").WithHint("your user may send it")
+	}
+	return "id of " + project + "/" + path, nil
+}
+
+func (f *fakeMesh) SaveFile(_ context.Context, _, id string, n int, info protocol.FileInfo) (string, error) {
+	return fmt.Sprintf("/saved/%s-%d-%s", id, n, info.Name), nil
+}
+
 func (f *fakeMesh) Open(_ context.Context, r protocol.OpenRequest) (protocol.InboxMessage, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

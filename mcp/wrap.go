@@ -39,7 +39,7 @@ func sender(f protocol.From) string {
 func shownMessage(m protocol.InboxMessage) message {
 	out := message{
 		ID: m.ID, Mesh: m.Mesh, From: sender(m.From), Trust: string(m.From.Trust), ReplyTo: m.ReplyTo, Kind: name(m.Kind), Priority: m.Priority,
-		SentAt: m.SentAt.UTC().Format(time.RFC3339), Again: slices.Contains(m.Flags, protocol.FlagAgain), Text: m.Body,
+		SentAt: m.SentAt.UTC().Format(time.RFC3339), Again: slices.Contains(m.Flags, protocol.FlagAgain), Text: m.Body, Files: filesOf(m),
 	}
 	out.To = audience(m)
 	if slices.Contains(m.Flags, protocol.FlagSessionEnded) {
@@ -100,7 +100,7 @@ const boundaryLen = 13 // letters and digits 2 to 7: 65 random bits
 
 // bounded is the label and the text of a message.
 func bounded(m protocol.InboxMessage, most int, boundary string) string {
-	body, escaped := escapeText(m.Body)
+	body, escaped := escapeText(withFiles(m))
 	cut := most > 0 && len(body) > most
 	if cut {
 		body = cutAt(body, most)

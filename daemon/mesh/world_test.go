@@ -41,7 +41,7 @@ type world struct {
 	testing.TB
 	brokerDir string
 	limits    broker.Limits // of the broker that is opened next
-	off       atomic.Int64 // how wrong the clock on the broker's wall is, in ns
+	off       atomic.Int64  // how wrong the clock on the broker's wall is, in ns
 	srv       *broker.Server
 	listener  atomic.Pointer[pipeListener]
 	served    chan error
