@@ -151,7 +151,11 @@ func TestModes(t *testing.T) {
 	seen := map[string]bool{}
 	for _, e := range entries {
 		seen[e.Name()] = true
-		wantPrivate(t, filepath.Join(home.Dir(), e.Name()), 0o600)
+		mode := os.FileMode(0o600)
+		if e.IsDir() {
+			mode = 0o700
+		}
+		wantPrivate(t, filepath.Join(home.Dir(), e.Name()), mode)
 	}
 	for _, name := range []string{"config.json", "owner-acme.key", "daemon.db", "daemon.sock", "daemon.log", "daemon.pid"} {
 		if !seen[name] {
