@@ -1,7 +1,7 @@
 # make check is what a change must pass; make release-linux builds what is shipped.
 GO ?= go
 
-.PHONY: check test e2e e2e-systemd build release-linux cross fuzz deps
+.PHONY: check test cover lint e2e e2e-systemd build release-linux cross fuzz deps
 
 check:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
@@ -10,6 +10,18 @@ check:
 
 test:
 	$(GO) test ./...
+
+# Coverage of every package by every test, and of the executables that tests start.
+COVER ?= cover
+cover:
+	@rm -rf $(COVER) && mkdir -p $(COVER)/unit $(COVER)/children
+	GOCOVERDIR=$(CURDIR)/$(COVER)/children $(GO) test -cover -coverpkg=./... ./... -args -test.gocoverdir=$(CURDIR)/$(COVER)/unit
+	$(GO) tool covdata textfmt -i=$(COVER)/unit,$(COVER)/children -o $(COVER)/profile.txt
+	@$(GO) tool cover -func=$(COVER)/profile.txt | tail -1
+
+# golangci-lint is not in go.mod: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
+lint:
+	golangci-lint run ./...
 
 # The real executable, as its users run it.
 e2e:

@@ -49,7 +49,6 @@ type load struct {
 	refusedAs protocol.Code
 	dialError error
 	sampled   []sample
-	began     time.Duration
 	ended     time.Duration
 }
 

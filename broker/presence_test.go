@@ -95,7 +95,7 @@ func TestBlipIsInvisible(t *testing.T) {
 		web.lose()
 		time.Sleep(protocol.PresenceLease + time.Second)
 		alice.wantPresence(func(p protocol.Presence) bool { return slices.Equal(p.Left, []string{key}) })
-		web = w.bob.session("web")
+		w.bob.session("web")
 		alice.wantPresence(joined(key))
 	})
 }

@@ -25,7 +25,7 @@ func parseDocument(b []byte) (*document, error) {
 	}
 	var probe map[string]json.RawMessage
 	if err := json.Unmarshal(b, &probe); err != nil {
-		return nil, fmt.Errorf("%w: %v", errNotJSON, err)
+		return nil, fmt.Errorf("%w: %w", errNotJSON, err)
 	}
 	return &document{text: bytes.Clone(b)}, nil
 }

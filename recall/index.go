@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/claudemesh/claudemesh/recall/source"
@@ -293,12 +292,4 @@ func keepSession(tx *sql.Tx, id, title string, private bool) error {
 		return err
 	}
 	return removeWhere(tx, "session = ?", id)
-}
-
-// shortHome returns path with the home directory written as "~".
-func shortHome(path, home string) string {
-	if home != "" && below(path, strings.TrimSuffix(home, "/")) {
-		return "~" + path[len(strings.TrimSuffix(home, "/")):]
-	}
-	return path
 }

@@ -183,8 +183,9 @@ func quote(s string) string {
 
 // unquote is the inverse of quote, and "" for what quote did not write.
 func unquote(word string) string {
-	word, ok := strings.CutPrefix(word, `"`)
-	if word, ok = strings.CutSuffix(word, `"`); !ok {
+	word = strings.TrimPrefix(word, `"`)
+	word, ok := strings.CutSuffix(word, `"`)
+	if !ok {
 		return ""
 	}
 	word = strings.ReplaceAll(word, "%%", "%")

@@ -238,8 +238,7 @@ func TestJoinIsTakenUp(t *testing.T) {
 func TestJoinKeepsTheKeyFirst(t *testing.T) {
 	f := forge(t)
 	home := daemontest.NewHome(t)
-	var b *fakeBroker
-	b = newFakeBroker(t, func(req protocol.JoinRequest) (int, any) {
+	b := newFakeBroker(t, func(req protocol.JoinRequest) (int, any) {
 		pending, err := home.LoadPending(f.linkKey.Public())
 		if err != nil || pending == nil || pending.Enrol != req.Enrol {
 			t.Errorf("at the time of the request: %+v, %v", pending, err)
