@@ -5,9 +5,11 @@ import (
 	"os/exec"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/client"
 	"github.com/claudemesh/claudemesh/daemon/delivery"
+	"github.com/claudemesh/claudemesh/daemon/roster"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
@@ -261,13 +263,68 @@ func TestResumedBeforeItsEndWasNoticed(t *testing.T) {
 	}
 }
 
+// Bob closes a terminal and resumes the session a moment later. What came meanwhile is not taken by another session of his that
+// happens to ask, by whichever rung; what is urgent does not wait, and after a while nothing does, also when the daemon was
+// started anew. Bob himself sees all of it at once.
+func TestMailWaitsForASessionToResume(t *testing.T) {
+	a := newAgents(t)
+	pid, end := a.process()
+	a.session("s1", "api", pid)
+	web, _ := a.process()
+	a.session("web", "web", web)
+	first := a.send("bob/api", "for api", protocol.PriorityNext)
+	var key string
+	for _, r := range a.sent(first).Recipients {
+		key = r.Pubkey
+	}
+	end()
+	a.gone("s1")
+	a.send(key, "meanwhile", protocol.PriorityNext)
+	a.send(key, "burning", protocol.PriorityNow)
+	if got := bodies(a.take(a.bob.Client, "web", protocol.RungPull).Messages); !slices.Equal(got, []string{"burning"}) {
+		t.Errorf("web pulls %q", got)
+	}
+	hooked := a.hook(protocol.HookPrompt, "web", func(r *protocol.HookRequest) { r.Session.PID = web })
+	if len(hooked.Messages) != 0 {
+		t.Errorf("web's turn gets %q", bodies(hooked.Messages))
+	}
+	if mine := a.inbox(protocol.InboxQuery{}); len(mine) != 3 {
+		t.Errorf("bob sees %d messages", len(mine))
+	}
+	again, endAgain := a.process()
+	a.session("s1", "api", again)
+	if got := bodies(a.take(a.bob.Client, "s1", protocol.RungPull).Messages); !slices.Equal(got, []string{"for api", "meanwhile"}) {
+		t.Errorf("the resumed session gets %q", got)
+	}
+
+	endAgain()
+	a.gone("s1")
+	a.send(key, "nobody comes back", protocol.PriorityNext)
+	if got := bodies(a.take(a.bob.Client, "web", protocol.RungPull).Messages); len(got) != 0 {
+		t.Errorf("web pulls %q at once", got)
+	}
+	a.bob.end()
+	a.bob = startDaemon(t, a.bob.home, func(c *Config) { c.Now = func() time.Time { return time.Now().Add(time.Duration(a.ahead.Load())) } })
+	a.session("web", "web", web)
+	if got := bodies(a.take(a.bob.Client, "web", protocol.RungPull).Messages); len(got) != 0 {
+		t.Errorf("web pulls %q from the next daemon", got)
+	}
+	a.ahead.Add(int64(roster.ResumeWithin + time.Second))
+	mail := a.take(a.bob.Client, "web", protocol.RungPull).Messages
+	i := slices.IndexFunc(mail, func(m protocol.InboxMessage) bool { return m.Body == "nobody comes back" })
+	if i < 0 {
+		t.Fatalf("in the end web pulls %q", bodies(mail))
+	}
+	wantFlags(t, mail[i], protocol.FlagSessionEnded)
+}
+
 // What was for a session that ended is the member's: the session that has its label now gets it, else any, marked, once.
 // The session itself, resumed, comes before all others.
 func TestMailOfAnEndedSession(t *testing.T) {
 	a := newAgents(t)
 	pid, end := a.process()
 	a.session("old", "api", pid)
-	id := a.send("bob/api", "one", protocol.PriorityNext)
+	id := a.send("bob/api", "one", protocol.PriorityNow) // which waits for no session to resume
 	var key string
 	for _, r := range a.sent(id).Recipients {
 		key = r.Pubkey

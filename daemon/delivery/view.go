@@ -89,7 +89,7 @@ func (v *giveView) mine(row *inbox.Waiting) bool {
 		return false // own words
 	case !row.Member:
 		id, _ := v.heirs.Heir(row.Own, row.Label)
-		return id == "" || id == v.s.ID
+		return id == v.s.ID || id == "" && (row.Prio == protocol.PriorityNow || !v.heirs.Resting(row.Own))
 	case !row.Several:
 		return true
 	case row.Group != "" && !slices.Contains(v.groups[row.Mesh], row.Group):

@@ -39,6 +39,7 @@ type ownKey struct {
 	session   *Session
 	shared    *crypto.SharedCache
 	live      bool
+	ended     time.Time           // of a session that is not live; of one that ended while no daemon ran, when this one started
 	statement *protocol.Statement // newest that we signed; nil before the first
 	stale     bool                // it says something else than session does
 }
@@ -67,7 +68,10 @@ func Load(db *store.DB, mesh protocol.MeshID, member *crypto.PrivateKey, name st
 			if len(row.Seed) == crypto.SeedSize {
 				s.Key = crypto.KeyFromSeed([crypto.SeedSize]byte(row.Seed))
 			}
-			r.put(s, s.Key == member)
+			own := r.put(s, s.Key == member)
+			if own.ended = now(); row.EndedAt != 0 {
+				own.ended = protocol.TimeOf(row.EndedAt)
+			}
 		}
 		return nil
 	})
@@ -78,7 +82,7 @@ func Load(db *store.DB, mesh protocol.MeshID, member *crypto.PrivateKey, name st
 }
 
 // put adds or replaces a key in memory.
-func (r *Ring) put(s *Session, live bool) {
+func (r *Ring) put(s *Session, live bool) *ownKey {
 	pub := s.Public()
 	have, ok := r.own[pub]
 	if !ok {
@@ -86,6 +90,7 @@ func (r *Ring) put(s *Session, live bool) {
 		r.own[pub] = have
 	}
 	have.session, have.live = s, live
+	return have
 }
 
 // save writes a session's row.
@@ -128,7 +133,7 @@ func (r *Ring) End(id string) (crypto.PublicKey, bool, error) {
 	for pub, own := range r.own {
 		if own.live && own.session.ID == id && pub != r.member.Public() {
 			s = own.session
-			own.live = false
+			own.live, own.ended = false, r.now()
 		}
 	}
 	r.mu.Unlock()
@@ -136,6 +141,20 @@ func (r *Ring) End(id string) (crypto.PublicKey, bool, error) {
 		return crypto.PublicKey{}, false, nil
 	}
 	return s.Public(), true, r.save(s, r.now().UnixMilli())
+}
+
+// LastLive returns when the session of pub was live last, which is now if it is; zero for a key that is not of this ring.
+func (r *Ring) LastLive(pub crypto.PublicKey) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	own, ok := r.own[pub]
+	switch {
+	case !ok:
+		return time.Time{}
+	case own.live:
+		return r.now()
+	}
+	return own.ended
 }
 
 // Private returns the private half of an own key, nil for others.

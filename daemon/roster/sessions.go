@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/table"
@@ -36,6 +37,7 @@ func (r *Roster) OpenRegistry() error {
 			r.Ended(s.ID)
 			r.endSession(s.ID)
 			r.Hub.Wake() // mail that was offered to it goes to another
+			r.wakeHeirs()
 		},
 		Save: func(b []byte) error {
 			return r.DB.Commit(func(tx *store.Tx) error { return tx.Put(table.State, []byte(stateSessions), b) })
@@ -45,7 +47,13 @@ func (r *Roster) OpenRegistry() error {
 		return err
 	}
 	r.Live = reg
+	r.wakeHeirs()
 	return nil
+}
+
+// wakeHeirs offers the mail of sessions that ended and were not resumed to the others, once it is theirs.
+func (r *Roster) wakeHeirs() {
+	time.AfterFunc(ResumeWithin, r.Hub.Wake)
 }
 
 // sessionStarted puts a session on every mesh, with the key that its id has had from the first time.

@@ -1,23 +1,41 @@
 package roster
 
 import (
+	"slices"
+	"time"
+
 	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/daemon/inbox"
 	"github.com/claudemesh/claudemesh/daemon/keyring"
+	"github.com/claudemesh/claudemesh/daemon/mesh"
 	"github.com/claudemesh/claudemesh/daemon/table"
 	"github.com/claudemesh/claudemesh/registry"
 	"github.com/claudemesh/claudemesh/store"
+	"github.com/claudemesh/claudemesh/wallclock"
 )
 
 // Succession says whose the mail for session keys is. It is read once for each decision.
 type Succession struct {
-	owner  map[crypto.PublicKey]string // id of the live session that has the key, or whose process had it before
-	holder map[string]string           // id of the live session that has the label
+	owner   map[crypto.PublicKey]string // id of the live session that has the key, or whose process had it before
+	holder  map[string]string           // id of the live session that has the label
+	resting func(own crypto.PublicKey) bool
+}
+
+// ResumeWithin is how long mail for a session that ended is kept for it, or for a session that takes its label. People close a
+// terminal, or start their machine anew, and resume; what was for one project is not to turn up in another meanwhile.
+const ResumeWithin = 5 * time.Minute
+
+// Resting says whether the session of a key ended so lately that it may be resumed.
+func (s *Succession) Resting(own crypto.PublicKey) bool { return s.resting(own) }
+
+func (r *Roster) resting(own crypto.PublicKey) bool {
+	now := r.Now()
+	return slices.ContainsFunc(r.Meshes(), func(m *mesh.Mesh) bool { return wallclock.Recent(m.LastLive(own), now, ResumeWithin) })
 }
 
 // Succession looks at the sessions that live now.
 func (r *Roster) Succession() *Succession {
-	s := &Succession{owner: make(map[crypto.PublicKey]string), holder: make(map[string]string)}
+	s := &Succession{owner: make(map[crypto.PublicKey]string), holder: make(map[string]string), resting: r.resting}
 	r.formerKeys(s.owner)
 	for _, l := range r.liveSessions() {
 		s.owner[l.Public()], s.holder[l.Label] = l.ID, l.ID
