@@ -61,7 +61,7 @@ func (e *Engine) Ask(ctx context.Context, q Question) (Reply, error) {
 		return out, err
 	}
 	if out.Own, err = e.host.Search(ctx, recall.Query{Text: q.Text, Terms: q.Terms, Context: q.Context, Limit: maxAnswers}); err != nil {
-		e.log.Warn("own memory not searched", "err", err) // the others may know
+		e.log.Warn("local memory not searched", "err", err) // the others may know
 	}
 	out.Own = slices.DeleteFunc(out.Own, func(h recall.Hit) bool { return h.Grade() == recall.Poor })
 	if !e.allowOwn() {

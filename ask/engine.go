@@ -204,7 +204,7 @@ func (e *Engine) handle(ctx context.Context, in *Incoming) {
 		err = e.takeAnswer(in)
 	}
 	if err != nil {
-		e.log.Info("message of the memory dropped", "kind", in.Kind, "mesh", in.Mesh, "peer", in.Member, "msg", in.ID, "err", err)
+		e.log.Info("memory message dropped", "kind", in.Kind, "mesh", in.Mesh, "peer", in.Member, "msg", in.ID, "err", err)
 	}
 }
 

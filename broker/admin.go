@@ -150,7 +150,7 @@ func (s *Server) Status() Status {
 func (s *Server) dataSize() int64 {
 	n, err := s.db.Size()
 	if err != nil {
-		s.log.Warn("size of the data base", "err", err)
+		s.log.Warn("database size unknown", "err", err)
 	}
 	return n
 }
@@ -194,11 +194,11 @@ func (s *Server) handleBackup(w http.ResponseWriter, _ *http.Request) {
 	n, err := s.queue.Backup(out)
 	switch {
 	case err == nil:
-		s.log.Info("backup", "bytes", n)
+		s.log.Info("backup written", "bytes", n)
 	case out.n == 0:
 		s.writeError(w, s.refusal(s.storeError("backup", err)))
 	default:
-		s.log.Error("backup", "err", err)
+		s.log.Error("backup failed", "err", err)
 		panic(http.ErrAbortHandler) // half a backup must not look like a whole one
 	}
 }

@@ -32,12 +32,12 @@ func (s *Server) sweep(ctx context.Context) {
 		}
 		e := expiry{srv: s}
 		if _, err := s.queue.Expire(ctx, spare, e.expired); err != nil && ctx.Err() == nil {
-			s.log.Error("expire messages", "err", err)
+			s.log.Error("messages not expired", "err", err)
 		}
 		s.sweepBlobs(settled)
 		for _, m := range s.allMeshes() {
 			if err := m.sweep(settled); err != nil {
-				s.log.Error("sweep mesh", "mesh", m.id, "err", err)
+				s.log.Error("mesh sweep failed", "mesh", m.id, "err", err)
 			}
 		}
 	}
@@ -217,7 +217,7 @@ func (s *Server) findQueue(to queue.Recipient) (*mesh, *address) {
 		}
 		m.mu.Unlock()
 	}
-	s.log.Debug("a message expired for somebody who is gone")
+	s.log.Debug("message expired for a removed sender")
 	return nil, nil
 }
 

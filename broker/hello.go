@@ -270,6 +270,6 @@ func (m *mesh) left(c *conn, e ending) {
 	}
 	err := m.srv.db.Commit(func(tx *store.Tx) error { return putSeen(tx, m.id, c.member.key, now) })
 	if err != nil {
-		c.log().Warn("last seen was not saved", "err", err)
+		c.log().Warn("last seen not saved", "err", err)
 	}
 }

@@ -229,7 +229,7 @@ func (c *conn) pushRows(f *feed, rows []queue.Row) error {
 			return dst, err
 		})
 		if err != nil { // it stays until it expires, and holds up nobody
-			c.log().Error("a queued row cannot be read", "lsn", rows[i].LSN, "err", err)
+			c.log().Error("queued row cannot be read", "lsn", rows[i].LSN, "err", err)
 			continue
 		}
 		if rows[i].Header[0] == rowMessage {

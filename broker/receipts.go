@@ -88,7 +88,7 @@ func (m *mesh) queueReceipt(to, member crypto.PublicKey, by *member, r receiptRo
 	if done == nil {
 		done = func(err error) {
 			if err != nil {
-				m.srv.log.Debug("receipt was not kept", "mesh", m.id, "to", to.Short(), "reason", protocol.CodeOf(err), "err", err)
+				m.srv.log.Debug("receipt not saved", "mesh", m.id, "to", to.Short(), "reason", protocol.CodeOf(err), "err", err)
 			}
 		}
 	}

@@ -167,7 +167,7 @@ func (r *keyReader) frame(row *queue.Row) (json.RawMessage, bool) {
 	}
 	_, frame, err := r.m.frameOf(nil, row)
 	if err != nil {
-		r.m.srv.log.Error("a queued row cannot be read", "lsn", row.LSN, "err", err)
+		r.m.srv.log.Error("queued row cannot be read", "lsn", row.LSN, "err", err)
 		return nil, false
 	}
 	return frame, true

@@ -400,7 +400,7 @@ func (c *conn) ack(reqID, id, messageID []byte) {
 // ackRefused answers a send that was not taken.
 func (c *conn) ackRefused(reqID, id string, err error) {
 	e := c.srv.refusal(err)
-	c.log().Debug("not queued", "id", id, "reason", e.Code, "text", e.Message)
+	c.log().Debug("message not queued", "id", id, "reason", e.Code, "text", e.Message)
 	c.reply(protocol.Ack{
 		Tag: protocol.Tag{Type: protocol.TypeAck, ReqID: reqID}, ID: id, Error: fmt.Sprintf("%s: %s", e.Code, e.Message), Code: e.Code,
 		Retryable: e.Retryable, RetryAfter: e.After.Milliseconds(),

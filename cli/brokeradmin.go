@@ -52,7 +52,7 @@ admin-token file if the old token shall stay.`,
 func serveAdmin(srv *broker.Server, dir string, log *slog.Logger) (stop func()) {
 	l, err := broker.ListenAdmin(dir, log)
 	if err != nil {
-		log.Warn("no socket for the operator", "reason", err)
+		log.Warn("no operator's socket", "err", err)
 		return func() {}
 	}
 	hs := &http.Server{Handler: srv.AdminHandler(), ReadHeaderTimeout: 10 * time.Second}

@@ -301,7 +301,7 @@ func (d *Daemon) mendSocket(ln *localsocket.Listener, before string) string {
 	case err != nil && err.Error() != before:
 		d.Log.Error("local socket lost", "path", ln.Path(), "err", err)
 	case mended:
-		d.Log.Warn("local socket was removed; opened again", "path", ln.Path())
+		d.Log.Warn("local socket reopened", "path", ln.Path())
 	}
 	if err == nil {
 		return ""

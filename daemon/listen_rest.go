@@ -58,7 +58,7 @@ func (d *Daemon) runREST(ctx context.Context, listen string) {
 		if ctx.Err() != nil {
 			return
 		}
-		d.Log.Error("REST does not run", "listen", listen, "reason", err)
+		d.Log.Error("REST failed", "listen", listen, "err", err)
 		select {
 		case <-ctx.Done():
 			return
@@ -79,7 +79,7 @@ func (d *Daemon) serveREST(ctx context.Context, listen string) error {
 	if err != nil {
 		return err
 	}
-	d.Log.Info("REST starts", "listen", ln.Addr().String())
+	d.Log.Info("REST started", "listen", ln.Addr().String())
 	server := &http.Server{
 		Handler:           d.api.RESTRoutes(ln.Addr().String(), token),
 		BaseContext:       func(net.Listener) context.Context { return ctx },

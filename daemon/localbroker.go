@@ -91,14 +91,14 @@ func (d *Daemon) reloadBroker(listen string) {
 // runBroker keeps a broker running until ctx ends.
 func (d *Daemon) runBroker(ctx context.Context, b *localBroker) {
 	for {
-		d.Log.Info("local broker starts", "listen", b.listen)
+		d.Log.Info("local broker started", "listen", b.listen)
 		b.starts(d.Now())
 		err := d.cfg.LocalBroker(ctx, b.listen, d.Home.BrokerDir())
 		b.ends(err)
 		if ctx.Err() != nil {
 			return
 		}
-		d.Log.Error("local broker ended", "listen", b.listen, "reason", err)
+		d.Log.Error("local broker ended", "listen", b.listen, "err", err)
 		t := time.NewTimer(brokerRetry)
 		select {
 		case <-ctx.Done():

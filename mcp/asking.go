@@ -71,7 +71,7 @@ func (a *asking) watch(ctx context.Context) {
 			return err
 		})
 		if err != nil {
-			a.s.Logger.Debug("not told whose messages are held", "error", err)
+			a.s.Logger.Debug("held senders not fetched", "err", err)
 			if !sleep(ctx, heldPause) {
 				return
 			}
@@ -135,7 +135,7 @@ func (a *asking) dialogs(ctx context.Context) {
 			a.tried(h, askTries)
 		case errors.Is(err, context.Canceled): // somebody else decided, or the session ends
 		default:
-			a.s.Logger.Debug("the user could not be asked", "sender", h.Name, "err", err)
+			a.s.Logger.Debug("user not asked", "sender", h.Name, "err", err)
 			if _, answered := errors.AsType[*jsonrpc.Error](err); answered {
 				a.tried(h, askTries) // the client does not ask
 			} else {
@@ -198,7 +198,7 @@ func (a *asking) accept(ctx context.Context, h protocol.HeldSender) bool {
 		if err == nil {
 			return true
 		}
-		a.s.Logger.Warn("a sender was accepted, and is held all the same", "sender", h.Name, "err", err)
+		a.s.Logger.Warn("accepted sender still held", "sender", h.Name, "err", err)
 		if protocol.CodeOf(err) != protocol.CodeUnavailable || !sleep(ctx, heldPause) {
 			return false
 		}

@@ -30,14 +30,14 @@ func (s *server) deliver(ctx context.Context, channel *channelTransport) {
 		ok, err := s.deliverOnce(ctx, rungs[0])
 		switch {
 		case err != nil: // the daemon is away: come back, not all at once
-			s.Logger.Debug("no mail from the daemon", "error", err)
+			s.Logger.Debug("mail not fetched", "err", err)
 			if !sleep(ctx, time.Duration(float64(backoff)*(0.5+rand.Float64()/2))) {
 				return
 			}
 			backoff = min(2*backoff, 8*time.Second)
 			continue
 		case !ok:
-			s.Logger.Warn("a way of delivery failed, falling to the next", "rung", rungs[0].name)
+			s.Logger.Warn("delivery method failed, using the next", "rung", rungs[0].name)
 			rungs = rungs[1:]
 		}
 		backoff = time.Second
@@ -88,7 +88,7 @@ func (s *server) deliverOnce(ctx context.Context, r rung) (bool, error) {
 	for i, m := range mail.Messages {
 		begun, err := r.post(ctx, m)
 		if err != nil {
-			s.Logger.Warn("mail not posted", "rung", r.name, "msg", m.ID, "err", err)
+			s.Logger.Warn("mail not sent", "rung", r.name, "msg", m.ID, "err", err)
 			rest := mail.Messages[i:]
 			if begun { // it may be on the screen: the next way marks it
 				s.settleOrOwe(ctx, s.settlement(r.name, protocol.SettleUnproved, rest[:1]))
@@ -118,7 +118,7 @@ func (s *server) settle(ctx context.Context, req protocol.SettleRequest) error {
 	defer cancel()
 	err := s.Mesh.Settle(ctx, req)
 	if err != nil {
-		s.Logger.Warn("mail not settled", "state", req.State, "error", err)
+		s.Logger.Warn("mail not settled", "state", req.State, "err", err)
 	}
 	return err
 }
@@ -135,7 +135,7 @@ func (s *server) keepRegistered(ctx context.Context) {
 	for {
 		s.forget()
 		if err := s.register(ctx); err != nil {
-			s.Logger.Debug("not registered", "error", err)
+			s.Logger.Debug("session not registered", "err", err)
 		}
 		if !sleep(ctx, 10*time.Second) {
 			return

@@ -177,7 +177,7 @@ func (r *Registry) adopt(s Session) {
 
 	cancel, told := r.watch.add(s.Process, func() { r.processEnded(s.ID, gen) })
 	if !told {
-		r.o.Logger.Debug("process cannot be watched, swept instead", "session", s.ID, "pid", s.Process.PID)
+		r.o.Logger.Debug("process not watchable, sweeping instead", "session", s.ID, "pid", s.Process.PID)
 	}
 	r.mu.Lock()
 	if r.sessions[s.ID] == e {
@@ -325,7 +325,7 @@ func (r *Registry) save() {
 		err = r.o.Save(b)
 	}
 	if err != nil {
-		r.o.Logger.Error("sessions not saved", "error", err)
+		r.o.Logger.Error("sessions not saved", "err", err)
 	}
 }
 

@@ -38,9 +38,9 @@ func (d *Disk) report(flush func() error) {
 	before := d.lastFlushError()
 	switch err := d.locked(flush); {
 	case err != nil && before == nil:
-		d.log.Error("queue: flush", "reason", err)
+		d.log.Error("queue flush failed", "err", err)
 	case err == nil && before != nil && d.lastFlushError() == nil:
-		d.log.Info("queue: flush works again")
+		d.log.Info("queue flush works again")
 	}
 }
 

@@ -21,7 +21,7 @@ func (d *API) handleHook(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	if err := d.recall.heard(r.Context(), &req); err != nil {
-		d.Log.Warn("memory not told of a hook", "event", req.Event, "err", err)
+		d.Log.Warn("hook not reported to the memory", "event", req.Event, "err", err)
 	}
 	if req.Event == protocol.HookSessionEnd {
 		d.Live.End(req.Session.ID)
@@ -131,7 +131,7 @@ func (d *API) sentBy(acting *keyring.Session, req *protocol.SendRequest, sent *p
 		return
 	}
 	if err := d.give.Settle(s, local, protocol.SettleRequest{State: protocol.SettleShown, IDs: []string{req.ReplyTo}}); err != nil {
-		d.Log.Warn("an answer proves nothing", "session", acting.Label, "reason", err)
+		d.Log.Warn("answer is no proof", "session", acting.Label, "err", err)
 	}
 }
 

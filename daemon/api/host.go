@@ -11,7 +11,7 @@ func (d *API) handleAcceptHost(w http.ResponseWriter, _ *http.Request) error {
 	if err := table.AcceptHost(d.DB); err != nil {
 		return table.Refusal("accept this machine", err)
 	}
-	d.Log.Info("this home is the place of its keys now")
+	d.Log.Info("host accepted")
 	d.RestartMeshes(d.Meshes()...)
 	return reply(w, protocol.OKReply{OK: true})
 }

@@ -44,7 +44,7 @@ func (d *API) answered(req *protocol.SendRequest, acting *keyring.Session) {
 	}
 	_, err := d.markRead(protocol.InboxChange{IDs: []string{req.ReplyTo}}, acting)
 	if code := protocol.CodeOf(err); err != nil && code != protocol.CodeNotFound && code != protocol.CodeForbidden {
-		d.Log.Warn("what was answered is not marked as read", "msg", req.ReplyTo, "err", err)
+		d.Log.Warn("answered message not marked as read", "msg", req.ReplyTo, "err", err)
 	}
 }
 

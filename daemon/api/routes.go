@@ -113,7 +113,7 @@ func (d *API) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	e, ok := errors.AsType[*protocol.Error](err)
 	if !ok {
-		d.Log.Error("request", "route", r.Pattern, "reason", err)
+		d.Log.Error("request failed", "route", r.Pattern, "err", err)
 		e = protocol.Refuse(protocol.CodeInternal, "the daemon could not do this").WithHint("claudemesh daemon logs says why")
 	}
 	if e.After > 0 {

@@ -105,7 +105,7 @@ func (g *Dispatcher) takeFor(ctx context.Context, v *giveView, req protocol.Take
 	}
 	g.Leases.took(ctx, v.taken)
 	if err := g.Guard.gave(v.key, v.gave, v.now); err != nil {
-		g.d.Log.Warn("exchanges not counted on disk", "reason", err) // the mail is out already
+		g.d.Log.Warn("exchange count not saved", "err", err) // the mail is out already
 	}
 	for i := range reply.Messages {
 		reply.Messages[i].Question = g.questionOf(&reply.Messages[i])

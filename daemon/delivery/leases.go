@@ -107,7 +107,7 @@ func (g *Dispatcher) WatchLeases(ctx context.Context) {
 			return
 		}
 		if err := g.giveBack(g.Leases.takeLost()); err != nil {
-			g.d.Log.Warn("mail of a process that ended is not given back at once", "err", err)
+			g.d.Log.Warn("mail of an ended process not returned at once", "err", err)
 		}
 	}
 }

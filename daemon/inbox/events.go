@@ -113,7 +113,7 @@ func (h *Hub) Wake() {
 // Emit is put in a transaction of its own, and wake. That an event cannot be kept is logged: what it tells has happened.
 func (h *Hub) Emit(e protocol.Event, o EventOptions) {
 	if err := h.db.Commit(func(tx *store.Tx) error { return h.Put(tx, e, o) }); err != nil {
-		h.log.Error("event not kept", "type", e.Type, "err", err)
+		h.log.Error("event not saved", "type", e.Type, "err", err)
 	}
 	h.Wake()
 }

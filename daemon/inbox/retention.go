@@ -47,7 +47,7 @@ func (b *Mailbox) sweepNow(log *slog.Logger) {
 	if err != nil {
 		log.Warn("inbox not swept", "err", err)
 	} else if n > 0 {
-		log.Info("old messages forgotten", "messages", n)
+		log.Info("old messages deleted", "messages", n)
 	}
 }
 

@@ -19,7 +19,7 @@ func (w *worker) duties() error {
 	}
 	for _, duty := range []func() error{w.m.admitAll, w.m.repeatLeaves, w.m.closeAfterBan, w.m.forgetGhosts} {
 		if err := duty(); err != nil {
-			w.m.log.Warn("a duty of an admin", "err", err)
+			w.m.log.Warn("admin duty failed", "err", err)
 		}
 	}
 	return w.offerMissing()

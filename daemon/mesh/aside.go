@@ -45,7 +45,7 @@ func (m *Mesh) setAside(frame []byte, cause error, tell func(*store.Tx) error) e
 		return keep(tx)
 	})
 	if err != nil && tell != nil {
-		m.log.Error("a frame that was set aside cannot be told of", "err", err)
+		m.log.Error("frame set aside not reported", "err", err)
 		err = m.env.DB.Commit(keep)
 	}
 	if err != nil {
@@ -118,7 +118,7 @@ func (w *worker) retryOne(key, frame []byte) error {
 		return nil
 	}
 	if err := w.apply(in); err != nil {
-		w.m.log.Warn("a frame stays aside", "err", err)
+		w.m.log.Warn("frame stays set aside", "err", err)
 		return nil
 	}
 	if err := in.done(w); err != nil {

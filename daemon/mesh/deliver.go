@@ -209,7 +209,7 @@ func (a *arrival) done(w *worker) error {
 		ack.Proof, err = w.m.proof(&h, protocol.ReceiptBody{State: protocol.StateDelivered})
 	}
 	if err != nil {
-		w.m.log.Warn("a receipt was not sealed", "msg", a.push.MessageID, "err", err)
+		w.m.log.Warn("receipt not sealed", "msg", a.push.MessageID, "err", err)
 	}
 	if a.heldRow != nil {
 		return w.settleHeld(a, ack)
@@ -240,7 +240,7 @@ func (a *arrival) ack() protocol.ClientAck {
 
 func (w *worker) ackPush(ack protocol.ClientAck) error {
 	if ack.BrokerMessageID == "" {
-		w.m.log.Warn("a push without an id cannot be acknowledged")
+		w.m.log.Warn("push without id")
 		return nil
 	}
 	return w.c.write(&ack)
@@ -275,7 +275,7 @@ func (w *worker) followUp(a *arrival) error {
 	if a.msg.Kind() == protocol.KindLog && a.msg.From() == a.msg.Member() { // a session or API key speaks for no mesh
 		statements, err := a.msg.LogStatements()
 		if err != nil {
-			w.m.log.Warn("a log that is none", "peer", a.msg.Member().Short(), "err", err)
+			w.m.log.Warn("malformed log message", "peer", a.msg.Member().Short(), "err", err)
 			return nil
 		}
 		if err := w.m.learnStatements(statements); err != nil {

@@ -30,7 +30,7 @@ func (m *Mesh) ChangeGrant(req protocol.GrantRequest) (protocol.GrantInfo, error
 	}
 	if c, err := m.control.open(); err == nil { // else the next connection begins with it
 		if err := m.tellGrants(c); err != nil {
-			m.log.Warn("the broker was not told of a grant", "err", err)
+			m.log.Warn("grant not sent to the broker", "err", err)
 		}
 	}
 	return m.grantInfo(t.key), nil
@@ -71,7 +71,7 @@ func (m *Mesh) tellGrants(c *conn) error {
 	}
 	err := c.call(&frame, &frame.Tag, protocol.TypeOK, new(protocol.OK))
 	if e, refused := err.(*protocol.Error); refused && e.Code != protocol.CodeTimeout {
-		m.log.Warn("the broker does not take our grants", "err", err)
+		m.log.Warn("grants refused by the broker", "err", err)
 		return nil
 	}
 	return err

@@ -80,7 +80,7 @@ func (w *worker) keepLog() error {
 			continue
 		}
 		if err := w.m.sendLog(member); err != nil {
-			w.m.log.Warn("the log was not sent", "peer", member.Short(), "err", err)
+			w.m.log.Warn("log not sent", "peer", member.Short(), "err", err)
 		}
 	}
 	return nil
@@ -110,7 +110,7 @@ func (w *worker) takeLog(f *protocol.Log) error {
 	for _, text := range f.Statements {
 		s, err := protocol.ParseTextIn(w.m.meshID, text)
 		if err != nil {
-			w.m.log.Warn("a statement of the broker's log", "err", err)
+			w.m.log.Warn("statement of the broker's log rejected", "err", err)
 			continue
 		}
 		w.log.has[s.ID] = true
@@ -184,7 +184,7 @@ func (m *Mesh) relabel() {
 	renamed := *own
 	renamed.Label = m.label()
 	if err := m.AddSession(&renamed); err != nil {
-		m.log.Warn("the new name was not kept", "err", err)
+		m.log.Warn("new name not saved", "err", err)
 	}
 }
 
@@ -225,7 +225,7 @@ func (w *worker) offer(statements []*protocol.Statement) ([]protocol.RefusedStat
 		statements = statements[n:]
 	}
 	for _, r := range refused {
-		w.m.log.Warn("the broker did not take a statement", "id", r.ID, "reason", r.Code, "text", protocol.ForeignText(r.Message))
+		w.m.log.Warn("statement refused by the broker", "id", r.ID, "reason", r.Code, "text", protocol.ForeignText(r.Message))
 	}
 	return refused, nil
 }

@@ -92,7 +92,7 @@ func (m *Mesh) contested() map[crypto.PublicKey]bool {
 	keys := make(map[crypto.PublicKey]bool)
 	all, err := m.claims()
 	if err != nil {
-		m.log.Warn("claims of links", "err", err)
+		m.log.Warn("claims of links not read", "err", err)
 	}
 	for _, c := range all {
 		if !c.contested() {

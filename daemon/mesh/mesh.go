@@ -267,7 +267,7 @@ func (m *Mesh) sweep(hourly bool) {
 func (m *Mesh) sweepBy(steps ...func() error) {
 	for _, step := range steps {
 		if err := step(); err != nil {
-			m.log.Warn("sweep", "err", err)
+			m.log.Warn("sweep failed", "err", err)
 		}
 	}
 }

@@ -197,7 +197,7 @@ func (m *Mesh) openCard(of crypto.PublicKey, sealed *protocol.Sealed) *protocol.
 	}
 	msg, err := m.opener().Open(sealed.Incoming())
 	if err != nil || msg.From() != of || msg.Trust() != protocol.TrustVerified { // what others say of themselves is for nobody
-		m.log.Debug("a card that is not taken", "peer", of.Short(), "err", err)
+		m.log.Debug("card rejected", "peer", of.Short(), "err", err)
 		return nil
 	}
 	card, err := msg.Card()

@@ -72,7 +72,7 @@ func (w *worker) sendCard(s *keyring.Session) error {
 	}
 	body, err := protocol.EncodeCard(&card)
 	if err != nil {
-		m.log.Warn("the card was not sealed", "session", s.Label, "err", err)
+		m.log.Warn("card not sealed", "session", s.Label, "err", err)
 		return nil
 	}
 	att, issued, err := m.ring.Attest(s.Public())

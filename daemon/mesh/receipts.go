@@ -30,7 +30,7 @@ func (w *worker) readReceipt(frame []byte) incoming {
 	if r.frame.Proof != nil {
 		msg, err := w.m.opener().Open(r.frame.Proof.Incoming())
 		if err != nil || msg.Kind() != protocol.KindReceipt {
-			w.m.log.Warn("a receipt that proves nothing", "msg", r.frame.ClientMessageID, "err", err)
+			w.m.log.Warn("receipt is no proof", "msg", r.frame.ClientMessageID, "err", err)
 		} else {
 			r.proof = msg
 		}
@@ -149,7 +149,7 @@ func (m *Mesh) applyWord(tx *store.Tx, f *protocol.Receipt) error {
 	}
 	to, err := crypto.ParsePublicKey(f.Recipient)
 	if err != nil {
-		m.log.Warn("a receipt without a recipient", "msg", f.ClientMessageID)
+		m.log.Warn("receipt without recipient", "msg", f.ClientMessageID)
 		return nil
 	}
 	changed := false
@@ -246,7 +246,7 @@ func (w *worker) sendSome(rows []dueReceipt) error {
 	for i := range rows {
 		frame, err := w.m.receiptFrame(&rows[i].row, false)
 		if err != nil {
-			w.m.log.Warn("a receipt was not sealed", "msg", rows[i].row.ID, "err", err)
+			w.m.log.Warn("receipt not sealed", "msg", rows[i].row.ID, "err", err)
 			continue
 		}
 		if answers[i], err = w.c.start(frame, &frame.Tag); err != nil {

@@ -90,7 +90,7 @@ func (a *ackIn) done(w *worker) error {
 		return nil
 	}
 	if a.refusal != nil && a.transient() {
-		w.m.log.Info("the broker asks to wait", "msg", a.id, "reason", a.refusal.Code, "after", a.refusal.After)
+		w.m.log.Info("broker asks to wait", "msg", a.id, "reason", a.refusal.Code, "after", a.refusal.After)
 		w.m.out.retry(a.id, a.refusal)
 		return nil
 	}

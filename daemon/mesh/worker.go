@@ -198,7 +198,7 @@ func (w *worker) commit(batch []incoming) (err error) {
 		follow := in.done
 		if alone {
 			if cause := w.apply(in); cause != nil {
-				w.m.log.Error("a frame cannot be applied", "err", cause)
+				w.m.log.Error("frame not applied", "err", cause)
 				if failed := in.aside(w, cause); failed != nil {
 					return failed
 				}
@@ -245,7 +245,7 @@ func (w *worker) notice(frame []byte) error {
 	case protocol.TypePresence:
 		return w.handlePresence(frame)
 	case protocol.TypeError:
-		w.m.log.Warn("the broker refused a frame", "err", refusalOf(w.m.log, frame))
+		w.m.log.Warn("frame refused by the broker", "err", refusalOf(w.m.log, frame))
 	case protocol.TypePush, protocol.TypeAck, protocol.TypeReceipt:
 		w.m.log.Warn("malformed frame", "type", tag.Type)
 	default:

@@ -40,7 +40,7 @@ func (r *Roster) Reload() {
 	c, err := r.Home.Load()
 	r.mu.Lock()
 	if err != nil && (r.broken == nil || r.broken.Error() != err.Error()) {
-		r.Log.Error("config.json cannot be used; going on with what was before", "reason", err)
+		r.Log.Error("config.json unusable, keeping the previous one", "err", err)
 	}
 	r.broken = err
 	r.mu.Unlock()
@@ -98,7 +98,7 @@ func (r *Roster) startMesh(m config.Membership) {
 	ctx, cancel := context.WithCancel(r.Life)
 	j = &Joined{Member: m, cancel: cancel, since: r.Now()}
 	if j.Mesh, j.Err = mesh.New(r.Env, m); j.Err != nil {
-		r.Log.Error("mesh not started", "mesh", m.Slug, "reason", j.Err)
+		r.Log.Error("mesh not started", "mesh", m.Slug, "err", j.Err)
 	} else {
 		r.Log.Info("mesh started", "mesh", m.Slug, "broker", m.BrokerURL)
 		for _, s := range r.liveSessions() {

@@ -26,7 +26,7 @@ func (r *Roster) endSession(id string) {
 	r.mu.Unlock()
 	for _, m := range r.Meshes() {
 		if err := m.RemoveSession(id); err != nil {
-			r.Log.Error("session not removed", "mesh", m.Slug(), "session", id, "reason", err)
+			r.Log.Error("session not removed", "mesh", m.Slug(), "session", id, "err", err)
 		}
 	}
 }
@@ -34,7 +34,7 @@ func (r *Roster) endSession(id string) {
 // addTo makes a session known to one mesh. The session lives on where that does not work: other meshes have it.
 func (r *Roster) addTo(m *mesh.Mesh, s *keyring.Session) {
 	if err := m.AddSession(m.Carried(s)); err != nil {
-		r.Log.Error("session not added", "mesh", m.Slug(), "session", s.ID, "reason", err)
+		r.Log.Error("session not added", "mesh", m.Slug(), "session", s.ID, "err", err)
 	}
 }
 
@@ -77,7 +77,7 @@ func (r *Roster) SetStatus(ctx context.Context, s registry.Session, local *keyri
 	change := protocol.PresenceRequest{Session: s.ID, Status: status}
 	for _, m := range r.Meshes() {
 		if err := m.SetPresence(ctx, change, local); err != nil {
-			r.Log.Warn("status not told", "mesh", m.Slug(), "session", s.Label, "err", err)
+			r.Log.Warn("status not sent", "mesh", m.Slug(), "session", s.Label, "err", err)
 		}
 	}
 	r.KeepPresence(s.ID, change)

@@ -60,7 +60,7 @@ func (r *Roster) wakeHeirs() {
 func (r *Roster) sessionStarted(s registry.Session) {
 	key, err := keyring.SessionKey(r.DB, s.ID)
 	if err != nil {
-		r.Log.Error("session has no key", "session", s.ID, "reason", err)
+		r.Log.Error("session has no key", "session", s.ID, "err", err)
 		return
 	}
 	host, _ := os.Hostname()

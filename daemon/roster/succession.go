@@ -78,7 +78,7 @@ func (r *Roster) formerKeys(owner map[crypto.PublicKey]string) {
 		return nil
 	})
 	if err != nil {
-		r.Log.Warn("mail of former sessions is not offered", "err", err)
+		r.Log.Warn("mail of former sessions not offered", "err", err)
 	}
 }
 
