@@ -48,7 +48,7 @@ func TestClaudeCode(t *testing.T) {
 		{"hostile", testHostile}, {"tags", testTags}, {"print", testPrint}, {"kill", testKill}, {"bypass", testBypass}, {"prompt", testAtPrompt}, {"clear", testClear},
 		{"print-turn", testPrintTurn}, {"rewake-bypass", testRewakeBypass}, {"loop", testLoop}, {"ask", testAsk}, {"dialog", testDialog}, {"dialog-print", testDialogPrint},
 		{"context-bypass", testContextBypass}, {"pull-bypass", testPullBypass}, {"print-context", testPrintContext}, {"print-pull", testPrintPull}, {"channel", testChannel}, {"resume", testResume}, {"screen", testScreen}, {"plugin", testPlugin}, {"apart", testApart}, {"waiting", testWaiting},
-		{"compose", testCompose}, {"compose-hostile", testComposeHostile}, {"answer-hostile", testAnswerHostile},
+		{"compose", testCompose}, {"compose-hostile", testComposeHostile}, {"answer-hostile", testAnswerHostile}, {"requests", testRequests},
 	} {
 		t.Run(c.name, c.run)
 	}

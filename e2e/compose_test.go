@@ -282,3 +282,46 @@ func testAnswerHostile(t *testing.T) {
 		t.Errorf("bob's memory took it: %+v", found)
 	}
 }
+
+// Bob asks for more than alice shares. Her session shows a count and no dialog, until she asks for it; she reads what would leave, and
+// her word sends it. The model has learned numbers.
+func testRequests(t *testing.T) {
+	const tool = "mcp__claudemesh__knowledge_requests"
+	alice, bob := world(t, func(a asked) reply {
+		if strings.Contains(a.fresh(), "please show the requests") && !strings.Contains(a.fresh(), `"waiting"`) {
+			return reply{Tool: tool, Input: map[string]any{}}
+		}
+		return says("fine")
+	}, quiet)
+	alice.must("remember", solved)
+	alice.must("knowledge", "share", "--all", "--level", "hint")
+	s := alice.open()
+	r := bob.try("ask", asksAbout, "--wait", "30s")
+	if !strings.Contains(r.out, "is asked whether you may see it") {
+		t.Fatalf("bob's question: %s%s", r.out, r.err)
+	}
+	alice.until("the status line", s, func() bool { return strings.Contains(s.screen(), "1 knowledge request") })
+	if strings.Contains(s.screen(), "bob on acme asks") {
+		t.Error("a peer opened a dialog")
+	}
+	s.say("please show the requests")
+	alice.until("the dialog", s, func() bool {
+		screen := s.screen()
+		return strings.Contains(screen, "bob on acme asks") && strings.Contains(screen, "raw request bytes")
+	})
+	s.tmux("send-keys", "-l", "send").Run()
+	alice.until("typed", s, func() bool { return strings.Contains(s.screen(), ": send") })
+	var pressed time.Time
+	alice.until("decided", s, func() bool { // the button does not hear keys that come too fast after each other
+		if time.Since(pressed) > 2*time.Second {
+			s.tmux("send-keys", "Enter").Run()
+			pressed = time.Now()
+		}
+		return !strings.Contains(s.screen(), "bob on acme asks")
+	})
+	alice.model.want(t, "the numbers", time.Minute, func(a asked) bool { return strings.Contains(a.fresh(), `"sent":1`) })
+	if alice.model.heard(asksAbout) || alice.model.heard("raw request bytes") {
+		t.Error("the model saw the request")
+	}
+	eventually(t, "bob has it", func() bool { return strings.Contains(bob.must("ask", "log", "--json"), "raw request bytes") })
+}
