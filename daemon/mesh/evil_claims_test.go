@@ -263,3 +263,43 @@ func TestRemovedClaimant(t *testing.T) {
 		}
 	})
 }
+
+// A use is claimed by who holds the link and a key that is nobody's yet. Who was removed takes nothing from dave, whether the
+// enrolment says 1970 or 9999, also where the broker hands it on.
+func TestEvilClaimsOfOtherStandings(t *testing.T) {
+	story(t, func(w *world) {
+		if err := w.alice.m.Ban(context.Background(), w.cathy.m.self, "gone"); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		link := w.alice.link(1).Link
+		l, err := protocol.ParseLink(link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.alice.stop()
+		dave := w.enrolled("dave", link, time.Now())
+		var lies []trust.Enrolment
+		for _, at := range []time.Time{time.Unix(0, 0), time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)} {
+			lies = append(lies, trust.Enrolment{Invite: l.Invite, Enrol: w.enrolment("cathy", l, w.cathy.m.key, at)})
+		}
+		if _, err := w.alice.m.trust.Learn(nil, lies); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.alice.m.admitAll(); err != nil {
+			t.Fatal(err)
+		}
+		w.alice.start()
+		pass(time.Minute)
+		if m, ok := w.alice.m.trust.View().Member(dave.m.self); !ok || m.Name != "dave" {
+			t.Errorf("dave is %+v, %v", m, ok)
+		}
+		if w.alice.m.trust.View().Verified(w.cathy.m.self) {
+			t.Error("cathy is back")
+		}
+		wantRefusal(t, w.alice.m.AdmitByHand(w.cathy.m.self), protocol.CodeRevoked)
+		wantRefusal(t, w.alice.m.AdmitByHand(dave.m.self), protocol.CodeExists)
+		wantRefusal(t, w.alice.m.AdmitByHand(crypto.GenerateKey().Public()), protocol.CodeNotFound)
+		w.refused(w.alice, link)
+	})
+}
