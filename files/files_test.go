@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -138,6 +140,30 @@ func TestSaveLeavesNothing(t *testing.T) {
 	}
 	if _, err := Save(filepath.Join(dir, "none"), "a", cut); protocol.CodeOf(err) != protocol.CodeNotFound {
 		t.Fatal(err)
+	}
+}
+
+// TestSaveSweepsParts: a process that was killed leaves a part, which goes a day later, and nothing else does.
+func TestSaveSweepsParts(t *testing.T) {
+	dir := t.TempDir()
+	old := time.Now().Add(-2 * partLife)
+	for _, name := range []string{".claudemesh-old.part", ".claudemesh-new.part", ".claudemesh-old", "old.part"} {
+		path := filepath.Join(dir, name)
+		os.WriteFile(path, []byte("x"), 0o600)
+		if strings.Contains(name, "old") {
+			os.Chtimes(path, old, old)
+		}
+	}
+	if _, err := Save(dir, "a", strings.NewReader("a")); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if want := []string{".claudemesh-new.part", ".claudemesh-old", "a", "old.part"}; !slices.Equal(left, want) {
+		t.Errorf("left %q, want %q", left, want)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/claudemesh/claudemesh/protocol"
 )
@@ -27,6 +28,7 @@ func Save(dir, name string, src io.Reader) (string, error) {
 		return "", cannotSave(dir, err)
 	}
 	defer root.Close()
+	sweepParts(root)
 	part := partHead + protocol.NewClientID() + partEnding
 	f, err := root.OpenFile(part, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -42,6 +44,27 @@ func Save(dir, name string, src io.Reader) (string, error) {
 	}
 	syncDir(root)
 	return filepath.Join(dir, name), nil
+}
+
+// partLife is longer than any transfer takes.
+const partLife = 24 * time.Hour
+
+// sweepParts removes what a process that was killed left of a file: unfinished ones of ours, which have no other name.
+func sweepParts(root *os.Root) {
+	d, err := root.Open(".")
+	if err != nil {
+		return
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(-1)
+	for _, name := range names {
+		if !strings.HasPrefix(name, partHead) || !strings.HasSuffix(name, partEnding) {
+			continue
+		}
+		if info, err := root.Lstat(name); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > partLife {
+			root.Remove(name)
+		}
+	}
 }
 
 // fill copies src to f and closes it.
