@@ -247,6 +247,14 @@ func TestRemovedClaimant(t *testing.T) {
 		dave, eve := w.enrolled("dave", link, time.Now()), w.enrolled("eve", link, time.Now().Add(-time.Hour))
 		w.alice.start()
 		pass(time.Minute)
+		frank := w.enrolled("frank", link, time.Now())
+		leave := w.sign(&protocol.Revoke{Mesh: w.charter.Mesh(), Issuer: frank.m.self, Kind: protocol.RevokeKey, Target: frank.m.self,
+			At: time.Now().Unix()}, frank.m.key)
+		for _, reader := range []*node{w.alice, w.bob} {
+			if err := reader.m.learnStatements([]*protocol.Statement{leave}); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if err := w.alice.m.Ban(context.Background(), eve.m.self, "not dave"); err != nil {
 			t.Fatal(err)
 		}
@@ -259,6 +267,9 @@ func TestRemovedClaimant(t *testing.T) {
 			i := slices.IndexFunc(all, func(info protocol.MemberInfo) bool { return info.Pubkey == eve.m.self.String() })
 			if i < 0 || all[i].Note != "removed by alice: not dave" || all[i].Trust != protocol.TrustUnverified {
 				t.Errorf("%s lists %+v", reader.name, all)
+			}
+			if slices.ContainsFunc(all, func(info protocol.MemberInfo) bool { return info.Pubkey == frank.m.self.String() }) {
+				t.Errorf("%s lists frank, who came and went", reader.name)
 			}
 		}
 	})

@@ -31,7 +31,8 @@ func (m *Mesh) memberInfo(key crypto.PublicKey, role string, trust protocol.Trus
 	return info
 }
 
-// removedMembers are those who were members, and those who hold a good link and are kept out.
+// removedMembers are those who were members, and those who hold a good link and are kept out. A stranger
+// who came and left is nobody: a link is enough for dozens of them.
 func (m *Mesh) removedMembers(view *protocol.View) (all []protocol.MemberInfo) {
 	left := leavers(view)
 	was := make(map[crypto.PublicKey]bool)
@@ -45,7 +46,7 @@ func (m *Mesh) removedMembers(view *protocol.View) (all []protocol.MemberInfo) {
 		all = append(all, m.memberInfo(key, protocol.RoleMember, protocol.TrustUnverified, m.whyRemoved(view, key)))
 	}
 	for key, e := range m.trust.Enrolments() {
-		if _, gone := view.Revoked(key); gone && !was[key] && view.CheckInvite(e.Invite, m.env.now()) == nil {
+		if r, gone := view.Revoked(key); gone && !r.Own && !was[key] && view.CheckInvite(e.Invite, m.env.now()) == nil {
 			all = append(all, m.memberInfo(key, protocol.RoleMember, protocol.TrustUnverified, m.whyRemoved(view, key)))
 		}
 	}
