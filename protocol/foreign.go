@@ -6,7 +6,7 @@ import "strings"
 const maxForeignText = 500
 
 // Refused makes an *Error of what a broker says: the code if it is one, the text cut and made fit to be
-// shown, the wait bounded. A code that is none counts as internal, which is tried again.
+// shown, the wait bounded. An unknown code counts as internal, which is retried.
 func Refused(code Code, text string, retryable bool, retryAfterMS int64) *Error {
 	if !ValidFeature(string(code)) {
 		code = CodeInternal

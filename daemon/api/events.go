@@ -14,7 +14,7 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// heartbeat is how often a silent stream says that it is alive, so that a reader notices a daemon that is not.
+// heartbeat is the interval at which an idle stream writes, so that a reader detects a dead daemon.
 const heartbeat = 15 * time.Second
 
 // handleEvents streams events until the reader goes or the daemon stops. With Last-Event-ID it begins behind that event,

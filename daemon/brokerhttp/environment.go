@@ -84,7 +84,7 @@ func shownURL(u *url.URL) string {
 	return u.Scheme + "://" + who + u.Host
 }
 
-// parseProxy reads the URL of a proxy, which may lack its scheme; nil for what is none.
+// parseProxy reads the URL of a proxy, which may lack its scheme. It returns nil for a malformed URL.
 func parseProxy(value string) *url.URL {
 	if !strings.Contains(value, "://") {
 		value = "http://" + value

@@ -14,7 +14,7 @@ import (
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
-// maxRefusal bounds what is looked at of an answer that is no upgrade.
+// maxRefusal bounds how much is read of a response that is not an upgrade.
 const maxRefusal = 4 << 10
 
 // WebSocket opens a WebSocket to the broker of wsURL; ctx bounds all of it. Errors are *Fault.
@@ -45,7 +45,7 @@ func Upgrade(ctx context.Context, c net.Conn, r Route) (*websocket.Conn, error) 
 	return nil, upgradeFault(r, res, body)
 }
 
-// upgradeFault explains an answer that is no upgrade.
+// upgradeFault explains a response that is not an upgrade.
 func upgradeFault(r Route, res *http.Response, body []byte) *Fault {
 	if f := AnswerFault(r, res, body, "/ws"); f != nil && f.Cause != CauseNotBroker {
 		return f

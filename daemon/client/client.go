@@ -79,7 +79,7 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	if err := json.NewDecoder(body).Decode(out); err != nil {
 		return unreadable(ctx, path, err)
 	}
-	_, _ = io.Copy(io.Discard, body) // a body that is not read to its end costs the connection
+	_, _ = io.Copy(io.Discard, body) // an unread body would cost the connection
 	return nil
 }
 
@@ -124,7 +124,7 @@ func (c *Client) request(ctx context.Context, method, path string, in any, heade
 	return res, nil
 }
 
-// refusal turns an answer that is not 2xx into the error that the daemon meant.
+// refusal turns a response outside 2xx into the daemon's error.
 func refusal(res *http.Response) error {
 	var reply protocol.ErrorReply
 	err := json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&reply)

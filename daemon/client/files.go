@@ -78,7 +78,7 @@ func (f *checkedFile) Read(p []byte) (int, error) {
 // Close ends the transfer.
 func (f *checkedFile) Close() error { return f.body.Close() }
 
-// stream is request for a body that is no JSON.
+// stream is request for a body that is not JSON.
 func (c *Client) stream(ctx context.Context, method, path string, body io.Reader) (*http.Response, error) {
 	if body != nil {
 		body = io.NopCloser(body) // of the caller's, who closes it

@@ -177,7 +177,7 @@ func (j *joining) makeKey() error {
 	return j.o.Home.SavePending(j.inv.Link, j.pending)
 }
 
-// earlierEnrol is the enrolment of a join that is taken up, nil when there is none or it asked for another name.
+// earlierEnrol is the enrolment of the join that is resumed. It is nil if there is none or if it asked for another name.
 func (j *joining) earlierEnrol() (*protocol.Statement, error) {
 	if !j.resumed || j.pending.Name != j.o.Name {
 		return nil, nil

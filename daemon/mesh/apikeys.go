@@ -147,7 +147,8 @@ func (m *Mesh) RevokeAPIKey(ctx context.Context, id, reason string) (protocol.Re
 	return reply, nil
 }
 
-// keysThatBegin lists what a head that is too short may mean: the newest keys that are not over. Without a broker that is none.
+// keysThatBegin lists the candidates for an ambiguous prefix: the newest keys that are still valid. Without a broker the list is
+// empty.
 func (m *Mesh) keysThatBegin(head string) (ids []string) {
 	const most = 10
 	all, err := m.APIKeys()

@@ -323,7 +323,7 @@ func (c *conn) call(frame any, tag *protocol.Tag, want string, reply any) error 
 	return c.wait(answer, want, reply)
 }
 
-// ask is call for somebody who waits for the answer: a connection that ends meanwhile is one that is not there.
+// ask is call for a caller who waits for the reply. If the connection ends meanwhile, it reports that there is no connection.
 func (c *conn) ask(frame any, tag *protocol.Tag, want string, reply any) error {
 	err := c.call(frame, tag, want, reply)
 	if _, refused := errors.AsType[*protocol.Error](err); err != nil && !refused {

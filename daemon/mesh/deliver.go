@@ -43,7 +43,7 @@ func (m *Mesh) opener() *protocol.Opener {
 	}
 }
 
-// readPush opens a message: checks 1 to 8. nil for a frame that is no push.
+// readPush opens a message: checks 1 to 8. It returns nil for a malformed push.
 func (w *worker) readPush(frame []byte) incoming {
 	a := &arrival{m: w.m, raw: frame, inbound: w.m.cfg.Inbound}
 	if err := decodeFrame(w.m.log, frame, &a.push); err != nil {

@@ -269,7 +269,7 @@ func (m *Mesh) sentFiles(row *outRow) (all []protocol.SentFile) {
 	return all
 }
 
-// missing is the name of a file of a row that is not here to be uploaded again.
+// missing is the name of a file of a row that cannot be uploaded again because it is gone.
 func (m *Mesh) missing(tx *store.Tx, row *outRow) string {
 	for _, f := range row.Files {
 		if !m.env.Files.Has(tx, f.Blob) {

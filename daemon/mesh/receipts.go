@@ -21,7 +21,7 @@ type receiptIn struct {
 	proof *protocol.Message // nil: only the broker says so
 }
 
-// readReceipt decodes a receipt and opens its proof; nil for what is none.
+// readReceipt decodes a receipt and opens its proof. It returns nil for a malformed one.
 func (w *worker) readReceipt(frame []byte) incoming {
 	r := &receiptIn{m: w.m, raw: frame}
 	if err := decodeFrame(w.m.log, frame, &r.frame); err != nil {

@@ -22,7 +22,7 @@ type ackIn struct {
 	files   bool // likewise: it had files
 }
 
-// readAck decodes an ack; nil for what is none.
+// readAck decodes an ack. It returns nil for a malformed one.
 func (w *worker) readAck(frame []byte) incoming {
 	var f protocol.Ack
 	if err := json.Unmarshal(frame, &f); err != nil || f.ID == "" {

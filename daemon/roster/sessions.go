@@ -111,7 +111,7 @@ func named(label, wish string) bool {
 	return wish == "" || label == want || strings.HasPrefix(label, want+"-")
 }
 
-// successor is the session that a process went on with after the one of this id; nil if there is none.
+// successor is the session that the same process continued with after this one, or nil.
 func (r *Roster) successor(id string) *keyring.Session {
 	r.mu.Lock()
 	p, ok := r.replaced[id]

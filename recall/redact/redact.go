@@ -152,7 +152,7 @@ func digit(c byte) bool     { return c >= '0' && c <= '9' }
 
 func hasDigit(s string) bool { return strings.ContainsAny(s, "0123456789") }
 
-// placeholder reports whether s stands for a secret in documentation and is none.
+// placeholder reports whether s is a placeholder for a secret, as in documentation.
 func placeholder(s string) bool {
 	l := strings.ToLower(strings.Trim(s, `"'.,;`))
 	if l == "" || strings.Contains(s, Mark) || strings.HasPrefix(l, "[secret") {

@@ -36,7 +36,7 @@ func (b *builder) progress(end int64) Progress {
 	return b.state
 }
 
-// line takes one line at offset at. A line that is no record counts as skipped.
+// line takes one line at offset at. A malformed line counts as skipped.
 func (b *builder) line(line []byte, at int64) error {
 	if line == nil {
 		b.state.Skipped++
