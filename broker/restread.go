@@ -106,7 +106,7 @@ func (c *restCall) reader(cursor string) (*keyReader, error) {
 	for i := range len(parts) {
 		n, err := strconv.ParseUint(parts[i], 10, 63)
 		if err != nil || len(parts) != 6 {
-			return nil, protocol.Refuse(protocol.CodeInvalid, "the cursor is none of this broker's")
+			return nil, protocol.Refuse(protocol.CodeInvalid, "the cursor is not from this broker")
 		}
 		r.after[i/3][i%3] = n
 	}

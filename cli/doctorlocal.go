@@ -183,7 +183,7 @@ func (e *examination) keys(home config.Home) {
 func (e *examination) store(home config.Home) {
 	switch err := table.Check(home); {
 	case errors.Is(err, fs.ErrNotExist):
-		e.ok("store", "there is none yet")
+		e.ok("store", "none yet")
 	case errors.Is(err, store.ErrLocked):
 		e.problem("store", "claudemesh daemon logs, then end that process", "a process that does not answer has %s open", home.DBFile())
 	case err != nil:

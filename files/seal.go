@@ -71,7 +71,7 @@ var ErrContent = errors.New("the content is not what the sender signed")
 func Open(src io.Reader, ref *protocol.FileRef) (io.Reader, error) {
 	id, err := age.ParseX25519Identity(ref.Key)
 	if err != nil {
-		return nil, fmt.Errorf("%w: its key is none", ErrContent)
+		return nil, fmt.Errorf("%w: malformed key", ErrContent)
 	}
 	plain, err := age.Decrypt(src, id)
 	if err != nil {

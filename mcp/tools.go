@@ -333,7 +333,7 @@ func (s *server) setStatus(ctx context.Context, _ *sdk.CallToolRequest, in statu
 	switch in.Status {
 	case protocol.StatusIdle, protocol.StatusWorking, protocol.StatusDND:
 	default:
-		return nil, okOut{}, fmt.Errorf("status %q is none of idle, working, dnd", in.Status)
+		return nil, okOut{}, fmt.Errorf("unknown status %q: use idle, working or dnd", in.Status)
 	}
 	return s.presence(ctx, protocol.PresenceRequest{Status: in.Status})
 }

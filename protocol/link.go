@@ -25,7 +25,7 @@ type Link struct {
 func MakeLink(invite *Statement, seed [32]byte) string {
 	inv, ok := invite.Body.(*Invite)
 	if !ok || crypto.KeyFromSeed(seed).Public() != inv.Link {
-		panic("protocol: link of a statement that is no invite, or with another link's seed")
+		panic("protocol: link of a statement that is not an invite, or with another link's seed")
 	}
 	return LinkPrefix + base64URL.EncodeToString(EncodeBlock("link", invite.raw, seed[:]))
 }

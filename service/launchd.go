@@ -57,7 +57,7 @@ func (m *launchd) statusCommand() string { return "launchctl print " + m.target(
 
 func (m *launchd) obstacle(ctx context.Context) *Refusal {
 	if _, err := ask(ctx, "launchctl", "print", m.domain()); err != nil {
-		return &Refusal{Reason: "launchd has no session of yours: " + err.Error(), Hint: "log in at the Mac itself first: over ssh alone there is none", Final: true}
+		return &Refusal{Reason: "launchd has no session of yours: " + err.Error(), Hint: "log in at the Mac itself first; ssh alone creates no launchd session", Final: true}
 	}
 	return nil
 }

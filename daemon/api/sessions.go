@@ -106,7 +106,7 @@ func (d *API) handleSettle(_ *http.Request, req protocol.SettleRequest) (any, er
 	switch req.State {
 	case protocol.SettlePushed, protocol.SettleReturned, protocol.SettleUnproved, protocol.SettleShown:
 	default:
-		return nil, protocol.Refuse(protocol.CodeInvalid, "state %q is none of pushed, returned, unproved, shown", req.State)
+		return nil, protocol.Refuse(protocol.CodeInvalid, "unknown state %q: use pushed, returned, unproved or shown", req.State)
 	}
 	s, local, err := d.LiveSession(req.Session)
 	if err != nil {

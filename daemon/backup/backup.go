@@ -185,7 +185,7 @@ func parseArchive(plain []byte) (*archive, error) {
 	}
 	for name := range a.Owner {
 		if !ownerKeyName.MatchString(name) {
-			return nil, protocol.Refuse(protocol.CodeInvalid, "the backup holds a file that is no owner key")
+			return nil, protocol.Refuse(protocol.CodeInvalid, "the backup holds a malformed owner key file")
 		}
 	}
 	return a, nil

@@ -39,7 +39,7 @@ func AnswerFault(r Route, res *http.Response, body []byte, path string) *Fault {
 	case isProxyAnswer(res):
 		return &Fault{Cause: CauseProxy, Sentence: fmt.Sprintf("a proxy answers for %s: %s", r.Host, res.Status), Next: gatewayNext(code)}
 	}
-	return &Fault{Cause: CauseNotBroker, Sentence: fmt.Sprintf("a web server that is no claudemesh broker answers at %s: %s", r.Addr, res.Status),
+	return &Fault{Cause: CauseNotBroker, Sentence: fmt.Sprintf("a web server that is not a claudemesh broker answers at %s: %s", r.Addr, res.Status),
 		Next: "check host, port and path of the broker's address"}
 }
 

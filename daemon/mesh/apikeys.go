@@ -136,7 +136,7 @@ func (m *Mesh) RevokeAPIKey(ctx context.Context, id, reason string) (protocol.Re
 	reply = protocol.RevokeAPIKeyReply{OK: true, Status: got.Status, Mesh: m.Slug(), ID: got.ID, Already: got.Already, RevokedAt: got.RevokedAt, Published: true}
 	key, err := crypto.ParsePublicKey(got.ID)
 	if err != nil {
-		return reply, protocol.Refuse(protocol.CodeBadFrame, "the broker revoked something that is no key")
+		return reply, protocol.Refuse(protocol.CodeBadFrame, "the broker revoked an invalid key")
 	}
 	if _, gone := m.trust.View().RevokedOf(m.trust.APIKeyMember(key, m.self), key); gone {
 		return reply, nil
