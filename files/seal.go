@@ -75,7 +75,7 @@ func Open(src io.Reader, ref *protocol.FileRef) (io.Reader, error) {
 	}
 	plain, err := age.Decrypt(src, id)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrContent, err)
+		return nil, fmt.Errorf("%w: %w", ErrContent, err)
 	}
 	return &opened{src: plain, ref: ref, sum: sha256.New()}, nil
 }
@@ -98,7 +98,7 @@ func (o *opened) Read(p []byte) (int, error) {
 	case err == nil:
 		return n, nil
 	case err != io.EOF:
-		return 0, fmt.Errorf("%w: %v", ErrContent, err)
+		return 0, fmt.Errorf("%w: %w", ErrContent, err)
 	case o.n != o.ref.Size:
 		return 0, fmt.Errorf("%w: it has %d bytes instead of %d", ErrContent, o.n, o.ref.Size)
 	case [32]byte(o.sum.Sum(nil)) != o.ref.SHA256:
