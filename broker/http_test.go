@@ -229,7 +229,9 @@ func TestCloseCutsWhoDoesNotLeave(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		start := time.Now()
+		looked := make(chan struct{})
 		time.AfterFunc(time.Second, func() {
+			defer close(looked)
 			if status, body := w.get("/health/ready"); status != http.StatusServiceUnavailable || !strings.Contains(body, "draining") {
 				t.Errorf("while it closes: %d %s", status, body)
 			}
@@ -241,6 +243,7 @@ func TestCloseCutsWhoDoesNotLeave(t *testing.T) {
 			t.Errorf("closed after %s", d)
 		}
 		<-w.served
+		<-looked
 		w.open()
 		w.cathy.connect().Want(strings.Repeat("x", 32<<10))
 	})

@@ -45,7 +45,7 @@ func TestBashCompletion(t *testing.T) {
 		want  string
 	}{
 		{[]string{"cre"}, "create"},
-		{[]string{"inbox", ""}, "show read delete flush"},
+		{[]string{"inbox", ""}, "show save read delete flush"},
 		{[]string{"inbox", "--fo"}, "--follow"},
 		{[]string{"daemon", "outbox", "re"}, "requeue"},
 		{[]string{"--mesh", "acme", "send", "bob", "--pri"}, "--priority"},

@@ -52,6 +52,7 @@ var exits = map[protocol.Code]int{
 	protocol.CodeNotSupported:     exitRefused,
 	protocol.CodePayloadTooLarge:  exitUsage,
 	protocol.CodeQueueFull:        exitRefused,
+	protocol.CodeQuota:            exitRefused,
 	protocol.CodeRateLimit:        exitRefused,
 	protocol.CodeRevoked:          exitUnauthorised,
 	protocol.CodeServiceNotReady:  exitUnreachable,

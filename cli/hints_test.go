@@ -216,6 +216,7 @@ var untried = map[string]string{
 	"claudemesh recall":                   "testdata/script has the stories of recall",
 	"claudemesh daemon logs":              "takes a fault of the daemon itself; that logs prints the log is tried",
 	"status %s tells why":                 "takes a message that died: testdata/script has the stories",
+	"your user may":                       "is told to a model; mcp has the stories",
 	"mount /proc":                         "takes a system without /proc: e2e has it",
 	"see the mesh above":                  "takes a fault of the daemon itself",
 	"wait for the next try":               "a race between the daemon and its broker",

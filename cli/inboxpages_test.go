@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/claudemesh/claudemesh/protocol"
@@ -15,7 +16,7 @@ import (
 // Bob's inbox comes page by page, and is printed as it comes: as one array, whole or visibly not.
 func TestInboxIsPrintedAsItComes(t *testing.T) {
 	const messages, onPage = 25, 4
-	broken := false
+	var broken atomic.Bool
 	dir := fakeDaemon(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/v1/inbox" {
 			json.NewEncoder(w).Encode(protocol.Health{OK: true, Meshes: map[string]protocol.MeshHealth{"acme": {State: protocol.ConnOpen}}})
@@ -25,7 +26,7 @@ func TestInboxIsPrintedAsItComes(t *testing.T) {
 		limit, _ := strconv.Atoi(r.FormValue("limit"))
 		if before == 0 {
 			before = messages + 1
-		} else if broken && before < messages/2 {
+		} else if broken.Load() && before < messages/2 {
 			http.Error(w, `{"error":{"code":"internal","message":"the disk is gone"}}`, http.StatusInternalServerError)
 			return
 		}
@@ -53,7 +54,7 @@ func TestInboxIsPrintedAsItComes(t *testing.T) {
 			t.Errorf("--limit %s without --json: exit %d in %s", c.limit, code, out)
 		}
 	}
-	broken = true
+	broken.Store(true)
 	out, code := command(t, env, "", "inbox", "--all", "--json", "--limit", "1000")
 	if code == 0 || !strings.Contains(out, "text 25") || strings.Contains(out, "\n]") {
 		t.Errorf("a list that breaks off: exit %d in %s", code, out)
