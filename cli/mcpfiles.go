@@ -1,11 +1,12 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"os"
 	"path/filepath"
-	"unicode/utf8"
+	"strings"
 
 	"github.com/claudemesh/claudemesh/files"
 	"github.com/claudemesh/claudemesh/protocol"
@@ -28,8 +29,8 @@ func (m meshOfMCP) Stage(ctx context.Context, project, path string) (string, err
 	if err != nil {
 		return "", protocol.Refuse(protocol.CodeInvalid, "the file %s cannot be read: %v", path, err)
 	}
-	if utf8.Valid(head) {
-		if _, n := redact.New(nil).Text(string(head)); n > 0 {
+	if bytes.IndexByte(head, 0) < 0 { // text, in whatever encoding: one foreign byte hides no secret
+		if _, n := redact.New(nil).Text(strings.ToValidUTF8(string(head), " ")); n > 0 {
 			return "", protocol.Refuse(protocol.CodeForbidden, "%s is not sent: it holds what looks like a secret", path).
 				WithHint("your user may send it: claudemesh send NAME --file %s", path)
 		}

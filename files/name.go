@@ -15,7 +15,7 @@ const maxName = 200
 const nameless = "file"
 
 // SafeName reduces the name that a peer gives a file to the base name of an ordinary file: no directory, no leading dot or dash,
-// nothing that a terminal or a shell obeys or that changes the direction of writing, no name that Windows keeps for a device.
+// nothing that a terminal obeys, that starts a command in a shell, or that changes the direction of writing, no name that Windows keeps for a device.
 // The result is never empty, and SafeName of it is the same.
 func SafeName(name string) string {
 	if i := strings.LastIndexAny(name, `/\`); i >= 0 {
@@ -37,7 +37,7 @@ func SafeName(name string) string {
 // safeRune keeps letters, marks, digits, punctuation and plain spaces, and drops what is not seen.
 func safeRune(r rune) rune {
 	switch {
-	case strings.ContainsRune(`<>:"|?*`, r), r == utf8.RuneError:
+	case strings.ContainsRune("<>:\"|?*`$;&%!^", r), r == utf8.RuneError:
 		return '_'
 	case r == ' ':
 		return r

@@ -37,6 +37,8 @@ func TestSafeName(t *testing.T) {
 		"名前.txt":                          "名前.txt",
 		"e\u0301.txt":                     "é.txt",
 		"a|b*c?.txt":                      "a_b_c_.txt",
+		"$(reboot).pdf":                   "_(reboot).pdf",
+		"a;`id`&b.txt":                    "a__id__b.txt",
 		strings.Repeat("x", 4096) + ".gz": strings.Repeat("x", 197) + ".gz",
 	} {
 		if got := SafeName(name); got != want {

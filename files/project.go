@@ -95,10 +95,11 @@ func checkPrivate(rel string) error {
 			return private(rel, "it is hidden")
 		}
 	}
-	base := strings.ToLower(filepath.Base(rel))
-	for _, pattern := range secretNames {
-		if ok, _ := path.Match(pattern, base); ok {
-			return private(rel, "its name says that it may hold a secret")
+	for part := range strings.SplitSeq(strings.ToLower(filepath.ToSlash(rel)), "/") {
+		for _, pattern := range secretNames {
+			if ok, _ := path.Match(pattern, part); ok {
+				return private(rel, "its name says that it may hold a secret")
+			}
 		}
 	}
 	return nil
@@ -107,14 +108,15 @@ func checkPrivate(rel string) error {
 // gitPatience is how long git may take to say whether it ignores a file.
 const gitPatience = 5 * time.Second
 
-// checkIgnored asks git, where the project is in a repository. Where git cannot be asked nobody knows, and the file is not sent.
+// checkIgnored asks git where the file is in a repository, which may lie within the project. Where git cannot be asked nobody knows, and the file is not sent.
 func checkIgnored(ctx context.Context, project, rel string) error {
-	if !inRepository(project) {
+	dir, base := filepath.Split(filepath.Join(project, rel))
+	if !inRepository(filepath.Clean(dir)) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, gitPatience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "git", "-c", "core.fsmonitor=false", "-C", project, "check-ignore", "--quiet", "--", rel)
+	cmd := exec.CommandContext(ctx, "git", "-c", "core.fsmonitor=false", "-C", dir, "check-ignore", "--quiet", "--", "./"+base)
 	err := cmd.Run()
 	exit, ran := errors.AsType[*exec.ExitError](err)
 	switch {

@@ -18,7 +18,8 @@ func TestFromProject(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"a.txt", "sub/b.txt", ".env", "prod.env", ".git-not/x", "id_rsa", "server.key", "Credentials.json", "build/out.log", "sub/.hidden"} {
+	for _, name := range []string{"a.txt", "sub/b.txt", ".env", "prod.env", ".git-not/x", "id_rsa", "server.key", "Credentials.json", "build/out.log", "sub/.hidden",
+		"secrets/db.yaml", "app/config/prod.yml", "app/main.go"} {
 		write(filepath.Join(dir, name))
 	}
 	write(filepath.Join(outside, "passwd"))
@@ -43,7 +44,7 @@ func TestFromProject(t *testing.T) {
 	for name, why := range map[string]string{
 		"../" + filepath.Base(outside) + "/passwd": "outside", filepath.Join(outside, "passwd"): "outside", "/etc/passwd": "outside",
 		".env": "hidden", "sub/.hidden": "hidden", ".git-not/x": "hidden", "prod.env": "secret", "id_rsa": "secret", "server.key": "secret",
-		"Credentials.json": "secret", "none": "no file", "sub": "directory", "a\x00b": "outside",
+		"Credentials.json": "secret", "secrets/db.yaml": "secret", "none": "no file", "sub": "directory", "a\x00b": "outside",
 	} {
 		check(name, why)
 	}
@@ -54,11 +55,18 @@ func TestFromProject(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("no git")
 	}
-	if out, err := exec.Command("git", "-C", dir, "init", "-q").CombinedOutput(); err != nil {
-		t.Fatalf("%v %s", err, out)
+	repository := func(dir, ignored string) {
+		if out, err := exec.Command("git", "-C", dir, "init", "-q").CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+		os.WriteFile(filepath.Join(dir, ".gitignore"), []byte(ignored), 0o600)
 	}
-	os.WriteFile(filepath.Join(dir, ".gitignore"), []byte("build/\n"), 0o600)
+	repository(filepath.Join(dir, "app"), "config/\n") // below a project that is in no repository
+	check("app/main.go", "")
+	check("app/config/prod.yml", "git ignores it")
+	repository(dir, "build/\n")
 	check("a.txt", "")
+	check("app/config/prod.yml", "git ignores it")
 	check("build/out.log", "git ignores it")
 	t.Setenv("PATH", t.TempDir())
 	check("a.txt", "does not say")

@@ -1,6 +1,7 @@
 package blobs
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -74,6 +75,10 @@ func planOf(pass *protocol.BlobPass) (int64, []crypto.PublicKey, error) {
 			return 0, nil, protocol.Refuse(protocol.CodeInvalid, "a reader is a member's key")
 		}
 		readers = append(readers, key)
+	}
+	slices.SortFunc(readers, func(a, b crypto.PublicKey) int { return bytes.Compare(a[:], b[:]) })
+	if len(slices.Compact(slices.Clone(readers))) != len(readers) {
+		return 0, nil, protocol.Refuse(protocol.CodeInvalid, "a reader is named twice")
 	}
 	return plan.Size, readers, nil
 }

@@ -101,6 +101,9 @@ func (m *Mesh) addFiles(ctx context.Context, d *draft) error {
 	defer cancel()
 	for i := range d.files {
 		if _, err := m.fileBroker().Plan(ctx, &d.files[i], readers); spool.Final(err) {
+			for _, f := range d.files[:i] { // nothing is sent: the room is free again
+				m.withdraw(ctx, f.Blob)
+			}
 			return transferRefusal(err)
 		}
 	}
@@ -177,6 +180,7 @@ func (m *Mesh) upload(ctx context.Context, item *outItem) {
 	row, err := m.rowOf(item.id)
 	if err != nil || row == nil || row.Stage != stagePending {
 		m.out.drop(map[string]bool{item.id: true})
+		m.wakeOut(item.from)
 		return
 	}
 	readers := m.readersOf(row.Recipients)
@@ -187,7 +191,7 @@ func (m *Mesh) upload(ctx context.Context, item *outItem) {
 		case ctx.Err() != nil:
 			return
 		case spool.Final(err):
-			m.endUpload(row.ID, transferRefusal(err))
+			m.endUpload(ctx, item, transferRefusal(err))
 			return
 		case err != nil:
 			m.log.Info("upload interrupted", "msg", row.ID, "err", err)
@@ -200,12 +204,17 @@ func (m *Mesh) upload(ctx context.Context, item *outItem) {
 	m.wakeOut(row.From)
 }
 
-// endUpload ends a message whose files the broker does not take.
-func (m *Mesh) endUpload(id string, why *protocol.Error) {
+// endUpload ends a message whose files the broker does not take. Those that it took already are withdrawn.
+func (m *Mesh) endUpload(ctx context.Context, item *outItem, why *protocol.Error) {
+	id, blobs := item.id, []protocol.BlobID(nil)
 	err := m.env.DB.Commit(func(tx *store.Tx) error {
 		n, row, err := m.out.rowOf(tx, id)
 		if err != nil || row == nil || row.Stage != stagePending {
 			return err
+		}
+		blobs = nil
+		for _, f := range row.Files {
+			blobs = append(blobs, f.Blob)
 		}
 		m.endRow(row, protocol.ProofBroker, string(why.Code)+": "+why.Message)
 		return m.saveRow(tx, n, row)
@@ -216,8 +225,12 @@ func (m *Mesh) endUpload(id string, why *protocol.Error) {
 		return
 	}
 	m.out.drop(map[string]bool{id: true})
+	m.wakeOut(item.from) // what waits behind it may go
 	m.env.Events.Wake()
 	m.out.notify()
+	for _, blob := range blobs {
+		m.withdraw(ctx, blob)
+	}
 }
 
 // sweepFiles forgets files whose message the broker has, or is over. What lies at the broker for a message that died is withdrawn.
@@ -235,11 +248,11 @@ func (m *Mesh) sweepFiles(ctx context.Context) {
 		if err != nil {
 			return true
 		}
-		keep := row != nil && (row.Stage == stagePending || row.Stage == stageDead && row.Since >= limit)
+		keep := row != nil && (row.Stage == stagePending || row.Stage == stageDead && row.Died >= limit)
 		if !keep {
 			m.uploads.forget(f.Blob)
 		}
-		if !keep && row != nil && row.Stage == stageDead {
+		if !keep && row != nil && row.Stage == stageDead && !slices.Contains(dead, f.Blob) {
 			dead = append(dead, f.Blob)
 		}
 		return keep
@@ -248,9 +261,17 @@ func (m *Mesh) sweepFiles(ctx context.Context) {
 		m.log.Warn("forget files", "err", err)
 	}
 	for _, blob := range dead {
-		if err := m.fileBroker().Withdraw(ctx, blob); err != nil && !spool.Final(err) {
-			m.log.Info("file not withdrawn", "blob", blob, "err", err) // it goes by itself
-		}
+		m.withdraw(ctx, blob)
+	}
+}
+
+// withdraw removes a blob from the broker, if the broker is there. Otherwise the blob goes by itself when its time is over.
+func (m *Mesh) withdraw(ctx context.Context, blob protocol.BlobID) {
+	if _, err := m.control.open(); err != nil {
+		return
+	}
+	if err := m.fileBroker().Withdraw(ctx, blob); err != nil && !spool.Final(err) {
+		m.log.Info("file not withdrawn", "blob", blob, "err", err)
 	}
 }
 

@@ -210,6 +210,88 @@ func TestFileBeyondTheQuota(t *testing.T) {
 	})
 }
 
+// What is refused keeps no room at the broker: of two files the second is too much, and then the first alone goes.
+func TestRefusedFilesKeepNoRoom(t *testing.T) {
+	story(t, func(w *world) {
+		w.closeBroker()
+		w.limits.MemberFileBytes = 4000
+		w.openBroker()
+		pass(time.Minute)
+		try := func() error {
+			two := []string{w.alice.stage("a", make([]byte, 2000)), w.alice.stage("b", make([]byte, 2000))}
+			_, err := w.alice.m.Send(context.Background(), protocol.SendRequest{To: "bob", Body: "x", Files: two}, nil)
+			return err
+		}
+		for range 3 {
+			wantRefusal(t, try(), protocol.CodeQuota)
+		}
+		w.alice.unplug()
+		pass(time.Second)
+		two := []string{w.alice.stage("a", make([]byte, 2000)), w.alice.stage("b", make([]byte, 2000))}
+		w.alice.wantState(w.alice.sendAs(nil, protocol.SendRequest{To: "bob", Body: "y", Files: two}), protocol.StateAccepted, protocol.ProofSelf)
+		w.alice.plug()
+		pass(time.Minute)
+		one := w.alice.sendAs(nil, protocol.SendRequest{To: "bob", Body: "one", Files: []string{w.alice.stage("c", make([]byte, 2000))}})
+		pass(time.Minute)
+		w.alice.wantState(one, protocol.StateDelivered, protocol.ProofPeer)
+		w.bob.want("alice: one")
+	})
+}
+
+// Alice is offline for days. What the broker refuses then can be sent again for a day: its copy is kept so long.
+func TestFileOfADeadMessageIsKeptForADay(t *testing.T) {
+	story(t, func(w *world) {
+		w.closeBroker()
+		w.limits.FileBytes = 1000
+		w.openBroker()
+		pass(time.Minute)
+		w.alice.unplug()
+		pass(time.Second)
+		id := w.alice.sendAs(nil, protocol.SendRequest{To: "bob", Body: "x", Files: []string{w.alice.stage("big", make([]byte, 2000))}})
+		pass(3 * 24 * time.Hour)
+		w.alice.plug()
+		pass(2 * time.Hour)
+		w.alice.wantState(id, protocol.StateDead, protocol.ProofBroker)
+		if n := w.alice.spooled(); n != 1 {
+			t.Fatalf("%d files are kept, want 1", n)
+		}
+		w.closeBroker()
+		w.limits.FileBytes = 4000
+		w.openBroker()
+		pass(time.Minute)
+		if err := w.alice.m.Requeue(id); err != nil {
+			t.Fatal(err)
+		}
+		pass(time.Minute)
+		w.alice.wantState(id, protocol.StateDelivered, protocol.ProofPeer)
+		w.bob.want("alice: x")
+		pass(26 * time.Hour)
+		if n := w.alice.spooled(); n != 0 {
+			t.Errorf("%d files are left", n)
+		}
+	})
+}
+
+// A file whose upload does not come to an end holds up what follows it in its priority, and nothing else.
+func TestUrgentTextPassesAnUpload(t *testing.T) {
+	o := &outbox{waiting: []*outItem{
+		{id: "with a file", to: "bob", priority: protocol.PriorityNext, holds: true},
+		{id: "behind it", to: "bob", priority: protocol.PriorityNext},
+		{id: "urgent", to: "bob", priority: protocol.PriorityNow},
+		{id: "for cathy", to: "cathy", priority: protocol.PriorityNext},
+	}}
+	u, everybody := new(uplink), func(crypto.PublicKey) bool { return true }
+	for _, want := range []string{"urgent", "for cathy", ""} {
+		id := ""
+		if it, _ := o.next(u, everybody); it != nil {
+			id = it.id
+		}
+		if id != want {
+			t.Errorf("%q goes, want %q", id, want)
+		}
+	}
+}
+
 // A file goes with one message, and with a repeat of the same request; what nobody takes goes after an hour.
 func TestFileIsTakenOnce(t *testing.T) {
 	story(t, func(w *world) {

@@ -49,6 +49,7 @@ type outRow struct {
 	Since      int64            `json:"since"`   // Unix ms: of the last requeue, from which giving up counts
 	Stage      string           `json:"stage"`
 	Reason     string           `json:"reason,omitempty"`
+	Died       int64            `json:"died,omitempty"` // Unix ms: when Stage became dead
 	Recipients []outRecipient   `json:"recipients"`
 	Files      []spool.File     `json:"files,omitempty"` // without their keys
 }
@@ -91,6 +92,7 @@ type outItem struct {
 	id       string
 	from     crypto.PublicKey
 	to       string
+	priority string
 	attempts int
 	next     time.Time       // not before; by time.Now
 	sentAt   time.Time       // by time.Now
@@ -120,8 +122,13 @@ func loadOutbox(db *store.DB, mesh protocol.MeshID, damage *table.Damage) (*outb
 	return o, nil
 }
 
+// lane is a target and a priority: messages of one lane keep their order.
+type lane struct{ to, priority string }
+
+func (it *outItem) lane() lane { return lane{it.to, it.priority} }
+
 func itemOf(n uint64, row *outRow) *outItem {
-	return &outItem{row: n, id: row.ID, from: row.From, to: row.To, holds: len(row.Files) > 0}
+	return &outItem{row: n, id: row.ID, from: row.From, to: row.To, priority: row.Priority, holds: len(row.Files) > 0}
 }
 
 // add stores a row and its box, in the caller's transaction, and returns the row's number. enqueue follows the commit.
@@ -235,12 +242,14 @@ func (o *outbox) depth() int {
 }
 
 // next takes the first row that may go out on u now, and marks it as in flight. Behind a row that waits for its retry
-// the others to the same target wait too, so that order holds. later is when the next one becomes due; zero: none.
+// the others to the same target wait too, so that order holds. Behind a row whose files are on their way those of its priority wait:
+// an upload may take long. later is when the next one becomes due; zero: none.
 func (o *outbox) next(u *uplink, mine func(from crypto.PublicKey) bool) (item *outItem, later time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := time.Now()
-	var blocked map[string]bool
+	var blocked map[string]bool // targets
+	var uploading map[lane]bool
 	flying := 0
 	for _, it := range o.waiting {
 		switch {
@@ -249,12 +258,12 @@ func (o *outbox) next(u *uplink, mine func(from crypto.PublicKey) bool) (item *o
 			if flying >= outboxWindow {
 				return nil, later
 			}
-		case it.flight != nil || blocked[it.to] || !mine(it.from):
+		case it.flight != nil || blocked[it.to] || uploading[it.lane()] || !mine(it.from):
 		case it.holds:
-			if blocked == nil {
-				blocked = make(map[string]bool)
+			if uploading == nil {
+				uploading = make(map[lane]bool)
 			}
-			blocked[it.to] = true
+			uploading[it.lane()] = true
 		case it.next.After(now):
 			if later.IsZero() || it.next.Before(later) {
 				later = it.next

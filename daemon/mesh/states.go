@@ -110,7 +110,7 @@ func (m *Mesh) raise(row *outRow, state protocol.State, proof string) {
 
 // endRow makes a row dead for everybody whom it has not reached.
 func (m *Mesh) endRow(row *outRow, proof, reason string) {
-	row.Stage, row.Reason = stageDead, reason
+	row.Stage, row.Reason, row.Died = stageDead, reason, m.env.now().UnixMilli()
 	for i := range row.Recipients {
 		r := &row.Recipients[i]
 		if r.State.Rank() < protocol.StateDelivered.Rank() {

@@ -16,6 +16,9 @@ import (
 // partTimeout is for one part, both ways. A slow line moves what it can in it, and goes on with the next.
 const partTimeout = 2 * time.Minute
 
+// withdrawTimeout is for the removal of a blob, which nobody waits for.
+const withdrawTimeout = 20 * time.Second
+
 // Broker is a member at the broker of a mesh.
 type Broker struct {
 	HTTP *brokerhttp.Dialer
@@ -86,6 +89,8 @@ func (b *Broker) put(ctx context.Context, f *File, content io.ReaderAt, offset i
 
 // Withdraw removes a blob of ours from the broker.
 func (b *Broker) Withdraw(ctx context.Context, blob protocol.BlobID) error {
+	ctx, cancel := context.WithTimeout(ctx, withdrawTimeout)
+	defer cancel()
 	req, err := b.request(ctx, http.MethodDelete, protocol.BlobDelete, b.Key.Public(), blob, nil)
 	if err != nil {
 		return err

@@ -95,7 +95,7 @@ func (s *Spool) fill(ctx context.Context, b *Broker, r *Received, f *os.File, mo
 	if err != nil {
 		return err
 	}
-	have, tries := info.Size(), 0
+	have, tries, anew := info.Size(), 0, false
 	if have > r.Size && whole(f, r) {
 		return nil
 	}
@@ -113,7 +113,8 @@ func (s *Spool) fill(ctx context.Context, b *Broker, r *Received, f *os.File, mo
 			return nil
 		case err == nil:
 			continue
-		case have > 0 && protocol.CodeOf(err) == protocol.CodeInvalid: // more is here than the broker has: it is not this file
+		case have > 0 && !anew && protocol.CodeOf(err) == protocol.CodeInvalid: // more is here than the broker has: it is not this file
+			anew = true // once: a broker could go on so for ever
 			if have, err = 0, f.Truncate(0); err != nil {
 				return err
 			}

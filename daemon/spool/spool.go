@@ -221,12 +221,17 @@ func (s *Spool) Take(tx *store.Tx, all []File, mesh protocol.MeshID, message str
 
 // Remove forgets a file, which may be gone already.
 func (s *Spool) Remove(blob protocol.BlobID) error {
+	return s.removeIf(blob, func(*store.Tx, *File) bool { return true })
+}
+
+// removeIf forgets a file if it is unwanted still when it goes.
+func (s *Spool) removeIf(blob protocol.BlobID, unwanted func(tx *store.Tx, f *File) bool) error {
 	var had *File
 	err := s.db.Commit(func(tx *store.Tx) error {
 		had = nil
 		f := new(File)
 		ok, err := table.GetJSON(tx, table.Files, blob[:], f)
-		if !ok || err != nil {
+		if !ok || err != nil || !unwanted(tx, f) {
 			return err
 		}
 		had = f
@@ -256,6 +261,9 @@ func (s *Spool) Has(tx *store.Tx, blob protocol.BlobID) bool {
 // ago.
 func (s *Spool) Sweep(keep func(tx *store.Tx, f *File) bool) error {
 	limit := s.now().Add(-stagedLife).UnixMilli()
+	unwanted := func(tx *store.Tx, f *File) bool {
+		return f.Message == "" && f.Created < limit || f.Message != "" && !keep(tx, f)
+	}
 	var gone []protocol.BlobID
 	err := s.db.View(func(tx *store.Tx) error {
 		for _, v := range tx.Scan(table.Files, nil, nil) {
@@ -263,14 +271,14 @@ func (s *Spool) Sweep(keep func(tx *store.Tx, f *File) bool) error {
 			if json.Unmarshal(v, &f) != nil {
 				continue
 			}
-			if f.Message == "" && f.Created < limit || f.Message != "" && !keep(tx, &f) {
+			if unwanted(tx, &f) {
 				gone = append(gone, f.Blob)
 			}
 		}
 		return nil
 	})
 	for _, blob := range gone {
-		err = errors.Join(err, s.Remove(blob))
+		err = errors.Join(err, s.removeIf(blob, unwanted)) // a message may have taken it meanwhile
 	}
 	s.sweepFetched()
 	return err
