@@ -17,6 +17,9 @@ const (
 	// keysPerMember is how many keys of one member may be in use: a key a job, not a key a run.
 	keysPerMember = 256
 
+	// keysRemembered is how many keys of one member are listed, with those that are over.
+	keysRemembered = 2048
+
 	// keyMemory is how long a key that is over is still listed.
 	keyMemory = 90 * 24 * time.Hour
 
@@ -209,8 +212,12 @@ func (m *mesh) mayAddKeyLocked(k *apiKey, now time.Time) (have *apiKey, err erro
 	if m.addresses[k.body.Key] != nil {
 		return nil, protocol.Refuse(protocol.CodeExists, "the key is in use already")
 	}
-	n := 0
-	for _, other := range m.memberLocked(k.body.Member).keys {
+	n, all := 0, m.memberLocked(k.body.Member).keys
+	if len(all) >= keysRemembered {
+		return nil, protocol.Refuse(protocol.CodeCapacity, "you made %d keys within %d days, the most that this broker remembers", len(all), int(keyMemory.Hours())/24).
+			WithHint("use one key for many runs: a key a job")
+	}
+	for _, other := range all {
 		if other.goodLocked(now) == nil {
 			n++
 		}

@@ -1,10 +1,12 @@
 package broker
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/claudemesh/claudemesh/crypto"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -245,5 +247,67 @@ func TestAPIKeyDiesByStatement(t *testing.T) {
 				t.Errorf("%s outlived its member", k.Label)
 			}
 		}
+	})
+}
+
+// Mallory has an API key pass for a session of hers, revokes it with an old date, and waits until it is forgotten. Nobody's
+// connection ends by that, and the broker stays.
+func TestEvilAPIKeyAsASession(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		mallory, alice := w.cathy.connect(), w.alice.connect()
+		k := mallory.register(w.cathy.apiKey("k", 0, "read"))
+		mallory.wantNotPublished(w.cathy.sessionStatement(k.secret.Key, "k"), protocol.CodeForbidden)
+		m := w.srv.mesh(w.mesh)
+		m.mu.Lock()
+		m.members[w.cathy.key.Public()].sessions.set(k.secret.Key.Public(), w.cathy.sessionStatement(k.secret.Key, "k")) // by an older broker
+		m.mu.Unlock()
+		mallory.publish(w.sign(&protocol.Revoke{Mesh: w.mesh, Issuer: w.cathy.key.Public(), Kind: protocol.RevokeKey, Target: k.secret.Key.Public(),
+			At: 1}, w.cathy.key))
+		time.Sleep(3 * time.Hour)
+		mallory.leave()
+		mallory = w.cathy.connect()
+		for i := range 3 {
+			w.cathy.session(fmt.Sprint(i)).leave()
+		}
+		alice.Send(w.cathy, "hi")
+		mallory.Want("hi")
+	})
+}
+
+// The tables forgot bob while he was nobody, and the view has him back without a new certificate.
+func TestMemberWhoIsBackWithoutACertificate(t *testing.T) {
+	forget := func(w *world) {
+		m := w.srv.mesh(w.mesh)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.members, w.bob.key.Public())
+		delete(m.addresses, w.bob.key.Public())
+	}
+	story(t, Limits{}, func(w *world) {
+		alice := w.alice.connect()
+		forget(w)
+		w.bob.connect().leave()
+		forget(w)
+		alice.wantQueued(alice.sealGroup("*", "welcome back", w.bob))
+		w.bob.connect().Want("welcome back")
+	})
+}
+
+// Mallory makes keys and revokes them, again and again: what is remembered of them is bounded.
+func TestRevokedAPIKeysAreBounded(t *testing.T) {
+	story(t, Limits{Burst: 1 << 20}, func(w *world) {
+		mallory := w.cathy.connect()
+		m := w.srv.mesh(w.mesh)
+		m.mu.Lock()
+		p := m.members[w.cathy.key.Public()]
+		if p.keys == nil {
+			p.keys = make(map[crypto.PublicKey]*apiKey)
+		}
+		for range keysRemembered {
+			k := w.cathy.apiKey("old", 0, "read")
+			p.keys[k.secret.Key.Public()] = &apiKey{mesh: m, member: p, body: &protocol.APIKey{Key: k.secret.Key.Public(), Expires: 1}}
+		}
+		m.mu.Unlock()
+		mallory.wantRefused(w.cathy.apiKey("more", 0, "read").createFrame(), protocol.CodeCapacity)
 	})
 }

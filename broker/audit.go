@@ -193,10 +193,11 @@ func opAudit(c *conn, _ crypto.PublicKey, args []byte) (any, error) {
 	m := c.mesh
 	page := protocol.AuditPage{Entries: []protocol.AuditEntry{}}
 	m.audit.mu.Lock()
+	first := m.audit.first
 	page.Last = m.audit.last
-	m.audit.mu.Unlock()
+	m.audit.mu.Unlock() // who writes holds it across a commit, so nobody may wait for it within a View
 	err := m.srv.db.View(func(tx *store.Tx) error {
-		for n := max(a.After+1, m.firstAudit()); n <= page.Last && len(page.Entries) < a.Limit; n++ {
+		for n := max(a.After+1, first); n <= page.Last && len(page.Entries) < a.Limit; n++ {
 			var e protocol.AuditEntry
 			line := tx.Peek(bucketAudit, numberKey(m.id, n))
 			if line == nil {
@@ -210,10 +211,4 @@ func opAudit(c *conn, _ crypto.PublicKey, args []byte) (any, error) {
 		return nil
 	})
 	return page, err
-}
-
-func (m *mesh) firstAudit() uint64 {
-	m.audit.mu.Lock()
-	defer m.audit.mu.Unlock()
-	return m.audit.first
 }

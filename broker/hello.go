@@ -177,6 +177,7 @@ func (m *mesh) mayEnterLocked(auth *protocol.HelloAuth, session *protocol.Statem
 	if err := m.view.CheckSession(session, known && m.standingLocked(p, now) == invited, now); err != nil {
 		return err
 	}
+	p = m.memberLocked(auth.Member) // the view knows him, also if the tables had forgotten him
 	if !m.ownsLocked(p, key) {
 		return protocol.Refuse(protocol.CodeForbidden, "the session key belongs to another member")
 	}

@@ -133,6 +133,9 @@ func (m *mesh) memberLocked(key crypto.PublicKey) *member {
 		recent:   newRecent(m.srv.limits.Dedupe),
 	}
 	p.address = newAddress(m.id, p, key)
+	if a := m.addresses[key]; a != nil && a.api == nil { // a session's until now
+		a.member.sessions.remove(key)
+	}
 	m.members[key] = p
 	m.addresses[key] = p.address
 	return p
@@ -221,22 +224,25 @@ func (m *mesh) noteSessionLocked(st *protocol.Statement) bool {
 	return true
 }
 
-// ownsLocked tells whether key is free or p's own: a session key belongs to the first member who proved it.
+// ownsLocked tells whether key is free, or p's own and no API key's: a session key belongs to the first member who proved it.
 func (m *mesh) ownsLocked(p *member, key crypto.PublicKey) bool {
 	a, taken := m.addresses[key]
-	return !taken || a.member == p
+	return !taken || a.member == p && a.api == nil
 }
 
 // feedsLocked lists the keys whose queues c drains: its own, and for a control connection those of the member's sessions that
 // have no connection of their own.
 func (m *mesh) feedsLocked(c *conn) []*address {
-	feeds := []*address{m.addresses[c.key]}
+	var feeds []*address
+	if a := m.addresses[c.key]; a != nil {
+		feeds = append(feeds, a)
+	}
 	if !c.control {
 		return feeds
 	}
 	for k := range c.member.sessions.all() {
-		if k != c.key && c.member.conns.get(k) == nil {
-			feeds = append(feeds, m.addresses[k])
+		if a := m.addresses[k]; a != nil && a.member == c.member && k != c.key && c.member.conns.get(k) == nil {
+			feeds = append(feeds, a)
 		}
 	}
 	return feeds

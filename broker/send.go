@@ -253,7 +253,7 @@ func (o *outgoing) groupLocked(m *mesh, v *protocol.SendView, now time.Time) err
 		if _, err := hex.Decode(key[:], name); err != nil || !m.view.Verified(key) {
 			continue
 		}
-		o.to = append(o.to, m.members[key].address)
+		o.to = append(o.to, m.memberLocked(key).address)
 		o.wraps = append(o.wraps, string(wrap))
 	}
 	if len(o.to) == 0 {

@@ -102,7 +102,9 @@ func (m *mesh) forgetSessionsLocked(p *member, entering crypto.PublicKey) []*add
 		if !found {
 			break
 		}
-		gone = append(gone, m.dropSessionLocked(who, key))
+		if a := m.dropSessionLocked(who, key); a != nil {
+			gone = append(gone, a)
+		}
 	}
 	m.forgetLocked(gone)
 	return gone
@@ -137,13 +139,16 @@ func oldestEnded(people []*member, but crypto.PublicKey) (who *member, key crypt
 	return who, key, at >= 0
 }
 
-// dropSessionLocked takes a session key out of the tables.
+// dropSessionLocked takes a session key out of the tables, and returns its address. Nil: the key is somebody else's by now.
 func (m *mesh) dropSessionLocked(p *member, key crypto.PublicKey) *address {
 	if pr := m.presences[key]; pr != nil {
 		m.endLeaseLocked(key, pr)
 	}
-	a := m.addresses[key]
 	p.sessions.remove(key)
+	a := m.addresses[key]
+	if a == nil || !m.ownsLocked(p, key) || a == p.address {
+		return nil
+	}
 	delete(m.addresses, key)
 	return a
 }
@@ -160,7 +165,9 @@ func (m *mesh) forgetEndedLocked(now time.Time) (gone []*address) {
 			}
 		}
 		for _, k := range ended {
-			gone = append(gone, m.dropSessionLocked(p, k))
+			if a := m.dropSessionLocked(p, k); a != nil {
+				gone = append(gone, a)
+			}
 		}
 	}
 	m.forgetLocked(gone)

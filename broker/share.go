@@ -208,6 +208,9 @@ func (m *mesh) sweepShares() {
 	m.forgotten = slices.DeleteFunc(m.forgotten, func(f forgottenKey) bool { return f.sweeps > 0 })
 	for i := range m.forgotten {
 		m.forgotten[i].sweeps++
+		if m.addresses[m.forgotten[i].a.key] != nil {
+			continue // it is in use again, and has the same queue
+		}
 		again = append(again, m.forgotten[i].a)
 	}
 	m.mu.Unlock()

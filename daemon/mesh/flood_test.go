@@ -129,3 +129,38 @@ func TestSessionThatEndedUnseenIsForgotten(t *testing.T) {
 		sweep(keyring.EndedKept+time.Hour, 0)
 	})
 }
+
+// Alice floods bob and fetches none of his receipts, until the broker takes no more of them. That is between the two: bob's
+// connection stays, and what he and cathy write to each other goes at once.
+func TestReceiptsThatAreNotTakenHoldUpNothing(t *testing.T) {
+	story(t, func(w *world) {
+		w.closeBroker()
+		w.limits.ShareMessages = 10
+		w.openBroker()
+		pass(time.Minute)
+		for i := range 60 {
+			w.alice.send("bob", fmt.Sprint("flood ", i))
+			pass(time.Second)
+		}
+		w.alice.unplug()
+		pass(time.Minute)
+		for range 5 {
+			if _, _, err := w.bob.m.env.Mail.MarkRead(protocol.InboxChange{All: true}, nil, nil); err != nil {
+				t.Fatal(err)
+			}
+			w.bob.m.Wake()
+			pass(2 * time.Second)
+			from := w.cathy.send("bob", "hello")
+			to := w.bob.send("cathy", "hello back")
+			pass(2 * time.Second)
+			w.cathy.wantState(from, protocol.StateDelivered, protocol.ProofPeer)
+			w.bob.wantState(to, protocol.StateDelivered, protocol.ProofPeer)
+		}
+		w.alice.plug()
+		pass(time.Minute)
+		left, err := w.bob.m.dueReceipts(nil)
+		if err != nil || len(left) != 0 {
+			t.Errorf("%d receipts are left, %v", len(left), err)
+		}
+	})
+}

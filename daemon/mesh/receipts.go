@@ -198,19 +198,44 @@ func (row *outRow) allDead() bool {
 // receiptsAtOnce is how many receipts wait for the broker's answer together.
 const receiptsAtOnce = 64
 
+// receiptsAgain is how long receipts wait that the broker does not take now.
+const receiptsAgain = 10 * time.Second
+
+// receiptFlow is where the worker stands with the receipts that are due.
+type receiptFlow struct {
+	after []byte    // key of the last one of this round; nil: a new round
+	again time.Time // not before, by time.Now
+}
+
 // sendReceipts sends what is due to senders: shown, read, and what was delivered late. A receipt stays on disk until the
-// broker has it.
-func (w *worker) sendReceipts() error {
-	var after []byte
+// broker has it. One that the broker does not take now, such as for a sender who fetches none, waits and holds up nothing else. It
+// returns when to look again; zero: when woken.
+func (w *worker) sendReceipts() (again time.Time, err error) {
+	f := &w.receipts
+	if time.Now().Before(f.again) {
+		return f.again, nil
+	}
+	f.again = time.Time{}
 	for {
-		rows, err := w.m.dueReceipts(after)
-		if err != nil || len(rows) == 0 {
-			return err
+		rows, err := w.m.dueReceipts(f.after)
+		if err != nil {
+			return again, err
 		}
-		if err := w.sendSome(rows); err != nil {
-			return err
+		if len(rows) == 0 {
+			f.after = nil
+			return f.again, nil
 		}
-		after = rows[len(rows)-1].key
+		refused, err := w.sendSome(rows)
+		if err != nil {
+			return again, err
+		}
+		if refused != nil {
+			f.again = time.Now().Add(max(refused.After, receiptsAgain))
+		}
+		f.after = rows[len(rows)-1].key
+		if refused != nil && refused.Code == protocol.CodeRateLimit {
+			return f.again, nil // the round goes on then
+		}
 	}
 }
 
@@ -240,8 +265,9 @@ func (m *Mesh) dueReceipts(after []byte) (rows []dueReceipt, err error) {
 	return rows, nil
 }
 
-// sendSome sends receipts and forgets those that the broker answered for: taken, or refused for a reason that stays.
-func (w *worker) sendSome(rows []dueReceipt) error {
+// sendSome sends receipts and forgets those that the broker answered for: taken, or refused for a reason that stays. It returns a
+// refusal that does not stay.
+func (w *worker) sendSome(rows []dueReceipt) (later *protocol.Error, err error) {
 	answers := make([]<-chan []byte, len(rows))
 	for i := range rows {
 		frame, err := w.m.receiptFrame(&rows[i].row, false)
@@ -250,20 +276,27 @@ func (w *worker) sendSome(rows []dueReceipt) error {
 			continue
 		}
 		if answers[i], err = w.c.start(frame, &frame.Tag); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	var settled [][]byte
 	for i := range rows {
 		if answers[i] != nil {
 			err := w.receiptAnswer(answers[i], &rows[i].row)
-			if e, refused := err.(*protocol.Error); err != nil && (!refused || e.Retryable || e.Code == protocol.CodeTimeout) {
-				return err
+			switch e, refused := err.(*protocol.Error); {
+			case err == nil:
+			case !refused || e.Code == protocol.CodeTimeout:
+				return nil, err
+			case e.Retryable:
+				if later == nil || e.Code == protocol.CodeRateLimit {
+					later = e
+				}
+				continue
 			}
 		}
 		settled = append(settled, rows[i].key)
 	}
-	err := w.m.env.DB.Commit(func(tx *store.Tx) error {
+	err = w.m.env.DB.Commit(func(tx *store.Tx) error {
 		for _, key := range settled {
 			if err := tx.Delete(table.Receipts, key); err != nil {
 				return err
@@ -272,9 +305,9 @@ func (w *worker) sendSome(rows []dueReceipt) error {
 		return nil
 	})
 	if err != nil {
-		return table.Refusal("forget sent receipts", err)
+		return nil, table.Refusal("forget sent receipts", err)
 	}
-	return nil
+	return later, nil
 }
 
 // receiptAnswer waits for the broker's answer to a receipt. A session that the broker has forgotten hears by its member.

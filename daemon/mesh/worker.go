@@ -21,6 +21,7 @@ type worker struct {
 	c *conn
 
 	log        logState                  // control only
+	receipts   receiptFlow               // control only
 	renew      time.Time                 // when the session statement that the broker has is replaced
 	introduced map[crypto.PublicKey]bool // ended sessions whose statement the broker has from this connection
 }
@@ -97,11 +98,13 @@ func (w *worker) turn() (next time.Time, err error) {
 		if err := w.forgetSessions(); err != nil {
 			return next, err
 		}
-		if err := w.sendReceipts(); err != nil {
+		receipts, err := w.sendReceipts()
+		if err != nil {
 			return next, err
 		}
 		var left []peer
 		left, next = w.m.who.expire(time.Now())
+		next = earlier(next, receipts)
 		w.m.tellPeers(nil, left)
 	}
 	card, err := w.sendProfile()
