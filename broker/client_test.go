@@ -16,6 +16,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/pipetest"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -25,7 +26,7 @@ type client struct {
 	own     *crypto.PrivateKey // key of the connection
 	control bool
 	ws      *websocket.Conn
-	pipe    *pipeConn
+	pipe    *pipetest.Conn
 	ack     protocol.HelloAck
 	reqs    int
 	lastID  string // of the last Send
@@ -48,7 +49,7 @@ func (p *person) dial() *client {
 	p.w.Helper()
 	c := &client{person: p, changed: make(chan struct{})}
 	d := websocket.Dialer{NetDialContext: func(context.Context, string, string) (net.Conn, error) {
-		pipe, err := p.w.listener.dial(p.addr)
+		pipe, err := p.w.listener.Dial(p.addr)
 		c.pipe = pipe
 		return pipe, err
 	}}
@@ -284,8 +285,7 @@ func (c *client) wantClose(code int) {
 
 // thaw reads on.
 func (c *client) thaw() {
-	c.pipe.frozen.Store(false)
-	c.pipe.in.set(func() {})
+	c.pipe.Thaw()
 	synctest.Wait()
 }
 
@@ -400,7 +400,7 @@ func (c *client) Send(p *person, text string) protocol.Send {
 // freeze stops reading the socket, as a suspended laptop does.
 func (c *client) freeze() {
 	synctest.Wait()
-	c.pipe.frozen.Store(true)
+	c.pipe.Freeze()
 	synctest.Wait()
 }
 

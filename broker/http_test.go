@@ -22,7 +22,7 @@ import (
 // wantNoUpgrade dials and wants a refusal.
 func (c *client) wantNoUpgrade() int {
 	c.w.Helper()
-	pipe, err := c.w.listener.dial(c.addr)
+	pipe, err := c.w.listener.Dial(c.addr)
 	if err != nil {
 		c.w.Fatal(err)
 	}

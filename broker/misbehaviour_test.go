@@ -18,6 +18,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/pipetest"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -81,14 +82,14 @@ func TestHalfOpenFlood(t *testing.T) {
 // A TLS handshake that never ends is closed like a request that never ends.
 func TestHalfOpenTLS(t *testing.T) {
 	story(t, Limits{}, func(w *world) {
-		l, served := newPipeListener(), make(chan error, 1)
+		l, served := pipetest.New(), make(chan error, 1)
 		go func() {
 			served <- w.srv.Serve(tls.NewListener(l, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 				return nil, errors.New("nobody gets so far")
 			}}))
 		}()
 		for _, said := range [][]byte{nil, {0x16, 3, 1, 2, 0, 1}} { // the beginning of a ClientHello
-			pipe, err := l.dial("10.0.0.7:1")
+			pipe, err := l.Dial("10.0.0.7:1")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -112,9 +113,9 @@ func TestSilentSocketFlood(t *testing.T) {
 	story(t, Limits{ConnsPerAddress: 20}, func(w *world) {
 		alice, bob := w.alice.connect(), w.bob.connect()
 		open := func(from string) (n int) {
-			var pipes []*pipeConn
+			var pipes []*pipetest.Conn
 			for range 50 {
-				pipe, err := w.listener.dial(from)
+				pipe, err := w.listener.Dial(from)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -122,10 +123,9 @@ func TestSilentSocketFlood(t *testing.T) {
 			}
 			synctest.Wait()
 			for _, p := range pipes {
-				if p.in.mu.Lock(); !p.in.closed {
+				if !p.Closed() {
 					n++
 				}
-				p.in.mu.Unlock()
 			}
 			return n
 		}
@@ -174,7 +174,7 @@ func TestMalformedFloodBeforeHello(t *testing.T) {
 // A raw socket that sends half of its headers is closed too.
 func TestHalfOpenHeaders(t *testing.T) {
 	story(t, Limits{}, func(w *world) {
-		pipe, err := w.listener.dial("10.0.0.7:1")
+		pipe, err := w.listener.Dial("10.0.0.7:1")
 		if err != nil {
 			t.Fatal(err)
 		}

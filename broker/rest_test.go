@@ -309,7 +309,7 @@ func (s *script) stream(lastID string) (next func() (id, data string), end func(
 	}
 	r.Header.Set("Authorization", "Bearer "+s.secret.Bearer.Text())
 	r.Header.Set("Last-Event-ID", lastID)
-	tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return s.w.listener.dial(s.addr) }}
+	tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return s.w.listener.Dial(s.addr) }}
 	res, err := tr.RoundTrip(r)
 	if err != nil || res.StatusCode != http.StatusOK {
 		s.w.Fatalf("events: %v %v", res, err)

@@ -17,6 +17,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/pipetest"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -28,7 +29,7 @@ type world struct {
 	cfg      Config
 	log      *syncBuffer
 	srv      *Server
-	listener *pipeListener
+	listener *pipetest.Listener
 	served   chan error
 	owner    *crypto.PrivateKey
 	charter  *protocol.Statement
@@ -104,8 +105,8 @@ func (w *world) open() {
 }
 
 func (w *world) serve(srv *Server) {
-	w.srv, w.listener, w.served = srv, newPipeListener(), make(chan error, 1)
-	go func(l *pipeListener, served chan error) { served <- srv.Serve(l) }(w.listener, w.served)
+	w.srv, w.listener, w.served = srv, pipetest.New(), make(chan error, 1)
+	go func(l *pipetest.Listener, served chan error) { served <- srv.Serve(l) }(w.listener, w.served)
 }
 
 // overLoopback has the broker listen on a TCP port, and returns what dials there.

@@ -418,7 +418,7 @@ func TestEvilRecordedHello(t *testing.T) {
 		w.bob.stop()
 		replay := func(when string) {
 			d := websocket.Dialer{NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-				return w.listener.Load().dial("10.0.0.99:1")
+				return w.listener.Load().Dial("10.0.0.99:1")
 			}}
 			ws, _, err := d.Dial(testURL, nil)
 			if err != nil {

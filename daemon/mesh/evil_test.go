@@ -18,6 +18,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/claudemesh/claudemesh/crypto"
+	"github.com/claudemesh/claudemesh/pipetest"
 	"github.com/claudemesh/claudemesh/protocol"
 )
 
@@ -26,7 +27,7 @@ import (
 type evil struct {
 	*world
 	to  *node
-	l   *pipeListener
+	l   *pipetest.Listener
 	srv *http.Server
 
 	mu     sync.Mutex
@@ -119,7 +120,7 @@ func frameOf(v any) frame {
 // corrupt puts an evil broker before a node that is not started yet, or takes its connection over.
 func (n *node) corrupt() *evil {
 	n.Helper()
-	e := &evil{world: n.world, to: n, l: newPipeListener()}
+	e := &evil{world: n.world, to: n, l: pipetest.New()}
 	e.srv = &http.Server{Handler: e}
 	go e.srv.Serve(e.l)
 	n.mu.Lock()
@@ -149,7 +150,7 @@ func (e *evil) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	dial := websocket.Dialer{NetDialContext: func(context.Context, string, string) (net.Conn, error) {
-		return e.listener.Load().dial("10.0.0.66:1")
+		return e.listener.Load().Dial("10.0.0.66:1")
 	}}
 	server, _, err := dial.Dial(testURL, nil)
 	if err != nil {

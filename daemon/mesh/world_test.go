@@ -29,6 +29,7 @@ import (
 	"github.com/claudemesh/claudemesh/daemon/keyring"
 	"github.com/claudemesh/claudemesh/daemon/spool"
 	"github.com/claudemesh/claudemesh/daemon/table"
+	"github.com/claudemesh/claudemesh/pipetest"
 	"github.com/claudemesh/claudemesh/protocol"
 	"github.com/claudemesh/claudemesh/store"
 	"github.com/claudemesh/claudemesh/wallclock"
@@ -43,7 +44,7 @@ type world struct {
 	limits    broker.Limits // of the broker that is opened next
 	off       atomic.Int64  // how wrong the clock on the broker's wall is, in ns
 	srv       *broker.Server
-	listener  atomic.Pointer[pipeListener]
+	listener  atomic.Pointer[pipetest.Listener]
 	served    chan error
 	log       *slog.Logger
 	owner     *crypto.PrivateKey
@@ -72,9 +73,9 @@ type node struct {
 	done   chan struct{}
 
 	mu    sync.Mutex
-	owned *config.OwnerKey // on this machine; nil: elsewhere
-	via   *pipeListener    // an evil broker between this node and the real one; nil: none
-	cut   bool             // no connection opens
+	owned *config.OwnerKey   // on this machine; nil: elsewhere
+	via   *pipetest.Listener // an evil broker between this node and the real one; nil: none
+	cut   bool               // no connection opens
 	conns []net.Conn
 	fuse  int64        // bytes after which a connection is cut, either way; 0: never
 	cuts  atomic.Int64 // that the fuse made
@@ -171,7 +172,7 @@ func (w *world) openBroker() {
 	if err != nil {
 		w.Fatal(err)
 	}
-	l := newPipeListener()
+	l := pipetest.New()
 	w.srv, w.served = srv, make(chan error, 1)
 	w.listener.Store(l)
 	go func(served chan error) { served <- srv.Serve(l) }(w.served)
@@ -344,7 +345,7 @@ func (n *node) dial(context.Context, string, string) (net.Conn, error) {
 	if cut {
 		return nil, errors.New("network is unreachable")
 	}
-	c, err := l.dial("10.0.0.2:1")
+	c, err := l.Dial("10.0.0.2:1")
 	if err != nil {
 		return nil, err
 	}

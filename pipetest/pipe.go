@@ -1,4 +1,5 @@
-package broker
+// Package pipetest has a net.Listener in memory, so that tests of the broker and of daemons can run in a synctest bubble.
+package pipetest
 
 import (
 	"io"
@@ -9,18 +10,19 @@ import (
 	"time"
 )
 
-// pipeListener is a net.Listener in memory, so that tests may run in a synctest bubble.
-type pipeListener struct {
+// Listener is a net.Listener in memory. Its connections hold 64 KiB in each direction, as sockets do.
+type Listener struct {
 	accept chan net.Conn
 	closed chan struct{}
 	once   sync.Once
 }
 
-func newPipeListener() *pipeListener {
-	return &pipeListener{accept: make(chan net.Conn), closed: make(chan struct{})}
+// New returns a listener that is open.
+func New() *Listener {
+	return &Listener{accept: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-func (l *pipeListener) Accept() (net.Conn, error) {
+func (l *Listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.accept:
 		return c, nil
@@ -29,13 +31,14 @@ func (l *pipeListener) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
-func (l *pipeListener) Addr() net.Addr { return pipeAddr("10.0.0.1:7900") }
+func (l *Listener) Close() error   { l.once.Do(func() { close(l.closed) }); return nil }
+func (l *Listener) Addr() net.Addr { return addr("10.0.0.1:7900") }
 
-func (l *pipeListener) dial(from string) (*pipeConn, error) {
+// Dial connects from an address. It returns net.ErrClosed when the listener was closed.
+func (l *Listener) Dial(from string) (*Conn, error) {
 	a, b := newHalf(), newHalf()
-	client := &pipeConn{in: a, out: b, local: pipeAddr(from), remote: l.Addr()}
-	server := &pipeConn{in: b, out: a, local: l.Addr(), remote: pipeAddr(from)}
+	client := &Conn{in: a, out: b, local: addr(from), remote: l.Addr()}
+	server := &Conn{in: b, out: a, local: l.Addr(), remote: addr(from)}
 	select {
 	case l.accept <- server:
 		return client, nil
@@ -44,13 +47,13 @@ func (l *pipeListener) dial(from string) (*pipeConn, error) {
 	}
 }
 
-type pipeAddr string
+type addr string
 
-func (pipeAddr) Network() string  { return "tcp" }
-func (a pipeAddr) String() string { return string(a) }
+func (addr) Network() string  { return "tcp" }
+func (a addr) String() string { return string(a) }
 
-// pipeRoom is what a pipe holds before its writer waits, as a socket does.
-const pipeRoom = 64 << 10
+// room is what a pipe holds before its writer waits, as a socket does.
+const room = 64 << 10
 
 // half is one direction of a pipe.
 type half struct {
@@ -116,8 +119,8 @@ func (h *half) write(p []byte) (n int, err error) {
 			h.mu.Unlock()
 			return n, net.ErrClosed
 		}
-		if room := pipeRoom - len(h.buf); room > 0 {
-			k := min(room, len(p))
+		if free := room - len(h.buf); free > 0 {
+			k := min(free, len(p))
 			h.buf = append(h.buf, p[:k]...)
 			n, p = n+k, p[k:]
 			h.changedLocked()
@@ -140,13 +143,14 @@ func (h *half) set(f func()) {
 	h.changedLocked()
 }
 
-type pipeConn struct {
+// Conn is one end of a pipe.
+type Conn struct {
 	in, out       *half
 	local, remote net.Addr
 	frozen        atomic.Bool // reads block until the other side closes
 }
 
-func (c *pipeConn) Read(p []byte) (int, error) {
+func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.in.read(p)
 	for c.frozen.Load() && err == nil {
 		c.in.mu.Lock()
@@ -160,27 +164,43 @@ func (c *pipeConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *pipeConn) Write(p []byte) (int, error) { return c.out.write(p) }
-func (c *pipeConn) LocalAddr() net.Addr         { return c.local }
-func (c *pipeConn) RemoteAddr() net.Addr        { return c.remote }
+func (c *Conn) Write(p []byte) (int, error) { return c.out.write(p) }
+func (c *Conn) LocalAddr() net.Addr         { return c.local }
+func (c *Conn) RemoteAddr() net.Addr        { return c.remote }
 
-func (c *pipeConn) Close() error {
+func (c *Conn) Close() error {
 	c.in.set(func() { c.in.closed = true })
 	c.out.set(func() { c.out.closed = true })
 	return nil
 }
 
-func (c *pipeConn) SetReadDeadline(t time.Time) error {
+func (c *Conn) SetReadDeadline(t time.Time) error {
 	c.in.set(func() { c.in.readBy = t })
 	return nil
 }
 
-func (c *pipeConn) SetWriteDeadline(t time.Time) error {
+func (c *Conn) SetWriteDeadline(t time.Time) error {
 	c.out.set(func() { c.out.sendBy = t })
 	return nil
 }
 
-func (c *pipeConn) SetDeadline(t time.Time) error {
+func (c *Conn) SetDeadline(t time.Time) error {
 	c.SetReadDeadline(t)
 	return c.SetWriteDeadline(t)
+}
+
+// Freeze has reads block, as in a suspended laptop, until Thaw or until the other end closes.
+func (c *Conn) Freeze() { c.frozen.Store(true) }
+
+// Thaw ends Freeze.
+func (c *Conn) Thaw() {
+	c.frozen.Store(false)
+	c.in.set(func() {})
+}
+
+// Closed reports whether either end was closed.
+func (c *Conn) Closed() bool {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	return c.in.closed
 }
