@@ -58,7 +58,7 @@ func (m *mesh) sweep(settled bool) error {
 		case len(p.conns) > 0:
 			p.lastSeen = now.UnixMilli()
 			seen = append(seen, p)
-		case settled && p.enrol != nil && m.standingLocked(p, now) == stranger:
+		case settled && p.enrol != nil && len(p.certs) == 0 && m.standingLocked(p, now) == stranger:
 			over = append(over, p)
 		}
 	}

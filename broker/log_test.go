@@ -436,3 +436,30 @@ func TestPrematureCertificate(t *testing.T) {
 		w.alice.connect().wantPublished(early)
 	})
 }
+
+// Carol, an admin, lets dora in, and is removed. What she signed is void, so dora is nobody, for hours. Then the owner says that
+// dora stays, without a new certificate: she is a member as before, in everybody's tables.
+func TestMemberWhoIsKeptLater(t *testing.T) {
+	story(t, Limits{}, func(w *world) {
+		alice := w.alice.connect()
+		carol, dora := w.stranger("carol"), w.stranger("dora")
+		alice.wantPublished(w.certify(carol, protocol.RoleAdmin))
+		invite, enrol := w.invite(dora, time.Hour)
+		if status, reply := w.join(invite, enrol, 0); !reply.OK {
+			t.Fatalf("join: %d %+v", status, reply)
+		}
+		cert := w.sign(&protocol.Cert{Mesh: w.mesh, Issuer: carol.key.Public(), Member: dora.key.Public(), Name: "dora", Role: protocol.RoleMember,
+			Issued: time.Now().Unix()}, carol.key)
+		alice.wantPublished(cert)
+		time.Sleep(25 * time.Hour) // the clock is settled, and the link over
+		alice.wantPublished(w.revoke(carol.key.Public()))
+		time.Sleep(3 * time.Hour)
+		c := dora.dial()
+		c.wantHelloRefused(c.helloFor(c.key, "control"), protocol.CodeNotMember)
+		kept := w.sign(&protocol.Revoke{Mesh: w.mesh, Issuer: w.owner.Public(), Kind: protocol.RevokeKey, Target: carol.key.Public(),
+			Keep: []protocol.ID{cert.ID}, At: time.Now().Unix()}, w.owner)
+		alice.wantPublished(kept)
+		alice.wantQueued(alice.sealGroup("*", "dora stays", dora))
+		dora.connect().Want("dora stays")
+	})
+}
