@@ -21,12 +21,18 @@ func (d *API) handleWhoAmI(w http.ResponseWriter, r *http.Request) error {
 	return reply(w, all)
 }
 
-func (d *API) handlePeers(w http.ResponseWriter, r *http.Request) error {
+// seenBy returns the meshes that a request names, and what the session that it acts for may read of their people.
+func (d *API) seenBy(r *http.Request) ([]*mesh.Mesh, *ModelView, error) {
 	meshes, err := d.Some(r.FormValue("mesh"))
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	view, err := newModelView(d.Roster, r.FormValue("session"))
+	return meshes, view, err
+}
+
+func (d *API) handlePeers(w http.ResponseWriter, r *http.Request) error {
+	meshes, view, err := d.seenBy(r)
 	if err != nil {
 		return err
 	}
@@ -38,11 +44,7 @@ func (d *API) handlePeers(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (d *API) handleMembers(w http.ResponseWriter, r *http.Request) error {
-	meshes, err := d.Some(r.FormValue("mesh"))
-	if err != nil {
-		return err
-	}
-	view, err := newModelView(d.Roster, r.FormValue("session"))
+	meshes, view, err := d.seenBy(r)
 	if err != nil {
 		return err
 	}
