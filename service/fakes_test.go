@@ -255,10 +255,26 @@ func playLaunchd(args []string) error {
 		if again {
 			next = time.After(throttle - time.Since(began))
 		}
+		if !waitNext(next, term) {
+			return nil
+		}
+	}
+}
+
+// waitNext reports whether next comes, before a signal and before the machine's directory goes.
+func waitNext(next <-chan time.Time, term <-chan os.Signal) bool {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
 		select {
 		case <-next:
+			return true
 		case <-term:
-			return nil
+			return false
+		case <-tick.C:
+			if _, err := os.Stat(os.Getenv("FAKE_DIR")); err != nil {
+				return false
+			}
 		}
 	}
 }
@@ -288,6 +304,9 @@ func playAgent([]string) error {
 			<-time.After(100 * time.Millisecond)
 			return nil
 		case <-tick.C:
+		}
+		if _, err := os.Stat(os.Getenv("FAKE_DIR")); err != nil {
+			return nil // the test is over
 		}
 		word, err := os.ReadFile(filepath.Join(home, "exit"))
 		if err != nil {
