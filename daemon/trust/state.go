@@ -5,7 +5,6 @@
 package trust
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -34,19 +33,6 @@ type State struct {
 	invited  map[crypto.PublicKey]Enrolment
 	names    map[string]crypto.PublicKey // pinned: the first living key seen under a name
 	inPerson map[crypto.PublicKey]bool
-}
-
-// Enrolment is how somebody came who is not, or was not at once, certified.
-type Enrolment struct {
-	Invite, Enrol *protocol.Statement
-	Arrived       int64 // as how manieth of the mesh, by the broker's word; 0: it did not say
-}
-
-// enrolmentRow is an enrolment on disk, as statement texts.
-type enrolmentRow struct {
-	Invite  string `json:"invite"`
-	Enrol   string `json:"enrol"`
-	Arrived int64  `json:"arrived,omitempty"`
 }
 
 // Change tells what a merge changed in what is believed.
@@ -147,15 +133,6 @@ func (t *State) readKnown(tx *store.Tx) error {
 	return nil
 }
 
-func ParseEnrolment(invite, enrol string) (Enrolment, error) {
-	i, err := protocol.ParseText(invite)
-	if err != nil {
-		return Enrolment{}, err
-	}
-	e, err := protocol.ParseText(enrol)
-	return Enrolment{Invite: i, Enrol: e}, err
-}
-
 // View returns the view, which does not change any more.
 func (t *State) View() *protocol.View {
 	t.mu.Lock()
@@ -248,115 +225,6 @@ func compare(before, after *protocol.View) Change {
 		}
 	}
 	return c
-}
-
-// Learn takes session statements and enrolments: the newest session per key, and one enrolment per member. It reports
-// whether anything was new.
-func (t *State) Learn(sessions []*protocol.Statement, enrolments []Enrolment) (bool, error) {
-	t.saving.Lock()
-	defer t.saving.Unlock()
-	now := t.now()
-	t.mu.Lock()
-	newSessions := make(map[crypto.PublicKey]*protocol.Statement)
-	for _, s := range sessions {
-		body, ok := s.Body.(*protocol.Session)
-		if !ok || body.Mesh != t.mesh {
-			continue
-		}
-		have := cmp.Or(newSessions[body.Session], t.sessions[body.Session])
-		if have == nil || s.SupersedesAt(have, now) {
-			newSessions[body.Session] = s
-		}
-	}
-	newEnrolments := make(map[crypto.PublicKey]Enrolment)
-	for _, e := range enrolments {
-		body, ok := e.Enrol.Body.(*protocol.Enrol)
-		if !ok || body.Mesh != t.mesh {
-			continue
-		}
-		if _, ok := t.invited[body.Member]; !ok {
-			newEnrolments[body.Member] = e
-		}
-	}
-	t.mu.Unlock()
-	if len(newSessions) == 0 && len(newEnrolments) == 0 {
-		return false, nil
-	}
-	err := t.db.Commit(func(tx *store.Tx) error {
-		for key, s := range newSessions {
-			if err := tx.Put(table.Known, table.Key(t.mesh, []byte{'s'}, key[:]), s.Raw()); err != nil {
-				return err
-			}
-		}
-		for key, e := range newEnrolments {
-			row := enrolmentRow{Invite: e.Invite.Text(), Enrol: e.Enrol.Text(), Arrived: e.Arrived}
-			if err := table.PutJSON(tx, table.Known, table.Key(t.mesh, []byte{'e'}, key[:]), row); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return false, fmt.Errorf("keep sessions and enrolments: %w", err)
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	maps.Copy(t.sessions, newSessions)
-	maps.Copy(t.invited, newEnrolments)
-	return true, nil
-}
-
-// Forget gives up the enrolments of these members.
-func (t *State) Forget(keys []crypto.PublicKey) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	t.saving.Lock()
-	defer t.saving.Unlock()
-	err := t.db.Commit(func(tx *store.Tx) error {
-		for _, key := range keys {
-			if err := tx.Delete(table.Known, table.Key(t.mesh, []byte{'e'}, key[:])); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("forget enrolments: %w", err)
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, key := range keys {
-		delete(t.invited, key)
-	}
-	return nil
-}
-
-// Enrolments returns a copy of all enrolments by member key.
-func (t *State) Enrolments() map[crypto.PublicKey]Enrolment {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return maps.Clone(t.invited)
-}
-
-// LinkOf is the link that a key came by.
-func (t *State) LinkOf(key crypto.PublicKey) (link crypto.PublicKey, ok bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	e, ok := t.invited[key]
-	if !ok {
-		return link, false
-	}
-	return e.Invite.Body.(*protocol.Invite).Link, true
-}
-
-// IsInvited reports whether key came by a link that is open, unexpired and by somebody who may invite.
-func (t *State) IsInvited(key crypto.PublicKey) bool {
-	t.mu.Lock()
-	e, ok := t.invited[key]
-	view := t.view
-	t.mu.Unlock()
-	return ok && view.Invited(e.Invite, e.Enrol, t.now()) == nil
 }
 
 // Trust is what is shown of a member key.

@@ -248,3 +248,46 @@ func TestSessionsOfALinkAreBounded(t *testing.T) {
 		t.Errorf("%d session statements are kept", n)
 	}
 }
+
+// A broker puts dora's genuine enrolment behind a link that it signed itself, and invents more of the kind. When the link that alice
+// gave dora comes it counts, and what is invented is bounded.
+func TestEvilEnrolmentBehindAnInventedLink(t *testing.T) {
+	owner, broker, link, dora := crypto.GenerateKey(), crypto.GenerateKey(), crypto.GenerateKey(), crypto.GenerateKey()
+	w := &founder{TB: t, owner: owner}
+	w.charter = w.sign(&protocol.Charter{Owner: owner.Public(), Created: 1, Slug: "acme"}, owner)
+	trust, _ := w.trusting(filepath.Join(t.TempDir(), "daemon.db"), time.Now)
+	invite := func(by, link *crypto.PrivateKey) *protocol.Statement {
+		return w.sign(&protocol.Invite{
+			Mesh: w.charter.Mesh(), Issuer: by.Public(), Link: link.Public(), Role: protocol.RoleMember, Uses: 9, Expires: time.Now().Add(time.Hour).Unix(),
+			URL: "wss://broker.example/ws", Owner: owner.Public(),
+		}, by)
+	}
+	enrol := func(link, who *crypto.PrivateKey) *protocol.Statement {
+		return w.sign(&protocol.Enrol{Mesh: w.charter.Mesh(), Link: link.Public(), Member: who.Public(), Name: "dora", At: time.Now().Unix()}, link, who)
+	}
+	learn := func(e ...Enrolment) {
+		t.Helper()
+		if _, err := trust.Learn(nil, e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	forged, genuine := Enrolment{Invite: invite(broker, link), Enrol: enrol(link, dora)}, Enrolment{Invite: invite(owner, link), Enrol: enrol(link, dora)}
+	learn(forged)
+	learn(genuine)
+	learn(forged)
+	if got := trust.Enrolments()[dora.Public()]; got.Invite.ID != genuine.Invite.ID {
+		t.Error("the forged link of dora stays")
+	}
+	invented := invite(broker, broker)
+	for range unfoundedKept + 20 {
+		learn(Enrolment{Invite: invented, Enrol: enrol(broker, crypto.GenerateKey())})
+	}
+	if n := len(trust.Enrolments()); n != unfoundedKept+1 {
+		t.Errorf("%d enrolments are kept, want %d", n, unfoundedKept+1)
+	}
+	late := crypto.GenerateKey()
+	learn(Enrolment{Invite: invite(owner, link), Enrol: enrol(link, late)})
+	if _, ok := trust.Enrolments()[late.Public()]; !ok {
+		t.Error("what is invented keeps out whom alice invited")
+	}
+}
