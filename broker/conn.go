@@ -325,9 +325,9 @@ func (c *conn) leave() {
 	if c.mesh != nil {
 		c.mesh.left(c, e)
 	}
-	c.srv.forget(c)
 	c.srv.metrics.closes.WithLabelValues(e.reason).Inc()
 	c.srv.closed.add(c.closedStatus(e, pending))
+	c.srv.forget(c) // last: whoever sees that it is gone finds why
 	c.log().Info("connection ended", "reason", e.reason, "text", e.text, "lasted", time.Since(c.opened).Round(time.Millisecond))
 }
 
